@@ -1,0 +1,343 @@
+//! The program `symroute`: applies the plan, shows it, compares it with the kernel.
+
+use std::io;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+use super::{Common, Exit, Loaded, color, exit, say, say_json};
+use crate::interfaces::{Diagnostic, Severity};
+use crate::kernel::{self, Socket};
+use crate::policy::{Plan, plan};
+use crate::snapshot::Snapshot;
+use crate::uplinks::find;
+use crate::{check, report};
+
+/// Symmetric routing on a server with several default gateways
+///
+/// What comes in through one uplink is answered through the same uplink: a routing table for each uplink,
+/// rules by source address. Reads /etc/network/interfaces; 'symroute-gen' writes the same into that file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "symroute",
+    version,
+    after_help = "Exit codes: 0 done or nothing to do, 1 the answer is no, 2 could not.\n\
+    For hook, up and down every failure is 1."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Do what the hook does when these interfaces have come up
+    Up {
+        #[arg(required = true)]
+        interfaces: Vec<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Do what the hook does when these interfaces are about to go down
+    Down {
+        #[arg(required = true)]
+        interfaces: Vec<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Bring tables and rules in step with the configuration, for all interfaces that are up
+    Apply {
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Remove all tables' routes and rules that symroute made, and nothing else
+    Flush {
+        #[command(flatten)]
+        change: Change,
+    },
+    /// What the hooks in if-up.d and if-down.d call: reads IFACE, MODE and the like from the environment
+    Hook {
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Show the files as ifupdown reads them: stanzas, options, and where each came from
+    Config {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show uplinks, tables, routes and rules, before anything is done
+    Plan {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show the plan beside the kernel; exit code 1 when they differ
+    Status {
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Json {
+    /// Print JSON with iproute2's keys
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Change {
+    /// Change nothing; show the 'ip' commands that would do the same
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// An interface that comes or goes, as ifupdown names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Up,
+    Down,
+}
+
+pub fn main() -> std::process::ExitCode {
+    let Arguments { command, common } = Arguments::parse();
+    let event = matches!(command, Command::Up { .. } | Command::Down { .. } | Command::Hook { .. });
+    exit("symroute", run(command, &common), if event { Exit::No } else { Exit::CouldNot })
+}
+
+fn run(command: Command, common: &Common) -> Result<Exit> {
+    match command {
+        Command::Hook { change } => hook(common, change),
+        Command::Up { interfaces, change } => each(Event::Up, &interfaces, common, change),
+        Command::Down { interfaces, change } => each(Event::Down, &interfaces, common, change),
+        Command::Apply { change } => apply(common, change),
+        Command::Flush { change } => flush(common, change),
+        Command::Config { json } => config(common, json),
+        Command::Plan { json } => show_plan(common, json),
+        Command::Status { json } => status(common, json),
+    }
+}
+
+fn load(common: &Common) -> Loaded {
+    Loaded::read(&common.root, &common.interfaces)
+}
+
+fn config(common: &Common, json: Json) -> Result<Exit> {
+    let loaded = load(common);
+    let refused = loaded.config.refused();
+    if json.json {
+        say_json(&report::config_json(&loaded.config, &loaded.root))?;
+    } else if !refused {
+        say(report::config_text(&loaded.config, &loaded.root))?;
+    }
+    let shown = loaded.config.diagnostics.iter().filter(|d| !common.quiet || d.severity == Severity::Error);
+    loaded.complain(shown);
+    Ok(if refused { Exit::CouldNot } else { Exit::Yes })
+}
+
+/// The plan of the host, held against the kernel; nothing when the configuration has an error.
+fn planned(loaded: &Loaded, snapshot: Option<&Snapshot>, going: &[&str]) -> Plan {
+    let found = find(&loaded.config, snapshot, going, &loaded.names);
+    plan(found, snapshot, &loaded.names, None)
+}
+
+fn complain(loaded: &Loaded, plan: &Plan, quiet: bool) -> bool {
+    let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
+    let failed = loaded.complain(all.filter(|d| !quiet || d.severity == Severity::Error));
+    if !quiet {
+        // Only the next ifup meets them; the plan for what is up now stands.
+        let as_warning = |clash: &Diagnostic| Diagnostic { severity: Severity::Warning, ..clash.clone() };
+        loaded.complain(&plan.clashes.iter().map(as_warning).collect::<Vec<_>>());
+    }
+    failed
+}
+
+fn show_plan(common: &Common, json: Json) -> Result<Exit> {
+    let loaded = load(common);
+    // The numbers in use are the kernel's to tell; another root has another kernel.
+    let snapshot = match common.root.as_os_str() == "/" {
+        true => Some(kernel::snapshot(&mut Socket::open()?)?),
+        false => None,
+    };
+    let found = find(&loaded.config, None, &[], &loaded.names);
+    let plan = plan(found, snapshot.as_ref(), &loaded.names, None);
+    if json.json {
+        say_json(&report::plan_json(&plan, &loaded.config, &loaded.root))?;
+        return Ok(if loaded.config.refused() || has_error(&plan) { Exit::CouldNot } else { Exit::Yes });
+    }
+    if complain(&loaded, &plan, common.quiet) {
+        return Ok(Exit::CouldNot);
+    }
+    say(report::plan_text(&plan))?;
+    Ok(Exit::Yes)
+}
+
+fn has_error(plan: &Plan) -> bool {
+    plan.diagnostics.iter().any(|d| d.severity == Severity::Error)
+}
+
+fn status(common: &Common, json: Json) -> Result<Exit> {
+    let loaded = load(common);
+    let snapshot = kernel::snapshot(&mut Socket::open()?)?;
+    let plan = planned(&loaded, Some(&snapshot), &[]);
+    if complain(&loaded, &plan, common.quiet || json.json) {
+        return Ok(Exit::CouldNot);
+    }
+    let status = check::status(&plan, &snapshot);
+    if json.json {
+        say_json(&report::status_json(&plan, &status, &loaded.config, &loaded.root))?;
+    } else if !common.quiet {
+        say(report::status_text(&plan, &status, color(&io::stdout())))?;
+    }
+    Ok(if status.in_step() { Exit::Yes } else { Exit::No })
+}
+
+/// For a change, an error in the configuration stops everything: all of them, then nothing is done.
+fn usable(loaded: &Loaded, plan: &Plan) -> Result<()> {
+    let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
+    if loaded.complain(all.filter(|d| d.severity == Severity::Error)) {
+        bail!("nothing was changed");
+    }
+    Ok(())
+}
+
+fn apply(common: &Common, change: Change) -> Result<Exit> {
+    let loaded = load(common);
+    let changes = reconcile(&loaded, &[], &|_, _| false, change, &mut |_, _| Ok(()))?;
+    if let (Some(changes), false) = (changes, common.quiet) {
+        say(match changes {
+            0 => "Nothing to do: everything is in place.\n".to_string(),
+            1 => "1 change made; everything is in place.\n".to_string(),
+            n => format!("{n} changes made; everything is in place.\n"),
+        })?;
+    }
+    Ok(Exit::Yes)
+}
+
+fn flush(common: &Common, change: Change) -> Result<Exit> {
+    let _lock = if change.dry_run { None } else { Some(kernel::lock()?) };
+    let mut socket = Socket::open()?;
+    let snapshot = kernel::snapshot(&mut socket)?;
+    if change.dry_run {
+        let commands = kernel::reconciled(&Plan::default(), &snapshot, &|_| false);
+        say(commands.iter().map(|command| format!("{command}\n")).collect::<String>())?;
+        return Ok(Exit::Yes);
+    }
+    let removed = kernel::flush(&mut socket, &snapshot)?;
+    if !common.quiet {
+        say(format!("{removed} rules and routes removed.\n"))?;
+    }
+    Ok(Exit::Yes)
+}
+
+/// Brings the kernel to the plan; gives the number of changes, nothing for a dry run.
+fn reconcile(
+    loaded: &Loaded,
+    going: &[&str],
+    hands_off: &dyn Fn(&Plan, usize) -> bool,
+    change: Change,
+    look: &mut dyn FnMut(&Plan, &Snapshot) -> Result<()>,
+) -> Result<Option<usize>> {
+    let _lock = if change.dry_run { None } else { Some(kernel::lock()?) };
+    let mut socket = Socket::open()?;
+    let snapshot = kernel::snapshot(&mut socket)?;
+    let plan = planned(loaded, Some(&snapshot), going);
+    usable(loaded, &plan)?;
+    look(&plan, &snapshot)?;
+    let hands_off = |at| hands_off(&plan, at);
+    if change.dry_run {
+        let commands = kernel::reconciled(&plan, &snapshot, &hands_off);
+        say(commands.iter().map(|command| format!("{command}\n")).collect::<String>())?;
+        return Ok(None);
+    }
+    Ok(Some(kernel::reconcile(&mut socket, &plan, &snapshot, &hands_off)?))
+}
+
+/// `up` and `down`: asked for by name, so that a stanza's own lines may call it.
+fn each(event: Event, interfaces: &[String], common: &Common, change: Change) -> Result<Exit> {
+    let loaded = load(common);
+    for interface in interfaces {
+        if !loaded.config.stanzas.iter().any(|stanza| link(&stanza.interface.to_string()) == link(interface)) {
+            bail!("{interface}: no such interface in {}", common.interfaces.display());
+        }
+    }
+    let going: Vec<&str> = match event {
+        Event::Up => Vec::new(),
+        Event::Down => interfaces.iter().map(String::as_str).collect(),
+    };
+    let changes = reconcile(&loaded, &going, &|_, _| false, change, &mut |plan, _| {
+        for interface in interfaces.iter().filter(|_| event == Event::Up) {
+            let mut own = plan
+                .managed
+                .iter()
+                .map(|at| &plan.uplinks[*at])
+                .filter(|it| it.interface == link(interface))
+                .peekable();
+            if own.peek().is_some() && own.all(|uplink| !uplink.up) {
+                bail!("{interface}: its link is down or has no address of its stanza; 'ifup {interface}' brings it up");
+            }
+        }
+        Ok(())
+    });
+    let changes = changes.with_context(|| interfaces.join(", "))?;
+    if let (Some(changes), true) = (changes, common.verbose) {
+        say(format!("{}: {changes} changes made\n", interfaces.join(", ")))?;
+    }
+    Ok(Exit::Yes)
+}
+
+/// `eth0` of `eth0:1`.
+fn link(interface: &str) -> &str {
+    interface.split(':').next().unwrap_or_default()
+}
+
+/// What ifupdown's hook directories call, in the environment of interfaces(5): IFACE, MODE (`start`, `stop`)
+/// or PHASE (ifupdown-ng and ifupdown2: `up`, `down`).
+fn hook(common: &Common, change: Change) -> Result<Exit> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let interface = variable("IFACE");
+    if interface.is_empty() {
+        bail!(
+            "IFACE is not set: 'symroute hook' is for /etc/network/if-up.d and if-down.d; use 'symroute up IFACE' by hand"
+        );
+    }
+    if matches!(interface.as_str(), "--all" | "lo") || variable("ADDRFAM") == "meta" {
+        return Ok(Exit::Yes);
+    }
+    let event = match (variable("MODE").as_str(), variable("PHASE").as_str()) {
+        ("start", _) | (_, "up" | "post-up") => Event::Up,
+        ("stop", _) | (_, "down" | "pre-down") => Event::Down,
+        (mode, phase) => bail!("{interface}: neither MODE '{mode}' nor PHASE '{phase}' says whether it comes or goes"),
+    };
+    let loaded = load(common);
+    // The files alone say whether there is anything to do: no socket is opened on a host with one uplink.
+    let by_files = planned(&loaded, None, &[]);
+    let in_one_line = |diagnostic: &Diagnostic| report::one_line(&loaded.config, &loaded.root, diagnostic);
+    let errors =
+        loaded.config.diagnostics.iter().chain(&by_files.diagnostics).filter(|d| d.severity == Severity::Error);
+    let errors: Vec<String> = errors.map(in_one_line).collect();
+    if !errors.is_empty() {
+        bail!("{interface}: {} (nothing was changed; 'symroute plan' says more)", errors.join("; "));
+    }
+    if by_files.managed.is_empty() {
+        return Ok(Exit::Yes);
+    }
+    let going = match event {
+        Event::Up => None,
+        Event::Down => Some(interface.as_str()),
+    };
+    // A stanza with lines of its own sees to itself while it comes and goes.
+    let hands_off = |plan: &Plan, at: usize| {
+        let uplink = &plan.uplinks[at];
+        uplink.interface == link(&interface) && uplink.written.is_some_and(|written| written.lines)
+    };
+    let going: Vec<&str> = going.into_iter().collect();
+    let changes =
+        reconcile(&loaded, &going, &hands_off, change, &mut |_, _| Ok(())).with_context(|| interface.clone())?;
+    let verbose = common.verbose || variable("VERBOSITY") == "1";
+    if let (Some(changes), true) = (changes, verbose) {
+        say(format!("symroute: {interface}: {changes} changes made\n"))?;
+    }
+    Ok(Exit::Yes)
+}

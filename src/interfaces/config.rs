@@ -1,0 +1,635 @@
+//! What ifupdown understands: included files, stanzas and their options, lists and mappings.
+//!
+//! Follows `read_interfaces_defn` in ifupdown's config.c (0.8.41 and 0.8.44). Where ifupdown stops at an
+//! error, this goes on to find the others, but takes nothing that ifupdown would not have read.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::block;
+use super::diagnostic::{At, Diagnostic, Severity};
+use super::document::Document;
+use super::grammar::{Statement, statement};
+
+/// Files read at most: enough for any host, few enough that a loop ends.
+const MAX_FILES: usize = 10_000;
+/// Includes within includes, at most.
+const MAX_DEPTH: usize = 100;
+
+/// The file system, as reading a configuration needs it.
+pub trait Files {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The words of a `source` argument as wordexp(3) with `WRDE_NOCMD` gives them; nothing where it fails.
+    fn expand(&self, pattern: &[u8]) -> Vec<PathBuf>;
+    /// The names in a directory, in alphasort(3) order.
+    fn list(&self, directory: &Path) -> io::Result<Vec<Vec<u8>>>;
+    fn exists(&self, path: &Path) -> bool;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    Inet,
+    Inet6,
+    Ipx,
+    Can,
+    Meta,
+}
+
+impl Family {
+    fn parse(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"inet" => Family::Inet,
+            b"inet6" => Family::Inet6,
+            b"ipx" => Family::Ipx,
+            b"can" => Family::Can,
+            b"meta" => Family::Meta,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Inet => "inet",
+            Family::Inet6 => "inet6",
+            Family::Ipx => "ipx",
+            Family::Can => "can",
+            Family::Meta => "meta",
+        }
+    }
+
+    /// The methods of ifupdown's `*.defn` files on Linux.
+    fn methods(self) -> &'static [&'static str] {
+        match self {
+            Family::Inet => &["loopback", "static", "manual", "dhcp", "bootp", "tunnel", "ppp", "wvdial", "ipv4ll"],
+            Family::Inet6 => &["auto", "loopback", "static", "manual", "dhcp", "tunnel", "v4tunnel", "6to4"],
+            Family::Ipx => &["static", "dynamic"],
+            Family::Can => &["static"],
+            Family::Meta => &["none"],
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One option line of a stanza, before ifupdown joins repeated ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// `post-up` is `up` and `pre-down` is `down`, as in ifupdown.
+    pub name: BString,
+    pub value: BString,
+    pub at: At,
+    /// Made by symroute-gen.
+    pub in_block: bool,
+    /// Written as `name?`: counts only if the name has no value yet.
+    if_unset: bool,
+}
+
+/// An option as ifupdown has it: repeated lines are joined with a newline, command lines stay apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opt {
+    pub name: BString,
+    pub value: BString,
+    /// Its first line.
+    pub at: At,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stanza {
+    pub interface: BString,
+    pub family: Family,
+    pub method: BString,
+    pub inherits: Option<BString>,
+    /// The `iface` line; nowhere for the implicit `lo`.
+    pub at: Option<At>,
+    /// The last line of it that symroute-gen did not make: the `iface` line or an option.
+    pub last: Option<At>,
+    /// Inherited lines first, then its own, in file order.
+    pub entries: Vec<Entry>,
+}
+
+impl Stanza {
+    /// The options that ifupdown has for it.
+    pub fn options(&self) -> Vec<Opt> {
+        merge(self.entries.iter())
+    }
+
+    /// The same without what symroute-gen put there: what the administrator wrote.
+    pub fn own_options(&self) -> Vec<Opt> {
+        merge(self.entries.iter().filter(|entry| !entry.in_block))
+    }
+
+    pub fn has_block(&self) -> bool {
+        self.entries.iter().any(|entry| entry.in_block)
+    }
+}
+
+fn is_command(name: &[u8]) -> bool {
+    matches!(name, b"pre-up" | b"up" | b"down" | b"post-down")
+}
+
+fn merge<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Opt> {
+    let mut options: Vec<Opt> = Vec::new();
+    let mut index: HashMap<&BStr, usize> = HashMap::new();
+    for entry in entries {
+        let known = index.get(entry.name.as_bstr()).copied();
+        match known {
+            Some(_) if entry.if_unset => {}
+            Some(at) if !is_command(&entry.name) => {
+                options[at].value.push(b'\n');
+                options[at].value.extend_from_slice(&entry.value);
+            }
+            _ => {
+                index.entry(entry.name.as_bstr()).or_insert(options.len());
+                options.push(Opt { name: entry.name.clone(), value: entry.value.clone(), at: entry.at });
+            }
+        }
+    }
+    options
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mapping {
+    pub patterns: Vec<BString>,
+    pub script: Option<BString>,
+    pub maps: Vec<BString>,
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// The name it was opened by, as ifupdown forms it.
+    pub path: PathBuf,
+    pub document: Document,
+    /// The blocks in it, as ranges of logical lines.
+    pub blocks: Vec<std::ops::Range<usize>>,
+    /// ifupdown stops reading it at an error.
+    pub refused: bool,
+}
+
+/// The named lists of interfaces: `auto` and `allow-*` by class in order of first mention, then the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lists {
+    pub allow: Vec<(BString, Vec<BString>)>,
+    pub no_auto_down: Vec<BString>,
+    pub no_scripts: Vec<BString>,
+    pub rename: Vec<BString>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub files: Vec<File>,
+    pub lists: Lists,
+    pub stanzas: Vec<Stanza>,
+    pub mappings: Vec<Mapping>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Config {
+    /// Reads `top` and everything that it sources.
+    pub fn read(top: &Path, files: &dyn Files) -> Config {
+        match files.read(top) {
+            Ok(bytes) => Config::parse(top, bytes, files),
+            Err(error) => {
+                let diagnostic = Diagnostic {
+                    severity: Severity::Error,
+                    at: None,
+                    word: Vec::new(),
+                    message: format!("cannot read {}: {error}", top.display()),
+                    help: match error.kind() {
+                        io::ErrorKind::NotFound => "Check the path; the usual one is /etc/network/interfaces.".into(),
+                        io::ErrorKind::PermissionDenied => "Run this as root.".into(),
+                        _ => "Check the file.".into(),
+                    },
+                };
+                Config { diagnostics: vec![diagnostic], ..Config::default() }
+            }
+        }
+    }
+
+    /// The same for a top file whose bytes are at hand.
+    pub fn parse(top: &Path, bytes: Vec<u8>, files: &dyn Files) -> Config {
+        let mut reader = Reader { files, config: Config::default(), ..Reader::new(files) };
+        // ifupdown puts lo first in the list, whatever the file says.
+        reader.allow(b"auto", b"lo");
+        reader.seen.insert(top.to_path_buf());
+        reader.file(top, bytes, 0);
+        let mut config = reader.config;
+        if !reader.has_loopback {
+            config.stanzas.insert(
+                0,
+                Stanza {
+                    interface: "lo".into(),
+                    family: Family::Inet,
+                    method: "loopback".into(),
+                    inherits: None,
+                    at: None,
+                    last: None,
+                    entries: Vec::new(),
+                },
+            );
+        }
+        config
+    }
+
+    /// Would ifupdown refuse it, or can symroute not use it?
+    pub fn refused(&self) -> bool {
+        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// The logical line's raw bytes, for citing.
+    pub fn raw(&self, at: At) -> &[u8] {
+        self.files[at.file].document.raw(at.line)
+    }
+
+    /// Is it in `auto` or an `allow-*` list, by its name or as the logical name of `PATTERN=NAME`?
+    pub fn brought_up(&self, name: &[u8]) -> bool {
+        self.lists.allow.iter().flat_map(|(_, names)| names).any(|listed| {
+            let (pattern, logical) = match listed.find_byte(b'=') {
+                Some(at) => (&listed[..at], Some(&listed[at + 1..])),
+                None => (&listed[..], None),
+            };
+            match logical {
+                Some(logical) => logical == name,
+                None => pattern == name || pattern_matches(pattern, name),
+            }
+        })
+    }
+}
+
+/// `/eth*`, `/eth*/1`: shell patterns over the links of the host, after the first slash.
+fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
+    let Some(pattern) = pattern.strip_prefix(b"/") else { return false };
+    let pattern = &pattern[..pattern.find_byte(b'/').unwrap_or(pattern.len())];
+    let (Ok(pattern), Ok(name)) = (pattern.to_str(), name.to_str()) else { return false };
+    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
+}
+
+/// What the lines being read belong to.
+#[derive(Clone, Copy)]
+enum Open {
+    Nothing,
+    Stanza,
+    Mapping,
+    /// A stanza whose `iface` line is wrong: its options are not judged.
+    Unknown,
+}
+
+struct Reader<'a> {
+    files: &'a dyn Files,
+    config: Config,
+    seen: HashSet<PathBuf>,
+    listed: HashSet<(BString, BString)>,
+    /// The first stanza of a name, and of a name in a family.
+    first: HashMap<(BString, Option<Family>), usize>,
+    has_loopback: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(files: &'a dyn Files) -> Self {
+        Reader {
+            files,
+            config: Config::default(),
+            seen: HashSet::new(),
+            listed: HashSet::new(),
+            first: HashMap::new(),
+            has_loopback: false,
+        }
+    }
+
+    fn allow(&mut self, class: &[u8], name: &[u8]) {
+        if !self.listed.insert((class.into(), name.into())) {
+            return;
+        }
+        let lists = &mut self.config.lists.allow;
+        match lists.iter_mut().find(|(known, _)| known == class) {
+            Some((_, names)) => names.push(name.into()),
+            None => lists.push((class.into(), vec![name.into()])),
+        }
+    }
+
+    fn file(&mut self, path: &Path, bytes: Vec<u8>, depth: usize) {
+        let file = self.config.files.len();
+        let document = Document::parse(bytes);
+        let (blocks, wrong) = block::find(file, &document);
+        self.config.diagnostics.extend(wrong);
+        self.config.files.push(File { path: path.to_path_buf(), document, blocks, refused: false });
+
+        let mut open = Open::Nothing;
+        // What ifupdown had when it stopped reading this file, if it did.
+        let mut stopped: Option<(Lists, usize, usize)> = None;
+        let mut block_at = 0;
+        for line in 0..self.config.files[file].document.lines().len() {
+            // The statement borrows the document while everything else changes; one line is copied, not the file.
+            let text = self.config.files[file].document.text(line).into_owned();
+            let blocks = &self.config.files[file].blocks;
+            while blocks.get(block_at).is_some_and(|block| block.end <= line) {
+                block_at += 1;
+            }
+            let in_block = blocks.get(block_at).is_some_and(|block| block.contains(&line));
+            let at = At { file, line };
+            let statement = statement(&text);
+            if stopped.is_some() && matches!(statement, Statement::Source(_) | Statement::SourceDirectory(_)) {
+                continue;
+            }
+            if let Err((word, reason, help)) = self.statement(at, statement, in_block, &mut open, depth) {
+                if depth > 0 && stopped.is_none() {
+                    let config = &self.config;
+                    stopped = Some((config.lists.clone(), config.stanzas.len(), config.mappings.len()));
+                }
+                self.config.files[file].refused = true;
+                self.config.diagnostics.push(if depth == 0 {
+                    Diagnostic::error(
+                        at,
+                        &word,
+                        format!("{reason}; ifupdown refuses the whole file at this line"),
+                        help,
+                    )
+                } else {
+                    Diagnostic::warning(at, &word, format!("{reason}; ifupdown drops the rest of this file"), help)
+                });
+            }
+        }
+        if let Some((lists, stanzas, mappings)) = stopped {
+            self.config.lists = lists;
+            self.config.stanzas.truncate(stanzas);
+            self.config.mappings.truncate(mappings);
+            self.first.retain(|_, index| *index < stanzas);
+        }
+    }
+
+    /// One statement; an error is the word to point at, ifupdown's reason and what to do.
+    fn statement(
+        &mut self,
+        at: At,
+        statement: Statement<'_>,
+        in_block: bool,
+        open: &mut Open,
+        depth: usize,
+    ) -> Result<(), (Vec<u8>, String, String)> {
+        match statement {
+            Statement::Nothing => {}
+            Statement::Mapping(words) => {
+                let patterns = words.into_iter().map(BString::from).collect();
+                self.config.mappings.push(Mapping { patterns, ..Mapping::default() });
+                *open = Open::Mapping;
+            }
+            Statement::Source(value) => {
+                for path in self.files.expand(&self.beside(at, value)) {
+                    if self.files.exists(&path) {
+                        self.include(at, &path, depth + 1);
+                    }
+                }
+                *open = Open::Nothing;
+            }
+            Statement::SourceDirectory(value) => {
+                for directory in self.files.expand(&self.beside(at, value)) {
+                    for name in self.files.list(&directory).unwrap_or_default() {
+                        if name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
+                            // As ifupdown joins them: a slash even where one is already there.
+                            let mut path = directory.clone().into_os_string().into_vec();
+                            path.push(b'/');
+                            path.extend_from_slice(&name);
+                            self.include(at, Path::new(OsStr::from_bytes(&path)), depth + 1);
+                        }
+                    }
+                }
+                *open = Open::Nothing;
+            }
+            Statement::Iface(words) => {
+                *open = Open::Unknown;
+                self.iface(at, &words)?;
+                *open = Open::Stanza;
+            }
+            Statement::Allow(class, names) => {
+                if let (Open::Stanza, true) = (*open, names.is_empty()) {
+                    if let Some(stanza) = self.config.stanzas.last_mut() {
+                        stanza.last = Some(at);
+                        let name = stanza.interface.clone();
+                        self.allow(class, &name);
+                    }
+                } else {
+                    for name in names {
+                        self.allow(class, name);
+                    }
+                    *open = Open::Nothing;
+                }
+            }
+            Statement::NoAutoDown(names) => self.named(at, names, open, |lists| &mut lists.no_auto_down),
+            Statement::NoScripts(names) => self.named(at, names, open, |lists| &mut lists.no_scripts),
+            Statement::Rename(names) => {
+                self.config.lists.rename.extend(names.into_iter().map(BString::from));
+                *open = Open::Nothing;
+            }
+            Statement::Option { name, value } => self.option(at, name, value, in_block, *open)?,
+        }
+        Ok(())
+    }
+
+    /// `no-auto-down` and `no-scripts`: bare in a stanza they mean its interface.
+    fn named(&mut self, at: At, names: Vec<&[u8]>, open: &mut Open, list: fn(&mut Lists) -> &mut Vec<BString>) {
+        match (self.config.stanzas.last_mut(), *open) {
+            (Some(stanza), Open::Stanza) if names.is_empty() => {
+                stanza.last = Some(at);
+                list(&mut self.config.lists).push(stanza.interface.clone());
+            }
+            _ => {
+                list(&mut self.config.lists).extend(names.into_iter().map(BString::from));
+                *open = Open::Nothing;
+            }
+        }
+    }
+
+    fn option(
+        &mut self,
+        at: At,
+        name: &[u8],
+        value: &[u8],
+        in_block: bool,
+        open: Open,
+    ) -> Result<(), (Vec<u8>, String, String)> {
+        let misplaced = |help: &str| Err((name.to_vec(), "misplaced option".to_string(), help.to_string()));
+        match open {
+            Open::Unknown => Ok(()),
+            Open::Nothing => misplaced("Put it below the 'iface' line that it belongs to, or begin the line with '#'."),
+            Open::Mapping => {
+                let Some(mapping) = self.config.mappings.last_mut() else { return Ok(()) };
+                match name {
+                    b"script" if mapping.script.is_some() => {
+                        Err((name.to_vec(), "duplicate script in mapping".into(), "Leave one 'script' line.".into()))
+                    }
+                    b"script" => {
+                        mapping.script = Some(value.into());
+                        Ok(())
+                    }
+                    b"map" => {
+                        mapping.maps.push(value.into());
+                        Ok(())
+                    }
+                    _ => misplaced("A mapping has 'script' and 'map' lines only."),
+                }
+            }
+            Open::Stanza => {
+                if value.is_empty() {
+                    return Err((
+                        name.to_vec(),
+                        "option with empty value".into(),
+                        "Give it a value, or begin the line with '#'.".into(),
+                    ));
+                }
+                let Some(stanza) = self.config.stanzas.last_mut() else { return Ok(()) };
+                let (name, if_unset) = match (name, name.strip_suffix(b"?")) {
+                    (b"post-up", _) => (&b"up"[..], false),
+                    (b"pre-down", _) => (&b"down"[..], false),
+                    (_, Some(bare)) => (bare, true),
+                    (name, None) => (name, false),
+                };
+                if !in_block {
+                    stanza.last = Some(at);
+                }
+                stanza.entries.push(Entry { name: name.into(), value: value.into(), at, in_block, if_unset });
+                Ok(())
+            }
+        }
+    }
+
+    fn iface(&mut self, at: At, words: &[&[u8]]) -> Result<(), (Vec<u8>, String, String)> {
+        const FORM: &str = "Write 'iface NAME inet|inet6 METHOD'.";
+        let word = |n: usize| words.get(n).copied();
+        let Some(name) = word(0) else {
+            return Err((b"iface".to_vec(), "too few parameters for iface line".into(), FORM.into()));
+        };
+        let family = word(1).and_then(Family::parse);
+        let mut next = 2;
+        let (method, mut inherits) = match (family, word(1)) {
+            (None, Some(b"inherits")) => (None, true),
+            (None, word) => {
+                return Err((
+                    word.unwrap_or(name).to_vec(),
+                    "unknown or no address type and no inherits keyword specified".into(),
+                    FORM.into(),
+                ));
+            }
+            (Some(family), _) => {
+                next = 3;
+                let known = word(2).filter(|word| family.methods().iter().any(|known| known.as_bytes() == *word));
+                match (known, word(2)) {
+                    (Some(method), _) => (Some(method), false),
+                    (None, Some(b"inherits")) => (None, true),
+                    (None, word) => {
+                        return Err((
+                            word.unwrap_or(family.name().as_bytes()).to_vec(),
+                            "unknown or no method and no inherits keyword specified".into(),
+                            format!("The methods of {family} are: {}.", family.methods().join(", ")),
+                        ));
+                    }
+                }
+            }
+        };
+        if let (false, Some(extra)) = (inherits, word(3)) {
+            next = 4;
+            inherits = extra == b"inherits";
+            if !inherits {
+                self.config.diagnostics.push(Diagnostic::warning(
+                    at,
+                    extra,
+                    "extra parameter for the iface line not understood and ignored",
+                    "A comment needs a line of its own; ifupdown knows none at the end of a line.",
+                ));
+            }
+        }
+        let mut stanza = Stanza {
+            interface: name.into(),
+            family: family.unwrap_or(Family::Meta),
+            method: method.unwrap_or_default().into(),
+            inherits: None,
+            at: Some(at),
+            last: Some(at),
+            entries: Vec::new(),
+        };
+        if inherits {
+            let Some(template) = word(next) else {
+                return Err((
+                    b"inherits".to_vec(),
+                    "'inherits' keyword is missing a parameter".into(),
+                    "Name the stanza to inherit from.".into(),
+                ));
+            };
+            let Some(other) = self.first.get(&(template.into(), family)).map(|index| &self.config.stanzas[*index])
+            else {
+                return Err((
+                    template.to_vec(),
+                    format!(
+                        "unknown iface to inherit from: {} ({})",
+                        template.as_bstr(),
+                        family.map_or("*", Family::name)
+                    ),
+                    "The stanza to inherit from stands earlier in the file and has the same family.".into(),
+                ));
+            };
+            stanza.inherits = Some(template.into());
+            stanza.entries.clone_from(&other.entries);
+            if family.is_none() {
+                stanza.family = other.family;
+            }
+            if method.is_none() {
+                stanza.method = other.method.clone();
+            }
+        }
+        if method == Some(b"loopback") {
+            self.has_loopback = true;
+        }
+        let index = self.config.stanzas.len();
+        self.first.entry((name.into(), None)).or_insert(index);
+        self.first.entry((name.into(), Some(stanza.family))).or_insert(index);
+        self.config.stanzas.push(stanza);
+        Ok(())
+    }
+
+    /// A `source` argument, relative to the directory of the file that it stands in; only its first word is.
+    fn beside(&self, at: At, value: &[u8]) -> Vec<u8> {
+        if value.starts_with(b"/") {
+            return value.to_vec();
+        }
+        let including = &self.config.files[at.file].path;
+        let directory = including.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        [directory.as_os_str().as_bytes(), b"/", value].concat()
+    }
+
+    fn include(&mut self, at: At, path: &Path, depth: usize) {
+        if !self.seen.insert(path.to_path_buf()) {
+            return;
+        }
+        let wrong = if depth > MAX_DEPTH || self.config.files.len() >= MAX_FILES {
+            Some((Severity::Error, "too many files, or too many within each other".to_string()))
+        } else {
+            match self.files.read(path) {
+                Ok(bytes) => {
+                    self.file(path, bytes, depth);
+                    None
+                }
+                Err(error) => Some((Severity::Warning, error.to_string())),
+            }
+        };
+        if let Some((severity, reason)) = wrong {
+            self.config.diagnostics.push(Diagnostic {
+                severity,
+                at: Some(at),
+                word: Vec::new(),
+                message: format!("cannot read {}: {reason}", path.display()),
+                help: match severity {
+                    Severity::Error => "Take the loop apart; symroute follows 100 levels and 10,000 files.".into(),
+                    Severity::Warning => "ifupdown goes on without it; mend the file or this line.".into(),
+                },
+            });
+        }
+    }
+}

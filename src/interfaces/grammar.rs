@@ -1,0 +1,85 @@
+//! The grammar of one logical line, as ifupdown's `read_interfaces_defn` has it (config.c).
+//!
+//! Words are separated by blanks and nothing quotes them. ifupdown keeps words in buffers of 80 bytes, so
+//! a word is cut at 79; values are not.
+
+use nom::bytes::complete::{take_till1, take_while};
+use nom::combinator::rest;
+use nom::{IResult, Parser};
+
+use super::document::is_blank;
+
+/// Longest word that ifupdown keeps, in bytes.
+const WORD: usize = 79;
+
+/// What a logical line says. `Option` is everything that is no keyword: whether it stands in a stanza, in a
+/// mapping or nowhere is the reader's business.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Statement<'a> {
+    Nothing,
+    Mapping(Vec<&'a [u8]>),
+    Source(&'a [u8]),
+    SourceDirectory(&'a [u8]),
+    Iface(Vec<&'a [u8]>),
+    /// `auto` and `allow-CLASS`: the class and the names; `auto` is the class `auto`.
+    Allow(&'a [u8], Vec<&'a [u8]>),
+    NoAutoDown(Vec<&'a [u8]>),
+    NoScripts(Vec<&'a [u8]>),
+    Rename(Vec<&'a [u8]>),
+    Option {
+        name: &'a [u8],
+        value: &'a [u8],
+    },
+}
+
+/// Reads a logical line as [`super::document::Document::text`] gives it. Every line is something.
+pub fn statement(text: &[u8]) -> Statement<'_> {
+    let Ok((_, (name, value))) = name_and_value(text) else {
+        return Statement::Nothing;
+    };
+    match name {
+        b"mapping" => Statement::Mapping(words(value)),
+        b"source" => Statement::Source(value),
+        b"iface" => Statement::Iface(words(value)),
+        b"auto" => Statement::Allow(name, words(value)),
+        b"no-auto-down" => Statement::NoAutoDown(words(value)),
+        b"no-scripts" => Statement::NoScripts(words(value)),
+        b"rename" => Statement::Rename(words(value)),
+        _ if name.starts_with(b"source-dir") => Statement::SourceDirectory(value),
+        _ if name.starts_with(b"allow-") && name.len() > 6 => Statement::Allow(&name[6..], words(value)),
+        _ => Statement::Option { name, value },
+    }
+}
+
+/// The words of a value.
+pub fn words(value: &[u8]) -> Vec<&[u8]> {
+    nom::multi::many0(word).parse(value).map_or_else(|_: nom::Err<()>| Vec::new(), |(_, words)| words)
+}
+
+fn name_and_value(text: &[u8]) -> IResult<&[u8], (&[u8], &[u8]), ()> {
+    (word, rest).parse(text)
+}
+
+fn word(text: &[u8]) -> IResult<&[u8], &[u8], ()> {
+    (take_till1(is_blank), take_while(is_blank)).map(|(word, _): (&[u8], _)| &word[..word.len().min(WORD)]).parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_exact() {
+        assert_eq!(statement(b""), Statement::Nothing);
+        assert_eq!(statement(b"allow-auto eth0"), Statement::Allow(b"auto", vec![b"eth0"]));
+        assert_eq!(statement(b"allow- eth0"), Statement::Option { name: b"allow-", value: b"eth0" });
+        assert_eq!(statement(b"source-dirXYZ a b"), Statement::SourceDirectory(b"a b"));
+        assert_eq!(statement(b"Iface eth0"), Statement::Option { name: b"Iface", value: b"eth0" });
+        assert_eq!(
+            statement(b"up echo  a\tb"),
+            Statement::Option { name: b"up", value: b"echo  a\tb" },
+            "blanks inside a value stay"
+        );
+        assert_eq!(statement(&[b'x'; 200]), Statement::Option { name: &[b'x'; WORD], value: b"" });
+    }
+}

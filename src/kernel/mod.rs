@@ -1,0 +1,76 @@
+//! The kernel's side, over netlink: taking a snapshot, and bringing it to a plan.
+//!
+//! The only room that changes the running system. Nothing here starts a process.
+
+mod message;
+mod reconcile;
+mod socket;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+pub use reconcile::{flush, reconcile, reconciled};
+pub use socket::Socket;
+
+use crate::snapshot::Snapshot;
+
+/// Where the lock is; /run belongs to root.
+const LOCK: &str = "/run/symroute.lock";
+/// How long one run waits for another. A run takes milliseconds; a minute means that one hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Held while rules and routes are changed; released when dropped or when the process dies.
+pub struct Lock(#[allow(dead_code)] Flock<File>);
+
+/// Waits for the lock.
+///
+/// # Errors
+/// When the file cannot be made (not root), or another run holds it for a minute.
+pub fn lock() -> Result<Lock> {
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(LOCK);
+    let mut file = open.with_context(|| format!("cannot open {LOCK} (changing routes needs root)"))?;
+    let begin = Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Lock(lock)),
+            Err((_, error)) if error != nix::errno::Errno::EWOULDBLOCK => {
+                return Err(error).with_context(|| format!("cannot lock {LOCK}"));
+            }
+            Err((_, _)) if begin.elapsed() > PATIENCE => {
+                bail!("another symroute has held {LOCK} for a minute; 'fuser -v {LOCK}' shows which")
+            }
+            Err((again, _)) => {
+                file = again;
+                sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Everything that the kernel has.
+///
+/// # Errors
+/// When a netlink request fails.
+pub fn snapshot(socket: &mut Socket) -> Result<Snapshot> {
+    let links = socket.links()?;
+    let addresses = socket.addresses(&links)?;
+    let rules = socket.rules()?;
+    let routes = socket.routes(&links)?;
+    Ok(Snapshot { links, addresses, rules, routes })
+}
+
+/// Flushes the route cache, as the article's last step does. Kernels since 3.6 have none for IPv4 and take
+/// the request all the same.
+pub fn flush_cache() -> Result<()> {
+    let path = Path::new("/proc/sys/net/ipv4/route/flush");
+    match std::fs::write(path, "-1") {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        written => written.with_context(|| format!("cannot write {}", path.display())),
+    }
+}

@@ -1,0 +1,207 @@
+//! Deciding: from uplinks to a plan. Tables and priorities are allotted, routes and rules laid out, and one
+//! uplink per family is chosen for main's default route.
+
+pub mod cover;
+pub mod difference;
+pub mod layout;
+pub mod numbers;
+
+use std::collections::HashMap;
+
+use crate::interfaces::{At, Diagnostic, Family};
+use crate::snapshot::{INET6_METRIC, Route, Rule, Snapshot};
+use crate::tables::Names;
+use crate::uplinks::{Found, Layout, Uplink};
+
+/// Something that comes and goes with a stanza (an index into `Config::stanzas`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed<T> {
+    pub item: T,
+    pub stanza: usize,
+}
+
+/// What one uplink needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Index into `Plan::uplinks`.
+    pub uplink: usize,
+    pub table: u32,
+    pub priority: u32,
+    pub layout: Layout,
+    pub routes: Vec<Placed<Route>>,
+    pub rules: Vec<Placed<Rule>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub uplinks: Vec<Uplink>,
+    /// Uplinks that are to have a policy, whether or not all is known for it yet.
+    pub managed: Vec<usize>,
+    pub policies: Vec<Policy>,
+    /// Main's default route by family: the uplink that has it.
+    pub primary: HashMap<Family, usize>,
+    /// Metrics for main's default routes that the stanzas lack, by uplink.
+    pub metrics: HashMap<usize, u32>,
+    /// What stands in the way of a plan, or looks wrong.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Default routes of one metric that the administrator wrote so; only an edit by hand mends them.
+    pub clashes: Vec<Diagnostic>,
+}
+
+impl Plan {
+    pub fn policy(&self, uplink: usize) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.uplink == uplink)
+    }
+
+    /// Does the family have more than one way out?
+    pub fn is_multihomed(&self, family: Family) -> bool {
+        is_multihomed(&self.uplinks, family)
+    }
+
+    /// Why an uplink has no policy, if it has none.
+    pub fn reason_without(&self, uplink: usize) -> Option<&'static str> {
+        let it = &self.uplinks[uplink];
+        match () {
+            () if self.policy(uplink).is_some() => None,
+            () if it.hand_written => Some("written by hand in its stanza, left alone"),
+            () if it.wish.enabled == Some(false) => Some("left alone: its stanza says 'symroute no'"),
+            () if !self.is_multihomed(it.family) => Some("the only uplink of its family: nothing to do"),
+            () => Some("no gateway known yet"),
+        }
+    }
+}
+
+fn is_multihomed(uplinks: &[Uplink], family: Family) -> bool {
+    uplinks.iter().filter(|uplink| uplink.family == family).count() > 1
+}
+
+fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
+    let wanted = uplink.wish.enabled.unwrap_or_else(|| is_multihomed(uplinks, uplink.family));
+    wanted && !uplink.hand_written
+}
+
+/// The plan for the uplinks that were found: a pure function of configuration and snapshot. `layout` is what
+/// the command line asks for; a stanza's own `symroute-layout` wins.
+pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Option<Layout>) -> Plan {
+    let Found { uplinks, other_networks, taken_tables, taken_priorities, mut diagnostics } = found;
+    let managed: Vec<usize> = (0..uplinks.len()).filter(|at| is_managed(&uplinks, &uplinks[*at])).collect();
+    let layouts: HashMap<usize, Layout> = managed
+        .iter()
+        .map(|at| {
+            let uplink = &uplinks[*at];
+            let written = uplink.written.and_then(|written| written.layout);
+            (*at, uplink.wish.layout.or(layout).or(written).unwrap_or(Layout::Layered))
+        })
+        .collect();
+    let taken = numbers::Taken::new(names, snapshot, &taken_tables, &taken_priorities);
+    let numbers = numbers::allot(&uplinks, &layouts, &managed, snapshot, taken, &mut diagnostics);
+    let mut policies = Vec::new();
+    for &at in &managed {
+        let Some((table, priority)) = numbers.get(&at).copied() else { continue };
+        let uplink = &uplinks[at];
+        if uplink.gateway.is_none() || uplink.sources.is_empty() {
+            continue;
+        }
+        let layout = layouts[&at];
+        policies.push(Policy {
+            uplink: at,
+            table,
+            priority,
+            layout,
+            routes: layout::routes(&uplinks, at, table, layout),
+            rules: layout::rules(&uplinks, at, table, priority, layout, &other_networks),
+        });
+    }
+    let mut plan = Plan { uplinks, managed, policies, diagnostics, ..Plan::default() };
+    for family in [Family::Inet, Family::Inet6] {
+        plan.choose_primary(family);
+    }
+    plan
+}
+
+impl Plan {
+    /// Main's default route: the smallest metric wins, then the first in the file; the others need larger
+    /// ones. ifupdown gives an inet default without `metric` 0 and leaves inet6 to the kernel's 1024.
+    fn choose_primary(&mut self, family: Family) {
+        let unset = if family == Family::Inet { 0 } else { INET6_METRIC };
+        // Routes from router advertisements have their metric from the kernel, not from the stanza.
+        let by_stanza = |uplink: &Uplink| uplink.in_main && !(uplink.dynamic && family == Family::Inet6);
+        let with_default: Vec<usize> = (0..self.uplinks.len())
+            .filter(|at| self.uplinks[*at].family == family && by_stanza(&self.uplinks[*at]))
+            .collect();
+        let effective = |at: usize| self.uplinks[at].metric.unwrap_or(unset);
+        let Some(primary) = with_default.iter().copied().min_by_key(|at| effective(*at)) else {
+            let any =
+                (0..self.uplinks.len()).find(|at| self.uplinks[*at].family == family && self.uplinks[*at].in_main);
+            self.primary.extend(any.map(|at| (family, at)));
+            return;
+        };
+        let mut used: Vec<u32> = with_default.iter().filter_map(|at| self.uplinks[*at].metric).collect();
+        used.push(effective(primary));
+        let (mut metrics, mut clashes, mut warnings) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut met: Vec<usize> = vec![primary];
+        for (position, &at) in with_default.iter().enumerate().filter(|(_, at)| **at != primary) {
+            let uplink = &self.uplinks[at];
+            let twin = met.iter().copied().find(|other| effective(*other) == effective(at));
+            met.push(at);
+            let Some(twin) = twin else { continue };
+            let twin = &self.uplinks[twin];
+            if uplink.metric.is_some() || !is_managed(&self.uplinks, uplink) {
+                clashes.push(clash(uplink, twin, effective(at)));
+                continue;
+            }
+            let least = effective(primary);
+            let kept =
+                uplink.written.and_then(|written| written.metric).filter(|kept| *kept > least && !used.contains(kept));
+            let first = least.saturating_add(10 * (position as u32 + 1));
+            let metric = kept.unwrap_or_else(|| {
+                (0..).map(|n| first.saturating_add(10 * n)).find(|m| !used.contains(m)).unwrap_or(first)
+            });
+            used.push(metric);
+            metrics.insert(at, metric);
+        }
+        if family == Family::Inet6 && self.uplinks[primary].metric.is_some() {
+            if let Some(other) = with_default.iter().find(|at| self.uplinks[**at].metric.is_none()) {
+                let (first, other) = (&self.uplinks[primary], &self.uplinks[*other]);
+                warnings.push(Diagnostic::warning(
+                    first.at,
+                    b"",
+                    format!(
+                        "{} has the better default route: its metric {} is smaller than the {INET6_METRIC} that the kernel gives {}",
+                        first.label(),
+                        effective(primary),
+                        other.label()
+                    ),
+                    format!("If {} should be the first choice, give it a smaller 'metric' as well.", other.label()),
+                ));
+            }
+        }
+        self.primary.insert(family, primary);
+        self.metrics.extend(metrics);
+        self.clashes.extend(clashes);
+        self.diagnostics.extend(warnings);
+    }
+}
+
+fn clash(uplink: &Uplink, twin: &Uplink, metric: u32) -> Diagnostic {
+    let what = match uplink.family {
+        Family::Inet => "the second 'ifup' fails with \"File exists\"",
+        _ => "the second 'ifup' silently replaces the first one's default route",
+    };
+    Diagnostic::error(
+        uplink.at,
+        b"",
+        format!("the default routes of {} and {} both have metric {metric}: {what}", twin.label(), uplink.label()),
+        format!("Give {} another 'metric' in its stanza, for example {}.", uplink.label(), metric.saturating_add(10)),
+    )
+}
+
+/// Two sides that ask for one number.
+fn both_ask(second: At, word: &str, what: &str, first: &Uplink, it: &Uplink) -> Diagnostic {
+    Diagnostic::error(
+        second,
+        word.as_bytes(),
+        format!("{what} is asked for by two uplinks: {} and {}", first.label(), it.label()),
+        "Give one of them another number, or take its line out to have one allotted.",
+    )
+}

@@ -1,0 +1,191 @@
+//! Allotting tables and priorities: 1, 2, … and 100, 110, … as in the article, past everything taken.
+//!
+//! What an uplink has stays: an explicit option wins, then the number in its block, then the one that the
+//! kernel already has for it, then the first free one. So a new stanza renumbers nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use super::both_ask;
+use crate::interfaces::Diagnostic;
+use crate::snapshot::{MAIN, Snapshot};
+use crate::tables::{Names, RESERVED};
+use crate::uplinks::{Layout, MAX_PRIORITY, Uplink};
+
+/// Priorities per uplink.
+pub const SLOT: u32 = 10;
+const FIRST_PRIORITY: u32 = 100;
+
+/// Numbers that others use.
+pub struct Taken {
+    tables: HashSet<u32>,
+    priorities: HashSet<u32>,
+}
+
+impl Taken {
+    pub fn new(names: &Names, snapshot: Option<&Snapshot>, tables: &[u32], priorities: &[u32]) -> Self {
+        let mut taken = Taken {
+            tables: RESERVED.into_iter().chain(names.numbers()).chain(tables.iter().copied()).collect(),
+            priorities: priorities.iter().copied().collect(),
+        };
+        if let Some(snapshot) = snapshot {
+            for rule in snapshot.rules.iter().filter(|rule| !rule.is_ours()) {
+                taken.tables.insert(rule.table);
+                taken.priorities.insert(rule.priority);
+            }
+            taken.tables.extend(snapshot.routes.iter().filter(|route| !route.is_ours()).map(|route| route.table));
+        }
+        taken
+    }
+}
+
+/// inet and inet6 of one interface share their numbers; several uplinks of one family on it do not.
+fn group(uplinks: &[Uplink], at: usize) -> (&str, usize) {
+    let it = &uplinks[at];
+    let before = uplinks[..at].iter().filter(|other| other.interface == it.interface && other.family == it.family);
+    (&it.interface, before.count())
+}
+
+/// Rules of one uplink, by layout.
+fn width(layout: Layout) -> u32 {
+    match layout {
+        Layout::Layered => 4,
+        Layout::Article => 1,
+    }
+}
+
+/// Table and priority by uplink; a clash is a diagnostic that names both sides.
+pub fn allot(
+    uplinks: &[Uplink],
+    layouts: &HashMap<usize, Layout>,
+    managed: &[usize],
+    snapshot: Option<&Snapshot>,
+    taken: Taken,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> HashMap<usize, (u32, u32)> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut index: HashMap<(&str, usize), usize> = HashMap::new();
+    for &at in managed {
+        let slot = *index.entry(group(uplinks, at)).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[slot].push(at);
+    }
+    // Explicit wishes first, over all uplinks: what is allotted must keep clear of them.
+    let mut tables: HashMap<u32, usize> = HashMap::new();
+    let mut priorities: Vec<(u32, u32, usize)> = Vec::new();
+    let mut wished: HashMap<usize, (Option<u32>, Option<u32>)> = HashMap::new();
+    for group in &groups {
+        for &at in group {
+            let of_group = |wish: fn(&Uplink) -> Option<u32>| {
+                wish(&uplinks[at]).or_else(|| group.iter().find_map(|other| wish(&uplinks[*other])))
+            };
+            let (table, priority) = (of_group(|it| it.wish.table), of_group(|it| it.wish.priority));
+            if let Some(table) = table {
+                let first = *tables.entry(table).or_insert(at);
+                if !group.contains(&first) {
+                    let what = format!("table {table}");
+                    diagnostics.push(both_ask(uplinks[at].at, "", &what, &uplinks[first], &uplinks[at]));
+                }
+            }
+            if let Some(priority) = priority {
+                let end = priority + width(layouts[&at]);
+                let clash = priorities
+                    .iter()
+                    .find(|(start, stop, other)| *start < end && priority < *stop && !group.contains(other));
+                if let Some((_, _, other)) = clash {
+                    let what = format!("priority {priority} (the rules reach to {})", end - 1);
+                    diagnostics.push(both_ask(uplinks[at].at, "", &what, &uplinks[*other], &uplinks[at]));
+                }
+                priorities.push((priority, end, at));
+            }
+            wished.insert(at, (table, priority));
+        }
+    }
+    let mut numbers = HashMap::new();
+    // Those that have numbers come before those that need new ones, or a stanza put before them would take
+    // their numbers away.
+    let in_use = |at: usize| {
+        let written = uplinks[at].written;
+        let kernel = snapshot.and_then(|snapshot| in_kernel(snapshot, uplinks, at));
+        let table = written.and_then(|written| written.table).or(kernel.map(|(table, _)| table));
+        (table, written.and_then(|written| written.priority).or(kernel.and_then(|(_, priority)| priority)))
+    };
+    let had: Vec<(Option<u32>, Option<u32>)> = groups
+        .iter()
+        .map(|group| {
+            let each: Vec<_> = group.iter().map(|at| in_use(*at)).collect();
+            (each.iter().find_map(|had| had.0), each.iter().find_map(|had| had.1))
+        })
+        .collect();
+    let mut kept: Vec<(Option<u32>, Option<u32>)> = Vec::new();
+    for (group, (table, priority)) in groups.iter().zip(had) {
+        let free = |table: &u32| tables.get(table).is_none_or(|other| group.contains(other));
+        let table = table.filter(free).filter(|table| !RESERVED.contains(table));
+        if let Some(table) = table {
+            tables.insert(table, group[0]);
+        }
+        let clear = |priority: &u32| {
+            priorities
+                .iter()
+                .all(|(start, stop, other)| *start >= priority + SLOT || priority >= stop || group.contains(other))
+        };
+        let priority = priority.filter(|priority| *priority <= MAX_PRIORITY).filter(clear);
+        if let Some(priority) = priority {
+            priorities.push((priority, priority + SLOT, group[0]));
+        }
+        kept.push((table, priority));
+    }
+    for (group, (table, priority)) in groups.iter().zip(kept) {
+        let needs =
+            |wish: fn(&(Option<u32>, Option<u32>)) -> Option<u32>| group.iter().any(|at| wish(&wished[at]).is_none());
+        let table = table.or_else(|| {
+            let free = |table: &u32| !tables.contains_key(table) && !taken.tables.contains(table);
+            let table = needs(|wish| wish.0).then(|| (1..=u32::MAX).find(free)).flatten();
+            tables.extend(table.map(|table| (table, group[0])));
+            table
+        });
+        let priority = priority.or_else(|| {
+            let clear = |priority: &u32| {
+                let end = priority + SLOT;
+                priorities.iter().all(|(start, stop, _)| *start >= end || priority >= stop)
+                    && !(*priority..end).any(|number| taken.priorities.contains(&number))
+            };
+            let mut slots = (FIRST_PRIORITY..=MAX_PRIORITY).step_by(SLOT as usize);
+            let priority = needs(|wish| wish.1).then(|| slots.find(clear)).flatten();
+            priorities.extend(priority.map(|priority| (priority, priority + SLOT, group[0])));
+            priority
+        });
+        for at in group {
+            let (wished_table, wished_priority) = wished[at];
+            match (wished_table.or(table), wished_priority.or(priority)) {
+                (Some(table), Some(priority)) => {
+                    numbers.insert(*at, (table, priority));
+                }
+                _ => diagnostics.push(Diagnostic::error(
+                    uplinks[*at].at,
+                    b"",
+                    format!("no table or no priority is left for {}", uplinks[*at].label()),
+                    format!("Priorities from {FIRST_PRIORITY} to {MAX_PRIORITY} are all taken; give it one with 'symroute-priority'."),
+                )),
+            }
+        }
+    }
+    numbers
+}
+
+/// The table and priority that an uplink already has in the kernel, by what is ours there.
+fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32, Option<u32>)> {
+    let it = &uplinks[at];
+    let alone =
+        uplinks.iter().filter(|other| other.interface == it.interface && other.family == it.family).count() == 1;
+    let table = snapshot
+        .routes
+        .iter()
+        .filter(|route| route.is_ours() && route.family == it.family && route.table != MAIN)
+        .filter(|route| route.dev.as_deref() == Some(&it.interface))
+        .find(|route| alone || route.dst.prefix_len() == 0 && route.gateway == it.gateway)?
+        .table;
+    let rules = snapshot.rules.iter().filter(|rule| rule.is_ours() && rule.family == it.family && rule.table == table);
+    Some((table, rules.map(|rule| rule.priority).min()))
+}

@@ -1,0 +1,450 @@
+//! What a person or `jq` reads: diagnostics, the configuration, the plan and the status as text and JSON.
+//!
+//! Text speaks as `ip rule show` and `ip route show` do, and JSON has iproute2's keys, so that both can be
+//! held against what `ip` says.
+
+use std::fmt::Write;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet as Cited};
+use bstr::ByteSlice;
+use serde_json::{Map, Value, json};
+
+use crate::check::Status;
+use crate::files::Root;
+use crate::interfaces::{At, Config, Diagnostic, Family, Severity};
+use crate::policy::{Plan, Policy};
+use crate::snapshot::{MAIN, Route, Rule, SCOPE_LINK, prefix};
+use crate::uplinks::Uplink;
+
+/// A cited line is cut here, in characters.
+const LONGEST: usize = 300;
+
+/// A diagnostic's place: file as it was opened, line as ifupdown counts, column in characters, cited text,
+/// and the bytes of it to point at.
+struct Place {
+    file: String,
+    line: usize,
+    column: usize,
+    text: String,
+    span: std::ops::Range<usize>,
+}
+
+fn place(config: &Config, root: &Root, at: At, word: &[u8]) -> Place {
+    let file = &config.files[at.file];
+    let raw = file.document.lines().get(at.line).map_or(&b""[..], |_| file.document.raw(at.line));
+    let last = raw.strip_suffix(b"\n").unwrap_or(raw).rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    let text: String = last.to_str_lossy().trim_end().chars().take(LONGEST).collect();
+    let start = text.len() - text.trim_start().len();
+    let word = word.lines().next().unwrap_or_default().to_str_lossy();
+    let span = match text.find(word.as_ref()) {
+        Some(at) if !word.is_empty() => at..at + word.len(),
+        _ => start..text.len(),
+    };
+    Place {
+        file: root.locate(&file.path).display().to_string(),
+        line: file.document.lines().get(at.line).map_or(1, |line| line.last),
+        column: text[..span.start].chars().count() + 1,
+        text,
+        span,
+    }
+}
+
+/// As a compiler shows it: `file:line:column`, the cited line, a caret, what to do.
+pub fn diagnostic(config: &Config, root: &Root, diagnostic: &Diagnostic, color: bool) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(diagnostic.message.as_str());
+    let help = Level::HELP.message(diagnostic.help.as_str());
+    let report = match diagnostic.at {
+        Some(at) => {
+            let place = place(config, root, at, &diagnostic.word);
+            let annotation = AnnotationKind::Primary.span(place.span);
+            let cited = Cited::source(place.text).line_start(place.line).path(place.file).annotation(annotation);
+            title.element(cited).element(help)
+        }
+        None => annotate_snippets::Group::with_title(title).element(help),
+    };
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    renderer.render(&[report]) + "\n"
+}
+
+/// The same on one line, for hooks: `file:line: message`.
+pub fn one_line(config: &Config, root: &Root, diagnostic: &Diagnostic) -> String {
+    match diagnostic.at {
+        Some(at) => {
+            let place = place(config, root, at, &diagnostic.word);
+            format!("{}:{}: {}", place.file, place.line, diagnostic.message)
+        }
+        None => diagnostic.message.clone(),
+    }
+}
+
+pub fn diagnostics_json<'a>(
+    config: &Config,
+    root: &Root,
+    diagnostics: impl IntoIterator<Item = &'a Diagnostic>,
+) -> Value {
+    let one = |diagnostic: &Diagnostic| {
+        let place = diagnostic.at.map(|at| place(config, root, at, &diagnostic.word));
+        json!({
+            "severity": diagnostic.severity.name(),
+            "file": place.as_ref().map(|place| &place.file),
+            "line": place.as_ref().map(|place| place.line),
+            "column": place.as_ref().map(|place| place.column),
+            "message": diagnostic.message,
+            "help": diagnostic.help,
+        })
+    };
+    diagnostics.into_iter().map(one).collect()
+}
+
+/// Where a logical line begins: file and line.
+fn begins(config: &Config, root: &Root, at: At) -> (String, usize) {
+    let file = &config.files[at.file];
+    (root.locate(&file.path).display().to_string(), file.document.lines()[at.line].first)
+}
+
+pub fn config_json(config: &Config, root: &Root) -> Value {
+    let text = |bytes: &[u8]| Value::from(bytes.to_str_lossy().into_owned());
+    let texts = |list: &[bstr::BString]| Value::from_iter(list.iter().map(|item| text(item)));
+    let mut lists = Map::new();
+    for (class, names) in &config.lists.allow {
+        let key = if class == "auto" { "auto".to_string() } else { format!("allow-{class}") };
+        lists.insert(key, texts(names));
+    }
+    for (key, list) in [
+        ("no-auto-down", &config.lists.no_auto_down),
+        ("no-scripts", &config.lists.no_scripts),
+        ("rename", &config.lists.rename),
+    ] {
+        if !list.is_empty() {
+            lists.insert(key.into(), texts(list));
+        }
+    }
+    let stanzas = config.stanzas.iter().map(|stanza| {
+        let place = stanza.at.map(|at| begins(config, root, at));
+        let options = stanza.options().into_iter().map(|option| {
+            let (file, line) = begins(config, root, option.at);
+            json!({"name": text(&option.name), "value": text(&option.value), "file": file, "line": line})
+        });
+        json!({
+            "interface": text(&stanza.interface),
+            "family": stanza.family.name(),
+            "method": text(&stanza.method),
+            "inherits": stanza.inherits.as_ref().map(|name| text(name)),
+            "file": place.as_ref().map(|place| &place.0),
+            "line": place.as_ref().map(|place| place.1),
+            "block": stanza.has_block(),
+            "options": Value::from_iter(options),
+        })
+    });
+    let mappings = config.mappings.iter().map(|mapping| {
+        json!({
+            "patterns": texts(&mapping.patterns),
+            "script": mapping.script.as_ref().map(|script| text(script)),
+            "map": texts(&mapping.maps),
+        })
+    });
+    let files = config.files.iter().map(|file| root.locate(&file.path).display().to_string());
+    json!({
+        "files": Value::from_iter(files),
+        "lists": lists,
+        "stanzas": Value::from_iter(stanzas),
+        "mappings": Value::from_iter(mappings),
+        "diagnostics": diagnostics_json(config, root, &config.diagnostics),
+    })
+}
+
+pub fn config_text(config: &Config, root: &Root) -> String {
+    let mut out = String::new();
+    for (class, names) in &config.lists.allow {
+        let key = if class == "auto" { "auto".to_string() } else { format!("allow-{class}") };
+        let _ = writeln!(out, "{key} {}", bstr::join(" ", names).to_str_lossy());
+    }
+    for (key, list) in [
+        ("no-auto-down", &config.lists.no_auto_down),
+        ("no-scripts", &config.lists.no_scripts),
+        ("rename", &config.lists.rename),
+    ] {
+        if !list.is_empty() {
+            let _ = writeln!(out, "{key} {}", bstr::join(" ", list).to_str_lossy());
+        }
+    }
+    for mapping in &config.mappings {
+        let _ = writeln!(out, "\nmapping {}", bstr::join(" ", &mapping.patterns).to_str_lossy());
+    }
+    for stanza in &config.stanzas {
+        let place = stanza.at.map(|at| begins(config, root, at));
+        let place = place.map_or("implicit".into(), |(file, line)| format!("{file}:{line}"));
+        let head = format!("iface {} {} {}", stanza.interface, stanza.family, stanza.method);
+        let inherits = stanza.inherits.as_ref().map_or(String::new(), |name| format!(" inherits {name}"));
+        let _ = writeln!(out, "\n{:<50}# {place}", head + &inherits);
+        for option in stanza.options() {
+            let (_, line) = begins(config, root, option.at);
+            let value = option.value.to_str_lossy().replace('\n', "\\n");
+            let _ = writeln!(out, "{:<50}# {line}", format!("    {} {value}", option.name));
+        }
+    }
+    out
+}
+
+/// A rule as `ip rule show` has it.
+fn rule_text(rule: &Rule) -> String {
+    let mut text = format!("{}:\tfrom {}", rule.priority, rule.src.as_ref().map_or("all".into(), prefix));
+    if let Some(oif) = &rule.oif {
+        let _ = write!(text, " oif {oif}");
+    }
+    let _ = write!(text, " lookup {}", table_name(rule.table));
+    if let Some(length) = rule.suppress_prefixlen {
+        let _ = write!(text, " suppress_prefixlength {length}");
+    }
+    text
+}
+
+/// A route as `ip route show table N` has it.
+fn route_text(route: &Route) -> String {
+    let text = route.to_string();
+    text.rsplit_once(" table ").map_or(text.clone(), |(text, _)| text.to_string())
+}
+
+fn table_name(table: u32) -> String {
+    if table == MAIN { "main".into() } else { table.to_string() }
+}
+
+fn route_json(route: &Route) -> Map<String, Value> {
+    let mut out = Map::new();
+    let dst = if route.dst.prefix_len() == 0 { "default".into() } else { prefix(&route.dst) };
+    out.insert("dst".into(), dst.into());
+    if let Some(gateway) = route.gateway {
+        out.insert("gateway".into(), gateway.to_string().into());
+    }
+    if let Some(dev) = &route.dev {
+        out.insert("dev".into(), dev.as_str().into());
+    }
+    out.insert("table".into(), table_name(route.table).into());
+    out.insert("protocol".into(), route.protocol.to_string().into());
+    if route.scope == SCOPE_LINK {
+        out.insert("scope".into(), "link".into());
+    }
+    if route.metric != 0 {
+        out.insert("metric".into(), route.metric.into());
+    }
+    out.insert("flags".into(), if route.onlink { json!(["onlink"]) } else { json!([]) });
+    out
+}
+
+fn rule_json(rule: &Rule) -> Map<String, Value> {
+    let mut out = Map::new();
+    out.insert("priority".into(), rule.priority.into());
+    out.insert("src".into(), rule.src.map_or("all".into(), |src| src.addr().to_string()).into());
+    if let Some(src) = rule.src.filter(|src| src.prefix_len() < src.max_prefix_len()) {
+        out.insert("srclen".into(), src.prefix_len().into());
+    }
+    if let Some(oif) = &rule.oif {
+        out.insert("oif".into(), oif.as_str().into());
+    }
+    out.insert("table".into(), table_name(rule.table).into());
+    if let Some(length) = rule.suppress_prefixlen {
+        out.insert("suppress_prefixlen".into(), length.into());
+    }
+    out.insert("protocol".into(), rule.protocol.to_string().into());
+    out
+}
+
+/// What main's default route is to this uplink.
+fn main_default(plan: &Plan, at: usize) -> String {
+    let uplink = &plan.uplinks[at];
+    match (plan.primary.get(&uplink.family), plan.metrics.get(&at), uplink.metric) {
+        (Some(primary), ..) if *primary == at => "main's default route".into(),
+        _ if !uplink.in_main => "no default route in main".into(),
+        (_, Some(metric), _) => format!("second choice in main, metric {metric}"),
+        (_, None, Some(metric)) => format!("second choice in main, metric {metric}"),
+        _ => "default route in main".into(),
+    }
+}
+
+fn addresses(uplink: &Uplink) -> String {
+    let list: Vec<String> = uplink.sources.iter().map(|source| source.net.to_string()).collect();
+    match list.len() {
+        0 => "no address yet".into(),
+        1..=3 => list.join(" "),
+        more => format!("{} and {} more", list[..2].join(" "), more - 2),
+    }
+}
+
+/// The uplinks in a few lines, aligned.
+pub fn summary(plan: &Plan) -> String {
+    if plan.uplinks.is_empty() {
+        return "No uplinks: no stanza has a gateway.\n".into();
+    }
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for (at, uplink) in plan.uplinks.iter().enumerate() {
+        let gateway = uplink.gateway.map_or("gateway not known yet".into(), |gateway| format!("via {gateway}"));
+        let numbers = match (plan.policy(at), plan.reason_without(at)) {
+            (Some(policy), _) => format!("table {} priority {}", policy.table, policy.priority),
+            (None, reason) => reason.unwrap_or_default().into(),
+        };
+        let mut last = main_default(plan, at);
+        if !uplink.up {
+            last.push_str(", down");
+        }
+        rows.push([uplink.label(), addresses(uplink), gateway, numbers, last]);
+    }
+    let mut out = String::new();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..4).map(width).collect();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(out, "{cell:width$}  ");
+        }
+        let _ = writeln!(out, "{}", row[4]);
+    }
+    for family in [Family::Inet, Family::Inet6] {
+        let count = plan.uplinks.iter().filter(|uplink| uplink.family == family).count();
+        if count == 1 && plan.is_multihomed(if family == Family::Inet { Family::Inet6 } else { Family::Inet }) {
+            let _ = writeln!(out, "{family} has one uplink only: nothing to do there.");
+        }
+    }
+    out
+}
+
+/// The plan in full: the summary, then each uplink's routes and rules.
+pub fn plan_text(plan: &Plan) -> String {
+    let mut out = summary(plan);
+    for policy in &plan.policies {
+        let _ = writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), reads_as(policy));
+        for route in &policy.routes {
+            let _ = writeln!(out, "    {}", route_text(&route.item));
+        }
+        for rule in &policy.rules {
+            let _ = writeln!(out, "    {}", rule_text(&rule.item));
+        }
+    }
+    out
+}
+
+fn reads_as(policy: &Policy) -> String {
+    format!("table {}, layout {}", policy.table, policy.layout.name())
+}
+
+fn uplink_json(plan: &Plan, at: usize, config: &Config, root: &Root) -> Map<String, Value> {
+    let uplink = &plan.uplinks[at];
+    let policy = plan.policy(at);
+    let (file, line) = begins(config, root, uplink.at);
+    let value = json!({
+        "interface": uplink.interface,
+        "family": uplink.family.name(),
+        "addresses": Value::from_iter(uplink.sources.iter().map(|source| source.net.to_string())),
+        "gateway": uplink.gateway.map(|gateway| gateway.to_string()),
+        "up": uplink.up,
+        "dynamic": uplink.dynamic,
+        "hand_written": uplink.hand_written,
+        "primary": plan.primary.get(&uplink.family) == Some(&at),
+        "metric": plan.metrics.get(&at).copied().or(uplink.metric),
+        "table": policy.map(|policy| policy.table),
+        "priority": policy.map(|policy| policy.priority),
+        "layout": policy.map(|policy| policy.layout.name()),
+        "reason": plan.reason_without(at),
+        "file": file,
+        "line": line,
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+pub fn plan_json(plan: &Plan, config: &Config, root: &Root) -> Value {
+    let uplinks = (0..plan.uplinks.len()).map(|at| {
+        let mut out = uplink_json(plan, at, config, root);
+        let policy = plan.policy(at);
+        let routes = policy.iter().flat_map(|policy| &policy.routes).map(|route| route_json(&route.item));
+        let rules = policy.iter().flat_map(|policy| &policy.rules).map(|rule| rule_json(&rule.item));
+        out.insert("routes".into(), Value::from_iter(routes));
+        out.insert("rules".into(), Value::from_iter(rules));
+        out
+    });
+    let diagnostics = config.diagnostics.iter().chain(&plan.diagnostics).chain(&plan.clashes);
+    json!({"uplinks": Value::from_iter(uplinks), "diagnostics": diagnostics_json(config, root, diagnostics)})
+}
+
+pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -> Value {
+    let with = |mut item: Map<String, Value>, in_place: bool| {
+        item.insert("state".into(), if in_place { "in place" } else { "missing" }.into());
+        item
+    };
+    let uplinks = (0..plan.uplinks.len()).map(|at| {
+        let mut out = uplink_json(plan, at, config, root);
+        let found = status.policies.iter().find(|policy| policy.uplink == at);
+        let routes =
+            found.iter().flat_map(|found| &found.routes).map(|route| with(route_json(&route.item), route.in_place));
+        let rules = found.iter().flat_map(|found| &found.rules).map(|rule| with(rule_json(&rule.item), rule.in_place));
+        out.insert("routes".into(), Value::from_iter(routes));
+        out.insert("rules".into(), Value::from_iter(rules));
+        out
+    });
+    json!({
+        "in_step": status.in_step(),
+        "uplinks": Value::from_iter(uplinks),
+        "left_over": {
+            "routes": Value::from_iter(status.left_over_routes.iter().map(route_json)),
+            "rules": Value::from_iter(status.left_over_rules.iter().map(rule_json)),
+        },
+        "not_ours": {
+            "routes": Value::from_iter(status.foreign_routes.iter().map(route_json)),
+            "rules": Value::from_iter(status.foreign_rules.iter().map(rule_json)),
+        },
+    })
+}
+
+pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
+    let mut out = summary(plan);
+    let paint =
+        |text: &str, code: &str| if color { format!("\x1b[{code}m{text:<9}\x1b[0m") } else { format!("{text:<9}") };
+    let state = |in_place: bool| if in_place { paint("in place", "32") } else { paint("MISSING", "31") };
+    for policy in &status.policies {
+        let planned = plan.policies.iter().find(|planned| planned.uplink == policy.uplink);
+        let _ =
+            writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), planned.map(reads_as).unwrap_or_default());
+        for route in &policy.routes {
+            let _ = writeln!(out, "    {} {}", state(route.in_place), route_text(&route.item));
+        }
+        for rule in &policy.rules {
+            let _ = writeln!(out, "    {} {}", state(rule.in_place), rule_text(&rule.item));
+        }
+    }
+    for (title, word, code, routes, rules) in [
+        (
+            "Made by symroute, but wanted by no uplink that is up:",
+            "LEFT",
+            "31",
+            &status.left_over_routes,
+            &status.left_over_rules,
+        ),
+        (
+            "In the same tables or priorities, made by somebody else:",
+            "not ours",
+            "33",
+            &status.foreign_routes,
+            &status.foreign_rules,
+        ),
+    ] {
+        if !routes.is_empty() || !rules.is_empty() {
+            let _ = writeln!(out, "\n{title}");
+        }
+        for route in routes {
+            let _ = writeln!(out, "    {} {} (table {})", paint(word, code), route_text(route), route.table);
+        }
+        for rule in rules {
+            let _ = writeln!(out, "    {} {}", paint(word, code), rule_text(rule));
+        }
+    }
+    if status.in_step() {
+        let _ = writeln!(out, "\nEverything is in place.");
+    } else {
+        let _ = writeln!(out, "\nOut of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.");
+    }
+    out
+}

@@ -1,0 +1,177 @@
+//! The lines of a block, from a minijinja template.
+//!
+//! A template is rendered once for each stanza that needs a block, with:
+//!
+//! | name | value |
+//! |---|---|
+//! | `interface` | the link, `eth1` |
+//! | `family` | `inet` or `inet6` |
+//! | `ip` | `ip`, or `ip -6` for inet6 |
+//! | `owner` | true in the stanza with the gateway, false where a stanza only adds an address |
+//! | `dynamic` | true for DHCP and autoconfiguration: no values are known |
+//! | `metric` | the metric that this stanza needs and lacks, or none |
+//! | `gateway`, `table`, `priority`, `layout`, `protocol` | of the uplink; none where `dynamic` |
+//! | `asked_layout` | the layout where it is not the usual one, for a template without rules |
+//! | `routes` | list of `text` (as `ip route add` takes it), `dst`, `gateway`, `dev`, `table`, `on_link` (no gateway), `deduced` (`ip` finds the link by the gateway alone) |
+//! | `rules` | list of `text` (as `ip rule add` takes it), `from`, `oif`, `table`, `priority`, `suppress_prefixlength` |
+//!
+//! Lines of its output become lines of the block; empty ones are dropped.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Value, context};
+
+use super::is_option;
+use crate::interfaces::Family;
+use crate::policy::{Placed, Plan};
+use crate::snapshot::{MAIN, PROTOCOL, Route, Rule, prefix};
+use crate::uplinks::{Layout, Uplink};
+
+/// The templates that ship, by `--style`.
+pub const STYLES: [(&str, &str); 3] = [
+    ("iproute2", include_str!("../../templates/iproute2.j2")),
+    ("article", include_str!("../../templates/article.j2")),
+    ("hook", include_str!("../../templates/hook.j2")),
+];
+
+pub struct Template {
+    environment: Environment<'static>,
+    name: String,
+}
+
+impl Template {
+    /// # Errors
+    /// When it is no template; the message has its name, line and reason.
+    pub fn new(name: &str, source: String) -> Result<Self> {
+        let mut environment = Environment::new();
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        environment.add_template_owned(name.to_string(), source).map_err(explain)?;
+        Ok(Template { environment, name: name.to_string() })
+    }
+
+    /// The lines by stanza, without indentation; stanzas that need none are left out.
+    pub fn bodies(&self, plan: &Plan) -> Result<BTreeMap<usize, Vec<String>>> {
+        let template = self.environment.get_template(&self.name).map_err(explain)?;
+        let mut bodies = BTreeMap::new();
+        for &at in &plan.managed {
+            for (stanza, context) in contexts(plan, at) {
+                let text = template.render(context).map_err(explain)?;
+                let lines: Vec<String> =
+                    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
+                if let Some(line) = lines.iter().find(|line| !is_option(line)) {
+                    bail!("the template {} makes the line '{line}', which is no option of a stanza", self.name);
+                }
+                if !lines.is_empty() {
+                    bodies.entry(stanza).or_insert_with(Vec::new).extend(lines);
+                }
+            }
+        }
+        Ok(bodies)
+    }
+}
+
+/// minijinja's errors hold the file and line in their debug form's first lines only.
+fn explain(error: minijinja::Error) -> anyhow::Error {
+    let place = match (error.name(), error.line()) {
+        (Some(name), Some(line)) => format!("{name}:{line}: "),
+        _ => String::new(),
+    };
+    anyhow::anyhow!("{place}{error}").context("the template cannot be used")
+}
+
+/// One context for each stanza that has a part in the uplink.
+fn contexts(plan: &Plan, at: usize) -> Vec<(usize, Value)> {
+    let uplink = &plan.uplinks[at];
+    let common = context! {
+        interface => uplink.interface.clone(),
+        family => uplink.family.name(),
+        ip => if uplink.family == Family::Inet6 { "ip -6" } else { "ip" },
+        protocol => PROTOCOL,
+        dynamic => uplink.dynamic,
+    };
+    let metric = plan.metrics.get(&at);
+    let policy = plan.policy(at).filter(|_| !uplink.dynamic);
+    let Some(policy) = policy else {
+        let none = Vec::<Value>::new;
+        let own = context! { owner => true, metric, routes => none(), rules => none(), gateway => (), table => (),
+        priority => (), layout => (), asked_layout => (), ..common };
+        return vec![(uplink.stanza, own)];
+    };
+    let mut stanzas: Vec<usize> = vec![uplink.stanza];
+    let placed = policy.routes.iter().map(|route| route.stanza).chain(policy.rules.iter().map(|rule| rule.stanza));
+    placed.for_each(|stanza| {
+        if !stanzas.contains(&stanza) {
+            stanzas.push(stanza);
+        }
+    });
+    let asked = uplink.wish.layout.is_none() && policy.layout == Layout::Article;
+    stanzas
+        .into_iter()
+        .map(|stanza| {
+            let owner = stanza == uplink.stanza;
+            let routes: Vec<Value> =
+                here(&policy.routes, stanza).map(|route| route_value(route, plan, uplink)).collect();
+            let rules: Vec<Value> = here(&policy.rules, stanza).map(rule_value).collect();
+            let own = context! {
+                owner,
+                metric => metric.filter(|_| owner),
+                gateway => uplink.gateway.map(|gateway| gateway.to_string()),
+                table => policy.table,
+                priority => policy.priority,
+                layout => policy.layout.name(),
+                asked_layout => (asked && owner).then_some(policy.layout.name()),
+                routes,
+                rules,
+                ..common.clone()
+            };
+            (stanza, own)
+        })
+        .collect()
+}
+
+fn here<T>(placed: &[Placed<T>], stanza: usize) -> impl Iterator<Item = &T> {
+    placed.iter().filter(move |placed| placed.stanza == stanza).map(|placed| &placed.item)
+}
+
+fn route_value(route: &Route, plan: &Plan, uplink: &Uplink) -> Value {
+    let elsewhere = |gateway| {
+        let others = plan.uplinks.iter().filter(|other| other.interface != uplink.interface);
+        others.flat_map(Uplink::on_link).any(|net| net.contains(&gateway))
+    };
+    let deduced = route
+        .gateway
+        .is_some_and(|gateway| uplink.on_link().iter().any(|net| net.contains(&gateway)) && !elsewhere(gateway));
+    context! {
+        text => route.to_string(),
+        dst => if route.dst.prefix_len() == 0 { "default".into() } else { prefix(&route.dst) },
+        gateway => route.gateway.map(|gateway| gateway.to_string()),
+        dev => route.dev.clone(),
+        table => route.table,
+        on_link => route.gateway.is_none(),
+        onlink => route.onlink,
+        deduced,
+    }
+}
+
+fn rule_value(rule: &Rule) -> Value {
+    context! {
+        text => rule.to_string(),
+        from => rule.src.as_ref().map(prefix),
+        oif => rule.oif.clone(),
+        table => if rule.table == MAIN { "main".to_string() } else { rule.table.to_string() },
+        priority => rule.priority,
+        suppress_prefixlength => rule.suppress_prefixlen,
+    }
+}
+
+/// The template of a style that ships.
+///
+/// # Errors
+/// For a style that there is not.
+pub fn style(name: &str) -> Result<Template> {
+    let source = STYLES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source);
+    Template::new(&format!("{name}.j2"), source.with_context(|| format!("there is no style '{name}'"))?.to_string())
+}

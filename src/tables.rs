@@ -1,0 +1,84 @@
+//! The names of routing tables, from iproute2's rt_tables files. They are read, never written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::interfaces::Files;
+
+/// `RT_TABLE_UNSPEC`, `DEFAULT`, `MAIN` and `LOCAL` (include/uapi/linux/rtnetlink.h): not for use.
+pub const RESERVED: [u32; 4] = [0, 253, 254, 255];
+
+/// Table numbers by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names(BTreeMap<String, u32>);
+
+impl Names {
+    /// Reads the files that iproute2 reads: those in /usr/share (6.5 and later), replaced by their
+    /// namesakes in /etc (iproute2, lib/rt_names.c).
+    pub fn read(files: &dyn Files) -> Names {
+        let mut paths: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for directory in ["/usr/share/iproute2", "/etc/iproute2"].map(Path::new) {
+            let base = directory.join("rt_tables");
+            if files.exists(&base) {
+                paths.insert("rt_tables".into(), base);
+            }
+            let more = directory.join("rt_tables.d");
+            for name in files.list(&more).unwrap_or_default() {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                if name.ends_with(".conf") && !name.starts_with('.') {
+                    paths.insert(format!("rt_tables.d/{name}"), more.join(name));
+                }
+            }
+        }
+        let mut names = Names::default();
+        for path in paths.values() {
+            names.add(&files.read(path).unwrap_or_default());
+        }
+        names
+    }
+
+    /// One file: `NUMBER NAME` lines, numbers decimal or 0x-hexadecimal, `#` begins a comment.
+    pub fn add(&mut self, text: &[u8]) {
+        for line in String::from_utf8_lossy(text).lines() {
+            let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+            if let (Some(number), Some(name)) = (words.next(), words.next()) {
+                let number = match number.strip_prefix("0x") {
+                    Some(hex) => u32::from_str_radix(hex, 16),
+                    None => number.parse(),
+                };
+                if let Ok(number) = number {
+                    self.0.insert(name.to_string(), number);
+                }
+            }
+        }
+    }
+
+    /// The number of a table given by number or name.
+    pub fn number(&self, table: &str) -> Option<u32> {
+        table.parse().ok().or_else(|| self.0.get(table).copied()).or(match table {
+            "main" => Some(254),
+            "default" => Some(253),
+            "local" => Some(255),
+            _ => None,
+        })
+    }
+
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.values().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_iproute2_reads() {
+        let mut names = Names::default();
+        names.add(b"# reserved\n255\tlocal\n0x64 isp1 # first\n 7  lab\nx y\n9\n");
+        assert_eq!(names.numbers().collect::<Vec<_>>(), [100, 7, 255]);
+        assert_eq!(names.number("isp1"), Some(100));
+        assert_eq!(names.number("12"), Some(12));
+        assert_eq!(names.number("none"), None);
+    }
+}
