@@ -127,7 +127,7 @@ pub fn reconcile(
 /// As [`reconcile`].
 pub fn flush(socket: &mut Socket, before: &Snapshot) -> Result<usize> {
     run(socket, steps(difference(&Plan::default(), before, &|_| false)), before, |after| {
-        steps(self::difference(&Plan::default(), after, &|_| false)).first().map(Step::command)
+        steps(difference(&Plan::default(), after, &|_| false)).first().map(Step::command)
     })
 }
 

@@ -1,0 +1,395 @@
+//! Real packets through real ifupdown: the laboratory's cases, on each Debian suite.
+//!
+//! symroute acts; ping, socat and iproute2 judge. A case that cannot run here (no Debian root, no
+//! namespaces) is reported as ignored, with the reason.
+
+#![allow(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used)]
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use libtest_mimic::{Arguments, Trial};
+use serde_json::Value;
+use world::{A4, A6, B4, B6, PUBLIC, World};
+
+const PLAIN: &str = include_str!("../fixtures/two-uplinks.interfaces");
+const WITH_METRIC: &str = include_str!("../fixtures/two-uplinks-metric.interfaces");
+const TABLE_GATEWAY: &str = include_str!("../fixtures/table-gateway.interfaces");
+
+const SUITES: [&str; 2] = ["bookworm", "trixie"];
+
+type Case = fn(&World);
+
+const CASES: [(&str, Case); 13] = [
+    ("broken_two_gateway_lines", broken_two_gateway_lines),
+    ("broken_with_metric_alone", broken_with_metric_alone),
+    ("lines", lines),
+    ("lines_with_hooks_too", lines_with_hooks_too),
+    ("lines_for_the_table_alone", lines_for_the_table_alone),
+    ("lines_are_safe_to_run_twice", lines_are_safe_to_run_twice),
+    ("article", article),
+    ("article_layout_through_hooks", article_layout_through_hooks),
+    ("hooks", hooks),
+    ("hooks_again_and_out_of_order", hooks_again_and_out_of_order),
+    ("hooks_keep_the_other_uplink", hooks_keep_the_other_uplink),
+    ("what_is_taken_away_is_missed_and_mended", what_is_taken_away_is_missed_and_mended),
+    ("bad_input_changes_nothing", bad_input_changes_nothing),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for suite in SUITES {
+        let missing = World::available(suite).err();
+        if let Some(reason) = &missing {
+            eprintln!("The cases on {suite} are ignored: {reason}");
+        }
+        for (name, case) in CASES {
+            let run = move || {
+                case(&World::new(suite)?);
+                Ok(())
+            };
+            trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Everybody who has to reach somebody, each by ping and by TCP; gives those who do not.
+fn unreached(world: &World) -> Vec<String> {
+    let World { server, neighbour_a, neighbour_b, lan, client, .. } = world;
+    let mut pairs = Vec::new();
+    for to in PUBLIC {
+        pairs.push(("remote client", client, None, to));
+        pairs.push(("LAN client", lan, None, to));
+        let far = if to.contains(':') { "2001:db8:f::99" } else { "203.0.113.190" };
+        pairs.push(("server", server, Some(to), far));
+        let near = if to.contains(':') { "2001:db8:c::2" } else { "203.0.113.2" };
+        pairs.push(("server", server, Some(to), near));
+    }
+    for (name, neighbour) in [("neighbour A", neighbour_a), ("neighbour B", neighbour_b)] {
+        for to in PUBLIC {
+            pairs.push((name, neighbour, None, to));
+        }
+    }
+    pairs.push(("server", server, None, "203.0.113.190"));
+    pairs.push(("server", server, None, "2001:db8:f::99"));
+    let mut unreached = Vec::new();
+    std::thread::scope(|scope| {
+        let tries: Vec<_> = pairs
+            .into_iter()
+            .map(|(name, host, from, to)| {
+                scope.spawn(move || {
+                    let way = format!("{name} {} -> {to}", from.unwrap_or_default());
+                    let (ping, tcp) = (host.pings(from, to), host.talks(from, to));
+                    (!ping || !tcp).then(|| format!("{way}: ping {ping}, TCP {tcp}"))
+                })
+            })
+            .collect();
+        unreached.extend(tries.into_iter().filter_map(|tried| tried.join().expect("no panic")));
+    });
+    // Sockets bound to a device: through its own gateway, link-local neighbours straight out.
+    for (device, far) in
+        [("eth0", "203.0.113.190"), ("eth1", "203.0.113.190"), ("eth0", "2001:db8:f::99"), ("eth1", "2001:db8:f::99")]
+    {
+        if !server.pings(Some(device), far) {
+            unreached.push(format!("server bound to {device} -> {far}"));
+        }
+    }
+    unreached
+}
+
+fn assert_symmetric(world: &World) {
+    let unreached = unreached(world);
+    assert!(unreached.is_empty(), "not reached:\n{}\n{}", unreached.join("\n"), state(world));
+}
+
+/// What the kernel has, for messages.
+fn state(world: &World) -> String {
+    world.server.run("ip rule; ip -6 rule; ip route show table all; ip -6 route show table all").text()
+}
+
+fn json(text: &str) -> Vec<Value> {
+    serde_json::from_str::<Value>(text).expect("JSON").as_array().expect("a list").clone()
+}
+
+/// The keys that both symroute and iproute2 give, as one comparable line.
+fn line(item: &Value, keys: &[&str]) -> String {
+    keys.iter().filter_map(|key| item.get(key).map(|value| format!("{key}={value} "))).collect()
+}
+
+const RULE: [&str; 7] = ["priority", "src", "srclen", "oif", "table", "suppress_prefixlen", "protocol"];
+const ROUTE: [&str; 7] = ["dst", "gateway", "dev", "scope", "metric", "flags", "protocol"];
+
+/// The rules and the uplinks' tables as iproute2 shows them are those of `symroute plan`, and nothing more.
+fn assert_kernel_is_plan(world: &World) {
+    let plan: Value = serde_json::from_str(&world.server.ok("symroute plan --json")).expect("JSON");
+    let plan = plan["uplinks"].as_array().expect("a list");
+    for (family, option) in [("inet", "-4"), ("inet6", "-6")] {
+        let uplinks: Vec<&Value> = plan.iter().filter(|uplink| uplink["family"] == family).collect();
+        assert_eq!(uplinks.len(), 2, "{plan:#?}");
+        let wanted: BTreeSet<String> = uplinks
+            .iter()
+            .flat_map(|uplink| uplink["rules"].as_array().expect("a list"))
+            .map(|rule| line(rule, &RULE))
+            .collect();
+        let rules = json(&world.server.ok(&format!("ip {option} -j rule")));
+        let builtin = [0, 32766, 32767];
+        let rules = rules.iter().filter(|rule| !builtin.contains(&rule["priority"].as_u64().expect("a number")));
+        assert_eq!(rules.map(|rule| line(rule, &RULE)).collect::<BTreeSet<_>>(), wanted);
+        for uplink in uplinks {
+            let wanted: BTreeSet<String> =
+                uplink["routes"].as_array().expect("a list").iter().map(|route| line(route, &ROUTE)).collect();
+            let found = json(&world.server.ok(&format!("ip {option} -j route show table {}", uplink["table"])));
+            assert_eq!(found.iter().map(|route| line(route, &ROUTE)).collect::<BTreeSet<_>>(), wanted);
+        }
+    }
+    world.server.ok("symroute status");
+}
+
+fn assert_nothing_left(world: &World) {
+    let rules = world.server.ok("ip rule; ip -6 rule");
+    let expected = "0:\tfrom all lookup local\n32766:\tfrom all lookup main\n32767:\tfrom all lookup default\n\
+                    0:\tfrom all lookup local\n32766:\tfrom all lookup main\n";
+    assert_eq!(rules, expected);
+    assert_eq!(world.server.ok("ip route show table all proto 97; ip -6 route show table all proto 97"), "");
+}
+
+fn broken_two_gateway_lines(world: &World) {
+    world.configure(PLAIN);
+    let up = world.server.run("ifup -a");
+    assert!(!up.succeeded());
+    assert!(up.text().contains("File exists"), "{}", up.text());
+    assert!(up.text().contains("failed to bring up eth1"), "{}", up.text());
+    assert!(world.client.reaches(None, A4));
+    assert!(!world.client.pings(None, B4));
+}
+
+fn broken_with_metric_alone(world: &World) {
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    for (to, answers) in [(A4, true), (A6, true), (B4, false), (B6, false)] {
+        assert_eq!(world.client.pings(None, to), answers, "{to}");
+        assert_eq!(world.client.talks(None, to), answers, "{to}");
+    }
+}
+
+/// Brings a written file up, twice, and takes it down; then takes the lines out again.
+fn written(world: &World, original: &str) {
+    assert_eq!(world.server.run("symroute-gen --check").code(), 0, "a second run has nothing to do");
+    for round in ["first", "second"] {
+        let up = world.server.run("ifup -a");
+        assert!(up.succeeded(), "{round} ifup -a: {}", up.text());
+        assert_kernel_is_plan(world);
+        assert_symmetric(world);
+        world.server.ok("ifdown -a");
+        assert_nothing_left(world);
+    }
+    world.server.ok("symroute-gen --remove --write");
+    assert_eq!(world.server.read("/etc/network/interfaces"), original.as_bytes());
+}
+
+fn lines(world: &World) {
+    world.configure(PLAIN);
+    assert_eq!(world.server.run("symroute-gen --check").code(), 1);
+    world.server.ok("symroute-gen --write");
+    written(world, PLAIN);
+}
+
+fn lines_with_hooks_too(world: &World) {
+    world.install_hooks();
+    world.configure(PLAIN);
+    world.server.ok("symroute-gen --write");
+    written(world, PLAIN);
+}
+
+/// The article's form: eth1's gateway is for its table alone, main has one default route.
+fn lines_for_the_table_alone(world: &World) {
+    world.configure(TABLE_GATEWAY);
+    world.server.ok("symroute-gen --write");
+    assert!(!String::from_utf8_lossy(&world.server.read("/etc/network/interfaces")).contains("metric"));
+    world.server.ok("ifup -a");
+    let defaults = world.server.ok("ip route show default; ip -6 route show default");
+    assert_eq!(defaults.lines().filter(|line| line.starts_with("default")).count(), 2, "{defaults}");
+    world.server.ok("ifdown -a");
+    written(world, TABLE_GATEWAY);
+}
+
+fn lines_are_safe_to_run_twice(world: &World) {
+    world.configure(PLAIN);
+    world.server.ok("symroute-gen --write");
+    world.server.ok("ifup -a");
+    // The method itself fails on its second run ("File exists"), so only the lines are run again.
+    let text = String::from_utf8(world.server.read("/etc/network/interfaces")).expect("text");
+    let script: String =
+        text.lines().filter_map(|line| line.trim().strip_prefix("post-up ")).map(|line| format!("{line}\n")).collect();
+    assert!(script.contains("rule add"));
+    world.server.ok(&format!("set -e\n{script}"));
+    assert_kernel_is_plan(world);
+    world.server.ok("ifdown -a; ifdown --force eth0 eth1 2>/dev/null || true");
+    assert_nothing_left(world);
+}
+
+/// The listings that the article gives as the expected result, word for word.
+fn article(world: &World) {
+    let expected = "0:\tfrom all lookup local\n100:\tfrom 192.0.2.10 lookup 1\n110:\tfrom 198.51.100.10 lookup 2\n\
+                    32766:\tfrom all lookup main\n32767:\tfrom all lookup default\n";
+    world.configure(TABLE_GATEWAY);
+    world.server.ok("symroute-gen --write --layout article --style article");
+    for _ in 0..2 {
+        world.server.ok("ifup -a");
+        assert_eq!(world.server.ok("ip rule show"), expected);
+        let table = |n: u32| world.server.ok(&format!("ip route show table {n}"));
+        assert_eq!(table(1), "default via 192.0.2.1 dev eth0 \n192.0.2.0/24 dev eth0 scope link \n");
+        assert_eq!(table(2), "default via 198.51.100.1 dev eth1 \n198.51.100.0/24 dev eth1 scope link \n");
+        for (from, dev) in [(A4, "eth0"), (B4, "eth1")] {
+            let get = world.server.ok(&format!("ip route get 203.0.113.190 from {from}"));
+            assert!(get.contains(&format!("dev {dev}")), "{get}");
+        }
+        world.server.ok("ip route get 203.0.113.190");
+        for to in PUBLIC {
+            assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+        }
+        world.server.ok("symroute status");
+        world.server.ok("ifdown -a");
+        assert_nothing_left(world);
+    }
+    world.server.ok("symroute-gen --remove --write");
+    assert_eq!(world.server.read("/etc/network/interfaces"), TABLE_GATEWAY.as_bytes());
+}
+
+fn article_layout_through_hooks(world: &World) {
+    world.install_hooks();
+    world.configure(PLAIN);
+    world.server.ok("symroute-gen --write --layout article --style hook");
+    world.server.ok("ifup -a");
+    assert_kernel_is_plan(world);
+    let rules = world.server.ok("ip rule show");
+    assert_eq!(rules.lines().count(), 5, "{rules}");
+    assert_eq!(world.server.ok("ip route show table 2").lines().count(), 2);
+    for to in PUBLIC {
+        assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+    }
+    world.server.ok("ifdown -a");
+    assert_nothing_left(world);
+}
+
+fn hooks(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    for _ in 0..2 {
+        world.server.ok("ifup -a");
+        assert_kernel_is_plan(world);
+        assert_symmetric(world);
+        world.server.ok("ifdown -a");
+        assert_nothing_left(world);
+    }
+}
+
+fn hooks_again_and_out_of_order(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup eth1; ifup eth2; ifup eth0");
+    assert_kernel_is_plan(world);
+    for _ in 0..2 {
+        // ifupdown itself says "File exists" to the address; the hooks run with --ignore-errors all the same.
+        world.server.run("ifup --force --ignore-errors eth0");
+        assert_kernel_is_plan(world);
+    }
+    assert_symmetric(world);
+    world.server.ok("ifdown eth0; ifdown eth0; ifdown eth2");
+    let rules = world.server.ok("ip rule; ip -6 rule");
+    assert!(!rules.contains("192.0.2.10") && !rules.contains("eth0"), "{rules}");
+    assert!(rules.contains("198.51.100.10"), "{rules}");
+    for to in [B4, B6] {
+        assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+    }
+    world.server.ok("ifdown eth1; ifdown eth1");
+    assert_nothing_left(world);
+}
+
+fn hooks_keep_the_other_uplink(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    std::thread::scope(|scope| {
+        let long: Vec<_> = [B4, "[2001:db8:b::10]"]
+            .into_iter()
+            .map(|to| {
+                let talk = format!("(echo one; sleep 9; echo two) | socat -t 3 -T 30 - TCP:{to}:7000");
+                scope.spawn(move || world.client.outside(&talk).stdout())
+            })
+            .collect();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        world.server.ok("ifdown eth0");
+        for to in [B4, B6] {
+            assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+        }
+        world.server.ok("ifup eth0");
+        for talk in long {
+            assert_eq!(talk.join().expect("no panic"), "one\ntwo\n", "the connection through eth1 broke");
+        }
+    });
+    assert_kernel_is_plan(world);
+    assert_symmetric(world);
+}
+
+/// Each part of the plan is there for somebody: without it that pair is cut off, `status` says so, and
+/// `apply` brings it back.
+fn what_is_taken_away_is_missed_and_mended(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    let cases: [(&str, &dyn Fn() -> bool); 5] = [
+        ("ip route del 198.51.100.0/24 table 1", &|| world.neighbour_b.pings(None, A4)),
+        ("ip -6 route del 2001:db8:a::/64 table 2", &|| world.neighbour_a.pings(None, B6)),
+        ("ip route flush table 2", &|| world.client.pings(None, B4)),
+        ("ip rule del priority 111", &|| world.lan.pings(None, B4)),
+        ("ip -6 rule del priority 112", &|| world.client.pings(None, B6)),
+    ];
+    for (damage, reaches) in cases {
+        assert!(reaches(), "before '{damage}'");
+        world.server.ok(damage);
+        assert!(!reaches(), "after '{damage}'\n{}", state(world));
+        let status = world.server.run("symroute status");
+        assert_eq!(status.code(), 1, "{}", status.text());
+        assert!(status.stdout().contains("MISSING"), "{}", status.text());
+        world.server.ok("symroute apply");
+        assert!(reaches(), "after 'symroute apply'\n{}", state(world));
+        assert_eq!(world.server.ok("symroute apply"), "Nothing to do: everything is in place.\n");
+    }
+    // A link-local neighbour of a socket bound to the device is no business of the gateway's.
+    let to_neighbour = || world.server.ok("ip -6 route get fe80::77 oif eth0");
+    assert!(!to_neighbour().contains("via"), "{}", to_neighbour());
+    world.server.ok("ip -6 route del fe80::/64 table 1");
+    assert!(to_neighbour().contains("via 2001:db8:a::1"), "{}", to_neighbour());
+    world.server.ok("symroute apply; ip rule add from 203.0.113.9 table 99 priority 50; ip route add default via 203.0.113.2 table 99");
+    world.server.ok("symroute flush; symroute flush");
+    let rules = world.server.ok("ip rule");
+    assert!(rules.contains("203.0.113.9") && !rules.contains("proto 97"), "{rules}");
+    assert_eq!(world.server.ok("ip route show table 99"), "default via 203.0.113.2 dev eth2 \n");
+    world.server.ok("ip rule del priority 50");
+    assert_nothing_left(world);
+}
+
+fn bad_input_changes_nothing(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    let before = state(world);
+    let bad = WITH_METRIC.replace("gateway 198.51.100.1\n", "gateway 2001:db8:b::1\n");
+    world.configure(&bad);
+    for command in ["symroute apply", "symroute plan", "symroute status", "symroute-gen --write"] {
+        let ran = world.server.run(command);
+        assert_eq!(ran.code(), 2, "{command}: {}", ran.text());
+        assert!(ran.text().contains("/etc/network/interfaces:18:13"), "{}", ran.text());
+        assert!(ran.text().contains("another family"), "{}", ran.text());
+    }
+    let hook = world.server.run("IFACE=eth0 MODE=start PHASE=post-up ADDRFAM=inet symroute hook");
+    assert_eq!(hook.code(), 1);
+    assert_eq!(hook.text().lines().count(), 1, "{}", hook.text());
+    assert!(hook.text().starts_with("symroute: eth0: /etc/network/interfaces:18: "), "{}", hook.text());
+    assert_eq!(state(world), before);
+    assert_eq!(world.server.read("/etc/network/interfaces"), bad.as_bytes());
+}
