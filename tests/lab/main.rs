@@ -346,7 +346,7 @@ fn what_is_taken_away_is_missed_and_mended(world: &World) {
         ("ip -6 route del 2001:db8:a::/64 table 2", &|| world.neighbour_a.pings(None, B6)),
         ("ip route flush table 2", &|| world.client.pings(None, B4)),
         ("ip rule del priority 111", &|| world.lan.pings(None, B4)),
-        ("ip -6 rule del priority 112", &|| world.client.pings(None, B6)),
+        ("ip -6 rule del priority 112", &|| world.client.talks(None, B6)),
     ];
     for (damage, reaches) in cases {
         assert!(reaches(), "before '{damage}'");
