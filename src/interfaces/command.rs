@@ -88,7 +88,9 @@ fn shell(line: &str) -> Vec<Vec<String>> {
             (Token::Redirect, current) => {
                 // `2>/dev/null`: the number belongs to the redirection.
                 if let Some(current) = current {
-                    current.pop_if(|word| word.len() == 1 && word.as_bytes()[0].is_ascii_digit());
+                    if current.last().is_some_and(|word| word.len() == 1 && word.as_bytes()[0].is_ascii_digit()) {
+                        current.pop();
+                    }
                 }
                 skip = true;
             }
@@ -142,10 +144,8 @@ fn ip(words: &[String]) -> Option<Command> {
         Some((verb, words)) => (verb.as_str(), words),
         None => return None,
     };
-    policy.adds = match keyword(verb, &["add", "append", "change", "replace", "prepend", "delete", "flush"])? {
-        "delete" | "flush" => false,
-        _ => true,
-    };
+    let verb = keyword(verb, &["add", "append", "change", "replace", "prepend", "delete", "flush"])?;
+    policy.adds = !matches!(verb, "delete" | "flush");
     while let Some((name, after)) = words.split_first() {
         let slot = match name.as_str() {
             "from" => &mut policy.from,

@@ -89,7 +89,8 @@ impl Document {
             return Cow::Borrowed(trim_end(first));
         }
         let mut joined = first.to_vec();
-        while joined.pop_if(|last| *last == b'\\').is_some() {
+        while joined.last() == Some(&b'\\') {
+            joined.pop();
             if at < end {
                 joined.extend_from_slice(visible(next_physical(raw, &mut at)));
             }

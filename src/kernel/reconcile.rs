@@ -114,10 +114,7 @@ pub fn reconcile(
     }
     run(socket, steps(difference), before, |after| {
         let left = self::difference(plan, after, hands_off);
-        match steps(left).first() {
-            Some(step) => Some(step.command()),
-            None => None,
-        }
+        steps(left).first().map(Step::command)
     })
 }
 

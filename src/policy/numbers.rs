@@ -137,11 +137,11 @@ pub fn allot(
         kept.push((table, priority));
     }
     for (group, (table, priority)) in groups.iter().zip(kept) {
-        let needs =
-            |wish: fn(&(Option<u32>, Option<u32>)) -> Option<u32>| group.iter().any(|at| wish(&wished[at]).is_none());
+        let needs_table = group.iter().any(|at| wished[at].0.is_none());
+        let needs_priority = group.iter().any(|at| wished[at].1.is_none());
         let table = table.or_else(|| {
             let free = |table: &u32| !tables.contains_key(table) && !taken.tables.contains(table);
-            let table = needs(|wish| wish.0).then(|| (1..=u32::MAX).find(free)).flatten();
+            let table = needs_table.then(|| (1..=u32::MAX).find(free)).flatten();
             tables.extend(table.map(|table| (table, group[0])));
             table
         });
@@ -152,7 +152,7 @@ pub fn allot(
                     && !(*priority..end).any(|number| taken.priorities.contains(&number))
             };
             let mut slots = (FIRST_PRIORITY..=MAX_PRIORITY).step_by(SLOT as usize);
-            let priority = needs(|wish| wish.1).then(|| slots.find(clear)).flatten();
+            let priority = needs_priority.then(|| slots.find(clear)).flatten();
             priorities.extend(priority.map(|priority| (priority, priority + SLOT, group[0])));
             priority
         });

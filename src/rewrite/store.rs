@@ -49,13 +49,14 @@ pub fn write(root: &Root, changes: &[Change]) -> Result<()> {
         let result = unchanged(&target, &old)
             .and_then(|()| temporary.persist(&target).map_err(anyhow::Error::from).and_then(|_| sync(&target)));
         if let Err(error) = result {
+            let mut stuck = Vec::new();
             for (path, bytes) in replaced {
                 let back = beside(&path, &bytes).and_then(|old| old.persist(&path).map_err(|error| error.error));
                 if let Err(second) = back {
-                    eprintln!("symroute-gen: {} could not be put back: {second}", path.display());
+                    stuck.push(format!("; {} could not be put back: {second}", path.display()));
                 }
             }
-            return Err(error).with_context(|| format!("cannot replace {}", target.display()));
+            return Err(error).with_context(|| format!("cannot replace {}{}", target.display(), stuck.concat()));
         }
         replaced.push((target, old));
     }

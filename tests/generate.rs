@@ -1,0 +1,320 @@
+//! symroute-gen as a program: whole outputs, the three laws over many files, and what it refuses.
+
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use proptest::prelude::*;
+use symroute::interfaces::{Config, Files};
+use symroute::policy::plan;
+use symroute::rewrite::template::{STYLES, style};
+use symroute::rewrite::{Change, rewrite};
+use symroute::tables::Names;
+use symroute::uplinks::{Layout, find};
+use tempfile::TempDir;
+
+fn generate(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_symroute-gen"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An empty root, with an interfaces file and others in it.
+fn root(interfaces: &str, others: &[(&str, &str)]) -> TempDir {
+    let root = TempDir::new().unwrap();
+    fs::create_dir_all(root.path().join("etc/network/interfaces.d")).unwrap();
+    for (path, text) in others.iter().chain(&[("etc/network/interfaces", interfaces)]) {
+        fs::write(root.path().join(path), text).unwrap();
+    }
+    root
+}
+
+fn in_root(root: &TempDir, arguments: &[&str]) -> Output {
+    let path = root.path().to_str().unwrap();
+    generate(&[&["--root", path], arguments].concat(), b"")
+}
+
+const TWO: &str = include_str!("fixtures/two-uplinks.interfaces");
+
+#[test]
+fn the_article_word_for_word() {
+    let input = include_bytes!("fixtures/article.interfaces");
+    let output = generate(&["--layout", "article", "--style", "article", "-"], input);
+    assert_eq!(text(&output.stdout), include_str!("fixtures/article.expected"));
+    assert_eq!(output.status.code(), Some(0));
+    let back = generate(&["--remove", "-"], &output.stdout);
+    assert_eq!(back.stdout, input);
+}
+
+#[test]
+fn each_style_word_for_word() {
+    for (name, _) in STYLES {
+        let output = generate(&["--style", name, "-"], TWO.as_bytes());
+        let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/two-uplinks.{name}"));
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::write(&expected, &output.stdout).unwrap();
+        }
+        assert_eq!(text(&output.stdout), fs::read_to_string(expected).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn writes_checks_and_removes() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    assert_eq!(in_root(&root, &["--check"]).status.code(), Some(1));
+    let shown = in_root(&root, &[]);
+    assert_eq!(shown.status.code(), Some(0));
+    assert!(text(&shown.stdout).contains("+    post-up ip route replace"), "{}", text(&shown.stdout));
+    assert_eq!(fs::read_to_string(&file).unwrap(), TWO, "shown, not written");
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    let written = fs::read(&file).unwrap();
+    assert_eq!(in_root(&root, &["--check"]).status.code(), Some(0));
+    let inode = fs::metadata(&file).unwrap().ino();
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    assert_eq!(fs::read(&file).unwrap(), written);
+    assert_eq!(fs::metadata(&file).unwrap().ino(), inode, "a file that has it all is not touched");
+    assert_eq!(in_root(&root, &["--check", "--remove"]).status.code(), Some(1));
+    assert_eq!(in_root(&root, &["--write", "--remove"]).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), TWO);
+    let left: Vec<_> = fs::read_dir(root.path().join("etc/network")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "no lock or temporary file stays: {left:?}");
+}
+
+#[test]
+fn keeps_mode_and_links_and_writes_every_included_file() {
+    let top = "source interfaces.d/*\nauto lo eth0\niface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1";
+    let other = "auto eth1\r\niface eth1 inet static\r\n\taddress 198.51.100.10/24\r\n\tgateway 198.51.100.1\r\n";
+    let root = root(top, &[("etc/network/interfaces.d/real", other)]);
+    let directory = root.path().join("etc/network/interfaces.d");
+    fs::rename(directory.join("real"), root.path().join("etc/eth1")).unwrap();
+    symlink("../../eth1", directory.join("eth1")).unwrap();
+    fs::set_permissions(root.path().join("etc/eth1"), fs::Permissions::from_mode(0o600)).unwrap();
+    let output = in_root(&root, &["--write"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(directory.join("eth1").is_symlink());
+    let written = fs::read_to_string(root.path().join("etc/eth1")).unwrap();
+    assert!(written.contains("\t# symroute: end\r\n"), "{written:?}");
+    assert!(written.replace("\r\n", "").find('\n').is_none(), "line ends stay as they are");
+    assert_eq!(fs::metadata(root.path().join("etc/eth1")).unwrap().permissions().mode() & 0o777, 0o600);
+    let first = fs::read_to_string(root.path().join("etc/network/interfaces")).unwrap();
+    assert!(first.contains("\n # symroute: begin") && first.ends_with("# symroute: end"), "{first}");
+    assert_eq!(in_root(&root, &["--write", "--remove"]).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(root.path().join("etc/network/interfaces")).unwrap(), top);
+    assert_eq!(fs::read_to_string(root.path().join("etc/eth1")).unwrap(), other);
+}
+
+#[test]
+fn a_new_stanza_renumbers_nothing() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    let before = fs::read_to_string(&file).unwrap();
+    let more = "auto eth5\niface eth5 inet static\n    address 203.0.113.130/26\n    gateway 203.0.113.129\n\n";
+    fs::write(&file, more.to_string() + &before).unwrap();
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    let after = fs::read_to_string(&file).unwrap();
+    for line in before.lines() {
+        assert!(after.contains(line), "gone: {line}");
+    }
+    assert!(after.contains("table 3 priority 120"), "{after}");
+}
+
+#[test]
+fn what_it_refuses() {
+    let eth0 = "auto eth0\niface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n";
+    let eth1 = "auto eth1\niface eth1 inet static\n address 198.51.100.10/24\n gateway 198.51.100.1\n";
+    let cases: [(&str, String, &str); 13] = [
+        ("misplaced option", format!("{eth0}auto x\n mtu 9000\n{eth1}"), "interfaces:6:2"),
+        ("no address type", format!("{eth0}iface eth1 inte static\n"), "interfaces:5:12"),
+        ("empty value", format!("{eth0} hostname\n{eth1}"), "interfaces:5:2"),
+        ("no address", format!("{eth0}{}", eth1.replace("198.51.100.10/24", "198.51.100.256/24")), "interfaces:7:10"),
+        ("no netmask", format!("{eth0}{}", eth1.replace("/24", "/33")), "interfaces:7:10"),
+        ("no address", format!("{eth0}{}", eth1.replace("gateway 198.51.100.1", "gateway none")), "interfaces:8:10"),
+        (
+            "another family",
+            format!("{eth0}{}", eth1.replace("gateway 198.51.100.1", "gateway 2001:db8::1")),
+            "interfaces:8:10",
+        ),
+        (
+            "its own address",
+            format!("{eth0}{}", eth1.replace("gateway 198.51.100.1", "gateway 198.51.100.10")),
+            "interfaces:8:2",
+        ),
+        ("out of range", format!("{eth0}{eth1} symroute-table 4294967296\n"), "interfaces:9:17"),
+        ("kernel's own", format!("{eth0}{eth1} symroute-table main\n"), "interfaces:9:17"),
+        ("two uplinks", format!("{eth0} symroute-table 7\n{eth1} symroute-table 7\n"), "eth0 inet and eth1 inet"),
+        ("both have metric 5", format!("{eth0} metric 5\n{eth1} metric 5\n"), "interfaces:7:"),
+        ("has no end", format!("{eth0} # symroute: begin\n{eth1}"), "interfaces:5:2"),
+    ];
+    for (what, interfaces, place) in cases {
+        for arguments in [&["--write"][..], &["--check"], &["--json"], &[]] {
+            let root = root(&interfaces, &[]);
+            let output = in_root(&root, arguments);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{interfaces}\n{said}");
+            assert!(said.contains(what) && said.contains(place), "{what}, {place}:\n{interfaces}\n{said}");
+            assert!(said.ends_with("symroute-gen: nothing was written\n"), "{said}");
+            assert_eq!(fs::read_to_string(root.path().join("etc/network/interfaces")).unwrap(), interfaces);
+        }
+    }
+}
+
+#[test]
+fn all_errors_at_once_and_files_that_cannot_be_read() {
+    let output = generate(&["-"], b"iface eth0 inet static\n address x\n gateway y\nauto a\nfoo bar\n");
+    let said = text(&output.stderr);
+    assert_eq!(said.matches("error: ").count(), 3, "{said}");
+    assert!(output.stdout.is_empty());
+    for arguments in [
+        &["/nowhere/interfaces"][..],
+        &["--template", "/nowhere.j2", "-"],
+        &["--write", "-"],
+        &["--style", "x"],
+        &["/"],
+    ] {
+        let output = generate(arguments, TWO.as_bytes());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_template_of_ones_own() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("mine.j2");
+    let with = |template: &str| {
+        fs::write(&file, template).unwrap();
+        generate(&["--template", file.to_str().unwrap(), "-"], TWO.as_bytes())
+    };
+    let output =
+        with("{% if owner %}post-up logger {{ interface }} {{ family }} {{ table }} {{ gateway }}{% endif %}\n");
+    assert!(text(&output.stdout).contains("    post-up logger eth1 inet 2 198.51.100.1\n"), "{}", text(&output.stdout));
+    for (wrong, why) in
+        [("{% if %}", "mine.j2:1"), ("post-up {{ nonsense }}", "mine.j2:1"), ("iface eth9 inet dhcp", "no option")]
+    {
+        let output = with(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+/// No files but the one that is given.
+struct Alone;
+
+impl Files for Alone {
+    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+    fn expand(&self, _: &[u8]) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    fn list(&self, _: &Path) -> std::io::Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+fn read(bytes: &[u8]) -> Config {
+    Config::parse(Path::new("/etc/network/interfaces"), bytes.to_vec(), &Alone)
+}
+
+/// Rewritten by a style (none takes the blocks out); nothing where it is refused.
+fn rewritten(bytes: &[u8], name: Option<&str>, layout: Layout) -> Option<Vec<u8>> {
+    let config = read(bytes);
+    let names = Names::default();
+    let plan = plan(find(&config, None, &[], &names), None, &names, Some(layout));
+    let template = name.map(|name| style(name).unwrap());
+    let wrong = |d: &symroute::interfaces::Diagnostic| d.severity == symroute::interfaces::Severity::Error;
+    if config.refused() || plan.diagnostics.iter().chain(&plan.clashes).any(wrong) {
+        return None;
+    }
+    let changes = rewrite(&config, &plan, template.as_ref()).unwrap().ok()?;
+    Some(changes.into_iter().next().map_or(bytes.to_vec(), |Change { new, .. }| new))
+}
+
+/// What ifupdown would have, less the block's lines.
+fn own(bytes: &[u8]) -> Vec<String> {
+    let config = read(bytes);
+    let stanza = |stanza: &symroute::interfaces::Stanza| {
+        let options = stanza.own_options().into_iter().map(|option| format!(" {}={}", option.name, option.value));
+        format!("{} {} {}{}", stanza.interface, stanza.family, stanza.method, options.collect::<String>())
+    };
+    config.stanzas.iter().map(stanza).chain([format!("{:?}", config.lists)]).collect()
+}
+
+fn piece() -> impl Strategy<Value = String> {
+    let eol = prop_oneof![3 => Just("\n"), 1 => Just("\r\n")];
+    let indent = prop_oneof![Just(""), Just("  "), Just("\t"), Just("    ")];
+    let number = 0u8..4;
+    (number, 0u8..12, indent, eol, any::<bool>()).prop_map(|(n, kind, indent, eol, inet6)| {
+        let (family, net, length) =
+            if inet6 { ("inet6", format!("2001:db8:{n}::"), 64) } else { ("inet", format!("198.51.{n}."), 24) };
+        let stanza = |more: &[String]| {
+            let head = format!("iface eth{n} {family} static{eol}");
+            let address = [format!("address {net}10/{length}")];
+            head + &address.iter().chain(more).map(|line| format!("{indent}{line}{eol}")).collect::<String>()
+        };
+        match kind {
+            0 => format!("auto eth{n}{eol}"),
+            1 => format!("{indent}# a comment{eol}"),
+            2 => eol.to_string(),
+            3..=6 => stanza(&[format!("gateway {net}1")]),
+            7 => stanza(&[format!("symroute-gateway {net}1"), "mtu 1400".into()]),
+            8 => stanza(&[format!("gateway \\{eol}{net}1"), "up echo a \\\nb".into()]),
+            9 => format!("iface eth{n} {family} dhcp{eol}"),
+            10 => stanza(&[format!("gateway {net}1"), format!("metric {n}"), "# mine".into(), String::new()]),
+            _ => format!("iface eth{n}:1 {family} static{eol}{indent}address {net}11/{length}{eol}"),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #[test]
+    fn the_three_laws(pieces in prop::collection::vec(piece(), 1..9), cut in any::<bool>(), backslash in 0u8..20) {
+        let mut file = pieces.concat().into_bytes();
+        if cut {
+            let end = file.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |last| last + 1);
+            file.truncate(end);
+        }
+        if backslash == 0 {
+            file.extend_from_slice(b"\\");
+        }
+        for layout in [Layout::Layered, Layout::Article] {
+            for (name, _) in STYLES {
+                let Some(once) = rewritten(&file, Some(name), layout) else { continue };
+                prop_assert_eq!(rewritten(&once, Some(name), layout).map(|twice| text(&twice)), Some(text(&once)));
+                let removed = rewritten(&once, None, layout).expect("removable");
+                prop_assert_eq!(text(&removed), text(&file));
+                prop_assert_eq!(own(&once), own(&file));
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_and_given_back(bytes in prop::collection::vec(prop_oneof![
+        any::<u8>().prop_map(|b| vec![b]),
+        prop::sample::select(vec!["iface ", "auto ", "eth0 ", "inet ", "static", "\n", "\\\n", "# symroute: begin\n",
+            "# symroute: end\n", "mapping ", "script ", "source ", "inherits ", " gateway ", "192.0.2.1", "\r\n", "\0"])
+            .prop_map(|s| s.as_bytes().to_vec())], 0..60)) {
+        let bytes = bytes.concat();
+        let config = read(&bytes);
+        prop_assert_eq!(config.files[0].document.bytes(), &bytes[..]);
+        rewritten(&bytes, Some("iproute2"), Layout::Layered);
+    }
+}
