@@ -281,7 +281,7 @@ pub fn summary(plan: &Plan) -> String {
     }
     let mut rows: Vec<[String; 5]> = Vec::new();
     for (at, uplink) in plan.uplinks.iter().enumerate() {
-        let gateway = uplink.gateway.map_or("gateway not known yet".into(), |gateway| format!("via {gateway}"));
+        let gateway = uplink.gateway.map_or("gateway by DHCP or RA".into(), |gateway| format!("via {gateway}"));
         let numbers = match (plan.policy(at), plan.reason_without(at)) {
             (Some(policy), _) => format!("table {} priority {}", policy.table, policy.priority),
             (None, reason) => reason.unwrap_or_default().into(),

@@ -82,6 +82,8 @@ pub struct Uplink {
     pub at: At,
     /// Not known yet for a DHCP or autoconfigured uplink that is not up.
     pub gateway: Option<IpAddr>,
+    /// Further stanzas that name the same gateway.
+    pub twins: Vec<usize>,
     /// The stanza puts a default route into main.
     pub in_main: bool,
     /// The metric that the administrator gave that route.
@@ -277,12 +279,23 @@ impl Finder<'_> {
         if self.wrong[before..].iter().any(|d| d.severity == crate::interfaces::Severity::Error) {
             return;
         }
+        let same = |known: &&mut Uplink| {
+            known.interface == interface
+                && known.family == stanza.family
+                && gateway.is_some()
+                && known.gateway == gateway
+        };
+        if let Some(known) = uplinks.iter_mut().find(same) {
+            known.twins.push(index);
+            return;
+        }
         uplinks.push(Uplink {
             interface,
             family: stanza.family,
             stanza: index,
             at,
             gateway,
+            twins: Vec::new(),
             in_main: own_gateway.is_some() || dynamic && table_gateway.is_none(),
             metric,
             sources: Vec::new(),

@@ -313,15 +313,15 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     let loaded = load(common);
     // The files alone say whether there is anything to do: no socket is opened on a host with one uplink.
     let by_files = planned(&loaded, None, &[]);
+    if by_files.managed.is_empty() {
+        return Ok(Exit::Yes);
+    }
     let in_one_line = |diagnostic: &Diagnostic| report::one_line(&loaded.config, &loaded.root, diagnostic);
     let errors =
         loaded.config.diagnostics.iter().chain(&by_files.diagnostics).filter(|d| d.severity == Severity::Error);
     let errors: Vec<String> = errors.map(in_one_line).collect();
     if !errors.is_empty() {
         bail!("{interface}: {} (nothing was changed; 'symroute plan' says more)", errors.join("; "));
-    }
-    if by_files.managed.is_empty() {
-        return Ok(Exit::Yes);
     }
     let going = match event {
         Event::Up => None,

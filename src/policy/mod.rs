@@ -8,7 +8,7 @@ pub mod numbers;
 
 use std::collections::HashMap;
 
-use crate::interfaces::{At, Diagnostic, Family};
+use crate::interfaces::{At, Diagnostic, Family, Severity};
 use crate::snapshot::{INET6_METRIC, Route, Rule, Snapshot};
 use crate::tables::Names;
 use crate::uplinks::{Found, Layout, Uplink};
@@ -66,7 +66,8 @@ impl Plan {
             () if it.hand_written => Some("written by hand in its stanza, left alone"),
             () if it.wish.enabled == Some(false) => Some("left alone: its stanza says 'symroute no'"),
             () if !self.is_multihomed(it.family) => Some("the only uplink of its family: nothing to do"),
-            () => Some("no gateway known yet"),
+            () if it.dynamic => Some("table and rules when it is up"),
+            () => Some("no address to route by"),
         }
     }
 }
@@ -112,6 +113,19 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
             rules: layout::rules(&uplinks, at, table, priority, layout, &other_networks),
         });
     }
+    for uplink in
+        uplinks.iter().filter(|uplink| uplink.in_main && uplink.family == Family::Inet && !uplink.twins.is_empty())
+    {
+        diagnostics.push(Diagnostic::warning(
+            uplink.at,
+            b"",
+            format!(
+                "{} has the same 'gateway' in more than one stanza: the second one's 'ifup' fails with \"File exists\"",
+                uplink.label()
+            ),
+            "Keep the 'gateway' line in one stanza; the others only add addresses.",
+        ));
+    }
     let mut plan = Plan { uplinks, managed, policies, diagnostics, ..Plan::default() };
     for family in [Family::Inet, Family::Inet6] {
         plan.choose_primary(family);
@@ -146,7 +160,11 @@ impl Plan {
             met.push(at);
             let Some(twin) = twin else { continue };
             let twin = &self.uplinks[twin];
-            if uplink.metric.is_some() || !is_managed(&self.uplinks, uplink) {
+            if !is_managed(&self.uplinks, uplink) {
+                warnings.push(Diagnostic { severity: Severity::Warning, ..clash(uplink, twin, effective(at)) });
+                continue;
+            }
+            if uplink.metric.is_some() {
                 clashes.push(clash(uplink, twin, effective(at)));
                 continue;
             }
@@ -185,6 +203,7 @@ impl Plan {
 
 fn clash(uplink: &Uplink, twin: &Uplink, metric: u32) -> Diagnostic {
     let what = match uplink.family {
+        Family::Inet if uplink.dynamic => "the second one is silently not made",
         Family::Inet => "the second 'ifup' fails with \"File exists\"",
         _ => "the second 'ifup' silently replaces the first one's default route",
     };

@@ -83,7 +83,8 @@ fn start(inside: Option<&Host>) -> Result<Holder, String> {
         None if is_root() => command.args(["--net", "--mount"]),
         None => command.args(["--user", "--map-root-user", "--net", "--mount"]),
     };
-    command.args(["--propagation", "private", "sh", "-c", "ip link set lo up; echo ready; exec cat"]);
+    // Changing the propagation of `/` fails in a chroot; what is mounted later goes below STAGE.
+    command.args(["--propagation", "unchanged", "sh", "-c", "ip link set lo up; echo ready; exec cat"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("unshare cannot be run: {error}"))?;
     let mut line = String::new();
@@ -200,6 +201,10 @@ pub const B6: &str = "2001:db8:b::10";
 /// The addresses of the server's uplinks.
 pub const PUBLIC: [&str; 4] = [A4, A6, B4, B6];
 
+/// A mount point on every Linux. The server's root is put below it, in its own mount namespace: nothing is
+/// mounted where it could spread to the machine, whatever its mounts share.
+const STAGE: &str = "/sys";
+
 /// Where `sh tests/run` keeps the Debian roots.
 fn root_of(suite: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/roots").join(suite)
@@ -227,7 +232,7 @@ impl World {
             Ok(Host { holder: start(Some(&first))?, user_namespace: !is_root(), root })
         };
         let world = World {
-            server: host(Some(root.clone()))?,
+            server: host(Some(Path::new(STAGE).join("debian")))?,
             isp_a: host(None)?,
             isp_b: host(None)?,
             neighbour_a: host(None)?,
@@ -314,10 +319,12 @@ impl World {
             .ok();
         self.server
             .outside(&format!(
-                "set -e; cd {root}
+                "set -e
+                mount --make-private {STAGE}; mount -t tmpfs tmpfs {STAGE}; mkdir {STAGE}/debian
+                mount --bind {root} {STAGE}/debian; mount --make-private {STAGE}/debian; cd {STAGE}/debian
                 mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp
-                mkdir tmp/network; cp -a etc/network/. tmp/network/; mount --bind tmp/network etc/network
-                mount --rbind /proc proc; mount --rbind /dev dev; mount -t sysfs sysfs sys
+                mkdir tmp/network; cp -r --preserve=mode,links etc/network/. tmp/network/; mount --bind tmp/network etc/network
+                mount --rbind /proc proc; mount --rbind /dev dev; mount -t sysfs sysfs sys 2>/dev/null || true
                 mkdir run/network etc/network/interfaces.d 2>/dev/null || true
                 mount --bind {symroute} usr/sbin/symroute; mount --bind {generate} usr/sbin/symroute-gen",
                 root = root.display(),
