@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used)]
 
+mod oracle;
 mod world;
 
 use std::collections::BTreeSet;
@@ -44,6 +45,13 @@ fn main() {
         let missing = World::available(suite).err();
         if let Some(reason) = &missing {
             eprintln!("The cases on {suite} are ignored: {reason}");
+        }
+        for (name, case) in oracle::CASES {
+            let run = move || {
+                case(suite);
+                Ok(())
+            };
+            trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
         }
         for (name, case) in CASES {
             let run = move || {

@@ -100,7 +100,8 @@ fn start(inside: Option<&Host>) -> Result<Holder, String> {
 impl Host {
     fn enter(&self) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.holder.0.id().to_string(), "--net", "--mount"]);
+        // In a chroot, entering the mount namespace alone would leave it.
+        command.args(["--target", &self.holder.0.id().to_string(), "--net", "--mount", "--root"]);
         if self.user_namespace {
             command.args(["--user", "--preserve-credentials"]);
         }
@@ -115,7 +116,8 @@ impl Host {
             command.arg("chroot").arg(root);
         }
         command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]);
-        command.args(["sh", "-c", script]);
+        // Nothing here takes minutes; what hangs is to fail, not to hang the tests.
+        command.args(["timeout", "--signal=KILL", "60", "sh", "-c", script]);
         command.stdin(Stdio::null());
         command
     }
@@ -135,6 +137,38 @@ impl Host {
         let mut command = self.enter();
         command.args(["sh", "-c", script]).stdin(Stdio::null());
         Ran { command: script.to_string(), output: command.output().expect("nsenter") }
+    }
+
+    /// Puts a Debian root where this host's commands expect it. What they write there stays in memory.
+    fn mount_debian(&self, root: &Path) {
+        self.outside(&format!(
+            "set -e
+            mount --make-private {STAGE}; mount -t tmpfs tmpfs {STAGE}; mkdir {STAGE}/debian
+            mount --bind {root} {STAGE}/debian; mount --make-private {STAGE}/debian; cd {STAGE}/debian
+            mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp
+            mkdir tmp/network; cp -r --preserve=mode,links etc/network/. tmp/network/
+            mount --bind tmp/network etc/network
+            mount --rbind /proc proc; mount --rbind /dev dev; mount -t sysfs sysfs sys 2>/dev/null || true
+            mkdir run/network etc/network/interfaces.d 2>/dev/null || true
+            mount --bind {symroute} usr/sbin/symroute; mount --bind {generate} usr/sbin/symroute-gen",
+            root = root.display(),
+            symroute = env!("CARGO_BIN_EXE_symroute"),
+            generate = env!("CARGO_BIN_EXE_symroute-gen"),
+        ))
+        .ok();
+    }
+
+    /// A host of its own that runs Debian `suite`, without links.
+    pub fn debian(suite: &str) -> Result<Host, String> {
+        let holder = start(None)?;
+        let host = Host { holder, user_namespace: !is_root(), root: Some(Path::new(STAGE).join("debian")) };
+        host.mount_debian(&root_of(suite));
+        Ok(host)
+    }
+
+    /// Shows a directory of the machine as /mnt in this host's Debian.
+    pub fn show(&self, directory: &Path) {
+        self.outside(&format!("mount --bind {} {STAGE}/debian/mnt", directory.display())).ok();
     }
 
     /// Starts something that runs until the host ends.
@@ -317,21 +351,7 @@ impl World {
                 ip addr add 2001:db8:c::2/64 dev eth0; ip route add default via 2001:db8:c::1",
             )
             .ok();
-        self.server
-            .outside(&format!(
-                "set -e
-                mount --make-private {STAGE}; mount -t tmpfs tmpfs {STAGE}; mkdir {STAGE}/debian
-                mount --bind {root} {STAGE}/debian; mount --make-private {STAGE}/debian; cd {STAGE}/debian
-                mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp
-                mkdir tmp/network; cp -r --preserve=mode,links etc/network/. tmp/network/; mount --bind tmp/network etc/network
-                mount --rbind /proc proc; mount --rbind /dev dev; mount -t sysfs sysfs sys 2>/dev/null || true
-                mkdir run/network etc/network/interfaces.d 2>/dev/null || true
-                mount --bind {symroute} usr/sbin/symroute; mount --bind {generate} usr/sbin/symroute-gen",
-                root = root.display(),
-                symroute = env!("CARGO_BIN_EXE_symroute"),
-                generate = env!("CARGO_BIN_EXE_symroute-gen"),
-            ))
-            .ok();
+        self.server.mount_debian(root);
         let echo = "exec socat TCP6-LISTEN:7000,ipv6only=0,fork,reuseaddr PIPE";
         let hosts = [&self.server, &self.lan, &self.client, &self.neighbour_a, &self.neighbour_b];
         self._echo = hosts.map(|host| host.background(echo)).into();

@@ -1,0 +1,210 @@
+//! Debian's own reader as the judge: `symroute config` against `ifquery`, and files before and after
+//! symroute-gen.
+//!
+//! ifquery shows options after the method's conversions; so that the plain ones can be compared, every
+//! method that has some is replaced by `manual` first, for both readers. SYMROUTE_CORPUS=DIR adds a directory
+//! of interfaces files from elsewhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::world::Host;
+
+pub const CASES: [(&str, fn(&str)); 2] = [
+    ("reads_as_ifquery_does", reads_as_ifquery_does),
+    ("rewriting_adds_our_lines_alone", rewriting_adds_our_lines_alone),
+];
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// `iface NAME FAMILY static` as `iface NAME FAMILY manual`, and so on.
+fn without_conversions(bytes: &[u8]) -> Vec<u8> {
+    let plain = |line: &[u8]| {
+        let text: String = line.iter().map(|b| char::from(*b)).collect();
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let converted = matches!(
+            words.get(3),
+            Some(&("static" | "dhcp" | "auto" | "tunnel" | "v4tunnel" | "6to4" | "ppp" | "wvdial"))
+        );
+        match (words.first(), words.get(2)) {
+            (Some(&"iface"), Some(&"inet" | &"inet6")) if converted => {
+                let at = text.rfind(words[3]).unwrap_or_default();
+                [&line[..at], b"manual", &line[at + words[3].len()..]].concat()
+            }
+            _ => line.to_vec(),
+        }
+    };
+    bytes.split_inclusive(|b| *b == b'\n').flat_map(plain).collect()
+}
+
+/// Copies a directory, files made comparable; gives the names of the files at its top.
+fn prepare(from: &Path, to: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            prepare(&entry.path(), &target);
+        } else {
+            fs::write(target, without_conversions(&fs::read(entry.path()).unwrap())).unwrap();
+            names.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    names.sort();
+    names
+}
+
+fn list(value: &Value) -> Vec<String> {
+    value
+        .as_array()
+        .map(|list| list.iter().map(|item| item.as_str().unwrap().to_string()).collect())
+        .unwrap_or_default()
+}
+
+fn reads_as_ifquery_does(suite: &str) {
+    let host = Host::debian(suite).unwrap();
+    let directory = TempDir::new().unwrap();
+    let mut files = prepare(&fixtures().join("reading"), directory.path());
+    if let Some(corpus) = std::env::var_os("SYMROUTE_CORPUS") {
+        files.extend(prepare(Path::new(&corpus), directory.path()));
+    }
+    host.show(directory.path());
+    let mut differences = Vec::new();
+    for file in &files {
+        if let Err(difference) = compare(&host, file) {
+            differences.push(format!("{file}: {difference}"));
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{} of {} files differ:\n{}",
+        differences.len(),
+        files.len(),
+        differences.join("\n")
+    );
+}
+
+fn compare(host: &Host, file: &str) -> Result<(), String> {
+    let path = format!("/mnt/{file}");
+    let config = host.run(&format!("symroute config --json -i '{path}'"));
+    let ours: Value = serde_json::from_str(&config.stdout()).map_err(|error| error.to_string())?;
+    let query = |arguments: &str| {
+        host.run(&format!("cd /mnt; mkdir -p /tmp/s; ifquery --no-mappings --state-dir /tmp/s -i '{path}' {arguments}"))
+    };
+    let listed = query("--list -a");
+    let said = String::from_utf8_lossy(&listed.output.stderr).into_owned();
+    let refused = said.contains("couldn't read interfaces file");
+    if refused != (config.code() == 2) {
+        return Err(format!("refused: {refused}, symroute exits with {}\n{said}", config.code()));
+    }
+    let diagnostics = ours["diagnostics"].as_array().unwrap();
+    for line in said.lines() {
+        // `ifquery: FILE:LINE: REASON`, where REASON may end in the word that it is about.
+        let mut parts = line.splitn(4, ": ");
+        let (Some(_), Some(place), Some(reason)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let Some((place_file, number)) = place.rsplit_once(':') else { continue };
+        let Ok(number) = number.parse::<u64>() else { continue };
+        let known = diagnostics.iter().any(|diagnostic| {
+            diagnostic["file"] == place_file
+                && diagnostic["line"] == number
+                && diagnostic["message"].as_str().unwrap().starts_with(reason)
+        });
+        if !known {
+            return Err(format!("ifquery says '{line}', symroute {diagnostics:#?}"));
+        }
+    }
+    if refused {
+        return Ok(());
+    }
+    let stanzas = ours["stanzas"].as_array().unwrap();
+    let unknown: Vec<&str> = said.lines().filter_map(|line| line.split("unknown interface ").nth(1)).collect();
+    for (class, option) in ours["lists"].as_object().unwrap() {
+        let names = list(option);
+        if names.iter().any(|name| name.contains(['/', '='])) {
+            continue;
+        }
+        let (found, unknown) = match class.strip_prefix("allow-") {
+            _ if class == "auto" => (listed.stdout(), unknown.clone()),
+            Some(class) => {
+                let found = query(&format!("--list --allow='{class}'"));
+                (found.stdout(), Vec::new())
+            }
+            None => continue,
+        };
+        let known = |name: &&String| {
+            unknown.iter().all(|other| other != *name)
+                && (class == "auto" || stanzas.iter().any(|it| it["interface"] == **name))
+        };
+        let expected: Vec<&str> = names.iter().filter(known).map(String::as_str).collect();
+        if found.lines().collect::<Vec<_>>() != expected {
+            return Err(format!("{class}: ifquery has {found:?}, symroute {expected:?}"));
+        }
+    }
+    let mut names: Vec<&str> = stanzas.iter().map(|stanza| stanza["interface"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names.into_iter().filter(|name| !name.contains(['/', '=', '\'', '\u{fffd}']) && !name.starts_with('-'))
+    {
+        let found = query(&format!("'{name}'")).stdout();
+        let of_name = stanzas.iter().filter(|stanza| stanza["interface"] == name);
+        let options = of_name.flat_map(|stanza| stanza["options"].as_array().unwrap());
+        let text = |value: &Value| value.as_str().unwrap().to_string();
+        // The one conversion that `manual` has.
+        let value = |option: &Value| match option["name"].as_str() {
+            Some("hwaddress") => text(&option["value"]).trim_start_matches("ether ").to_string(),
+            _ => text(&option["value"]),
+        };
+        let expected: String =
+            options.map(|option| format!("{}: {}\n", text(&option["name"]), value(option))).collect();
+        if found != expected {
+            return Err(format!("{name}: ifquery has\n{found}symroute\n{expected}"));
+        }
+    }
+    Ok(())
+}
+
+/// What ifquery prints of a rewritten file, less the lines of the block, is what it printed before.
+fn rewriting_adds_our_lines_alone(suite: &str) {
+    let host = Host::debian(suite).unwrap();
+    for name in ["two-uplinks.interfaces", "table-gateway.interfaces", "article.interfaces"] {
+        host.write("/tmp/before", &fs::read(fixtures().join(name)).unwrap());
+        for style in ["iproute2", "article", "hook"] {
+            host.ok(&format!("symroute-gen --style {style} - < /tmp/before > /tmp/after"));
+            let query = |file: &str, interface: &str| {
+                host.ok(&format!("mkdir -p /tmp/s; ifquery --state-dir /tmp/s -i /tmp/{file} {interface}"))
+            };
+            let added: Vec<String> = String::from_utf8(host.read("/tmp/after"))
+                .unwrap()
+                .lines()
+                .map(str::trim)
+                .fold((false, Vec::new()), |(inside, mut added), line| {
+                    let marker = line.starts_with("# symroute:");
+                    if inside && !marker {
+                        added.push(
+                            line.replacen("post-up ", "up: ", 1)
+                                .replacen("pre-down ", "down: ", 1)
+                                .replacen("metric ", "metric: ", 1),
+                        );
+                    }
+                    (if marker { !inside } else { inside }, added)
+                })
+                .1;
+            assert!(!added.is_empty() || name != "two-uplinks.interfaces");
+            for interface in ["lo", "eth0", "eth1"] {
+                let after = query("after", interface);
+                let rest: String = after
+                    .lines()
+                    .filter(|line| !added.contains(&line.to_string()))
+                    .map(|line| format!("{line}\n"))
+                    .collect();
+                assert_eq!(rest, query("before", interface), "{name} {style} {interface}");
+            }
+            assert_eq!(query("after", "--list -a"), query("before", "--list -a"));
+        }
+    }
+}
