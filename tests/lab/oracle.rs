@@ -13,7 +13,10 @@ use tempfile::TempDir;
 
 use crate::world::Host;
 
-pub const CASES: [(&str, fn(&str)); 2] = [
+/// Takes the suite.
+type Case = fn(&str);
+
+pub const CASES: [(&str, Case); 2] = [
     ("reads_as_ifquery_does", reads_as_ifquery_does),
     ("rewriting_adds_our_lines_alone", rewriting_adds_our_lines_alone),
 ];
