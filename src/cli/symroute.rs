@@ -35,15 +35,15 @@ pub struct Arguments {
 enum Command {
     /// Do what the hook does when these interfaces have come up
     Up {
-        #[arg(required = true)]
-        interfaces: Vec<String>,
+        #[arg(required = true, value_name = "IFACE")]
+        names: Vec<String>,
         #[command(flatten)]
         change: Change,
     },
     /// Do what the hook does when these interfaces are about to go down
     Down {
-        #[arg(required = true)]
-        interfaces: Vec<String>,
+        #[arg(required = true, value_name = "IFACE")]
+        names: Vec<String>,
         #[command(flatten)]
         change: Change,
     },
@@ -109,8 +109,8 @@ pub fn main() -> std::process::ExitCode {
 fn run(command: Command, common: &Common) -> Result<Exit> {
     match command {
         Command::Hook { change } => hook(common, change),
-        Command::Up { interfaces, change } => each(Event::Up, &interfaces, common, change),
-        Command::Down { interfaces, change } => each(Event::Down, &interfaces, common, change),
+        Command::Up { names, change } => each(Event::Up, &names, common, change),
+        Command::Down { names, change } => each(Event::Down, &names, common, change),
         Command::Apply { change } => apply(common, change),
         Command::Flush { change } => flush(common, change),
         Command::Config { json } => config(common, json),
