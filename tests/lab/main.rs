@@ -22,7 +22,7 @@ const SUITES: [&str; 2] = ["bookworm", "trixie"];
 
 type Case = fn(&World);
 
-const CASES: [(&str, Case); 13] = [
+const CASES: [(&str, Case); 17] = [
     ("broken_two_gateway_lines", broken_two_gateway_lines),
     ("broken_with_metric_alone", broken_with_metric_alone),
     ("lines", lines),
@@ -36,6 +36,10 @@ const CASES: [(&str, Case); 13] = [
     ("hooks_keep_the_other_uplink", hooks_keep_the_other_uplink),
     ("what_is_taken_away_is_missed_and_mended", what_is_taken_away_is_missed_and_mended),
     ("bad_input_changes_nothing", bad_input_changes_nothing),
+    ("a_refused_change_is_taken_back", a_refused_change_is_taken_back),
+    ("up_and_down_by_name", up_and_down_by_name),
+    ("twenty_hooks_at_once", twenty_hooks_at_once),
+    ("without_privileges", without_privileges),
 ];
 
 fn main() {
@@ -400,4 +404,104 @@ fn bad_input_changes_nothing(world: &World) {
     assert!(hook.text().starts_with("symroute: eth0: /etc/network/interfaces:18: "), "{}", hook.text());
     assert_eq!(state(world), before);
     assert_eq!(world.server.read("/etc/network/interfaces"), bad.as_bytes());
+}
+
+/// Addresses and links as after `ifup -a`, without ifupdown.
+fn up_by_hand(world: &World) {
+    world.server.ok("set -e; for n in 0 1 2; do ip link set eth$n up; done
+        ip addr add 192.0.2.10/24 dev eth0; ip addr add 198.51.100.10/24 dev eth1; ip addr add 203.0.113.1/26 dev eth2
+        ip addr add 2001:db8:a::10/64 dev eth0 nodad; ip addr add 2001:db8:b::10/64 dev eth1 nodad
+        ip route add default via 192.0.2.1 dev eth0; ip -6 route add default via 2001:db8:a::1 dev eth0");
+}
+
+/// The kernel takes the first routes and refuses a later one: nothing of the run may stay.
+fn a_refused_change_is_taken_back(world: &World) {
+    up_by_hand(world);
+    // The server's own address on the LAN is no gateway to the kernel.
+    world.configure(&WITH_METRIC.replace("gateway 198.51.100.1\n", "gateway 203.0.113.1\n"));
+    let before = state(world);
+    let apply = world.server.run("symroute apply");
+    assert_eq!(apply.code(), 2, "{}", apply.text());
+    let refused =
+        "symroute: the kernel refused 'ip route add 192.0.2.0/24 via 203.0.113.1 dev eth1 onlink table 2 proto 97': EINVAL";
+    assert!(apply.text().starts_with(refused), "{}", apply.text());
+    assert_eq!(state(world), before);
+    let hook = world.server.run("IFACE=eth1 MODE=start symroute hook");
+    assert_eq!(hook.code(), 1);
+    assert!(hook.text().starts_with("symroute: eth1: the kernel refused"), "{}", hook.text());
+    assert_eq!(state(world), before);
+    // A route of somebody else in the uplink's table is not replaced.
+    world.configure(&WITH_METRIC.replace("metric 20\n", "metric 20\n    symroute-table 7\n"));
+    world.server.ok("ip route add default via 198.51.100.20 dev eth1 table 7");
+    let before = state(world);
+    let apply = world.server.run("symroute apply");
+    assert_eq!(apply.code(), 2, "{}", apply.text());
+    assert!(
+        apply.text().contains("table 7 already has a route to 0.0.0.0/0 that is not symroute's"),
+        "{}",
+        apply.text()
+    );
+    assert_eq!(state(world), before);
+}
+
+fn up_and_down_by_name(world: &World) {
+    world.configure(WITH_METRIC);
+    let early = world.server.run("symroute up eth1");
+    assert_eq!(early.code(), 1);
+    assert!(early.text().contains("'ifup eth1' brings it up"), "{}", early.text());
+    up_by_hand(world);
+    let dry = world.server.ok("symroute apply --dry-run");
+    assert_eq!(dry.lines().count(), 30, "{dry}");
+    assert_nothing_left(world);
+    // What it shows is what `ip` would do.
+    world.server.ok(&format!("set -e\n{dry}"));
+    assert_eq!(world.server.ok("symroute apply"), "Nothing to do: everything is in place.\n");
+    assert_kernel_is_plan(world);
+    world.server.ok("symroute flush");
+    assert_nothing_left(world);
+    world.server.ok("symroute up eth1");
+    assert_kernel_is_plan(world);
+    world.server.ok("symroute down eth1 && symroute down eth1");
+    let rules = world.server.ok("ip rule; ip -6 rule");
+    assert!(rules.contains(A4) && rules.contains(A6) && !rules.contains(B4) && !rules.contains(B6), "{rules}");
+    world.server.ok("symroute down eth0 eth1");
+    assert_nothing_left(world);
+    assert_eq!(world.server.run("symroute up eth9").code(), 1);
+    world.server.ok("symroute up eth2");
+}
+
+fn twenty_hooks_at_once(world: &World) {
+    world.configure(WITH_METRIC);
+    up_by_hand(world);
+    let both =
+        "for n in 1 2 3 4 5 6 7 8 9 10; do for i in 0 1; do IFACE=eth$i MODE=start symroute hook & done; done; wait";
+    assert_eq!(world.server.run(both).text(), "");
+    assert_kernel_is_plan(world);
+    let down =
+        "for n in 1 2 3 4 5 6 7 8 9 10; do for i in 0 1; do IFACE=eth$i MODE=stop symroute hook & done; done; wait";
+    assert_eq!(world.server.run(down).text(), "");
+    // The kernel still has both addresses, so the last to come found the other uplink up.
+    world.server.ok("symroute down eth0 eth1");
+    assert_nothing_left(world);
+}
+
+fn without_privileges(world: &World) {
+    world.configure(WITH_METRIC);
+    let nobody =
+        |command: &str| world.server.run(&format!("setpriv --bounding-set=-all --inh-caps=-all sh -c '{command}'"));
+    up_by_hand(world);
+    // Root without capabilities may read and lock, but change nothing.
+    let apply = nobody("symroute apply");
+    assert_eq!(apply.code(), 2, "{}", apply.text());
+    assert!(apply.text().contains("EPERM"), "{}", apply.text());
+    assert_nothing_left(world);
+    assert_eq!(nobody("symroute plan").code(), 0);
+    assert_eq!(nobody("symroute status").code(), 1);
+    world.server.ok("chmod 000 /etc/network/interfaces");
+    for command in ["symroute plan", "symroute apply", "symroute config", "symroute-gen --write"] {
+        let ran = nobody(command);
+        assert_eq!(ran.code(), 2, "{command}: {}", ran.text());
+        assert!(ran.text().contains("cannot read /etc/network/interfaces: Permission denied"), "{}", ran.text());
+        assert!(ran.text().contains("Run this as root"), "{}", ran.text());
+    }
 }
