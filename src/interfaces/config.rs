@@ -15,6 +15,7 @@ use super::block;
 use super::diagnostic::{At, Diagnostic, Severity};
 use super::document::Document;
 use super::grammar::{Statement, statement};
+use super::lint::lint;
 
 /// Files read at most: enough for any host, few enough that a loop ends.
 const MAX_FILES: usize = 10_000;
@@ -132,7 +133,7 @@ impl Stanza {
     }
 }
 
-fn is_command(name: &[u8]) -> bool {
+pub(super) fn is_command(name: &[u8]) -> bool {
     matches!(name, b"pre-up" | b"up" | b"down" | b"post-down")
 }
 
@@ -237,6 +238,8 @@ impl Config {
                 },
             );
         }
+        let hints = lint(&config);
+        config.diagnostics.extend(hints);
         config
     }
 
@@ -271,6 +274,11 @@ fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
     let pattern = &pattern[..pattern.find_byte(b'/').unwrap_or(pattern.len())];
     let (Ok(pattern), Ok(name)) = (pattern.to_str(), name.to_str()) else { return false };
     glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
+}
+
+/// Hidden files, editors' backups and what dpkg leaves behind are meant to be passed over.
+fn is_left_over(name: &[u8]) -> bool {
+    name.starts_with(b".") || name.ends_with(b"~") || name.contains_str(".dpkg-") || name == b"README"
 }
 
 /// What the lines being read belong to.
@@ -399,6 +407,14 @@ impl<'a> Reader<'a> {
                             path.push(b'/');
                             path.extend_from_slice(&name);
                             self.include(at, Path::new(OsStr::from_bytes(&path)), depth + 1);
+                        } else if !is_left_over(&name) {
+                            self.config.diagnostics.push(Diagnostic::warning(
+                                at,
+                                value,
+                                format!("{}/{} is not read: its name has other characters than letters, digits, '_' and '-'",
+                                    directory.display(), name.as_bstr()),
+                                "Rename the file, or write 'source' with a pattern.",
+                            ));
                         }
                     }
                 }
@@ -417,6 +433,7 @@ impl<'a> Reader<'a> {
                         self.allow(class, &name);
                     }
                 } else {
+                    self.no_comment(at, &names);
                     for name in names {
                         self.allow(class, name);
                     }
@@ -434,6 +451,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// A list of names has no end-of-line comment either.
+    fn no_comment(&mut self, at: At, names: &[&[u8]]) {
+        if let Some(word) = names.iter().find(|name| name.starts_with(b"#")) {
+            self.config.diagnostics.push(Diagnostic::warning(
+                at,
+                word,
+                "'#' begins no comment here: ifupdown takes every word behind it for the name of an interface",
+                "Put the comment on a line of its own.",
+            ));
+        }
+    }
+
     /// `no-auto-down` and `no-scripts`: bare in a stanza they mean its interface.
     fn named(&mut self, at: At, names: Vec<&[u8]>, open: &mut Open, list: fn(&mut Lists) -> &mut Vec<BString>) {
         match (self.config.stanzas.last_mut(), *open) {
@@ -442,6 +471,7 @@ impl<'a> Reader<'a> {
                 list(&mut self.config.lists).push(stanza.interface.clone());
             }
             _ => {
+                self.no_comment(at, &names);
                 list(&mut self.config.lists).extend(names.into_iter().map(BString::from));
                 *open = Open::Nothing;
             }

@@ -1,7 +1,7 @@
 //! Reading `/etc/network/interfaces` as ifupdown does, losing nothing.
 //!
 //! `document` keeps the bytes, `grammar` reads one line, `config` puts files, stanzas and options together
-//! the way ifupdown's config.c does, `diagnostic` says what is wrong and where, `block` finds the lines that
+//! the way ifupdown's config.c does, `diagnostic` says what is wrong and where, `lint` what it hardly can mean, `block` finds the lines that
 //! symroute-gen keeps in a stanza, `command` understands the `ip` commands that people write into stanzas.
 
 pub mod block;
@@ -10,6 +10,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod document;
 pub mod grammar;
+pub mod lint;
 
 pub use config::{Config, Entry, Family, Files, Stanza};
 pub use diagnostic::{At, Diagnostic, Severity};

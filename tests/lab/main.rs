@@ -422,8 +422,7 @@ fn a_refused_change_is_taken_back(world: &World) {
     let before = state(world);
     let apply = world.server.run("symroute apply");
     assert_eq!(apply.code(), 2, "{}", apply.text());
-    let refused =
-        "symroute: the kernel refused 'ip route add 192.0.2.0/24 via 203.0.113.1 dev eth1 onlink table 2 proto 97': EINVAL";
+    let refused = "symroute: the kernel refused 'ip route add 192.0.2.0/24 via 203.0.113.1 dev eth1 onlink table 2 proto 97': EINVAL";
     assert!(apply.text().starts_with(refused), "{}", apply.text());
     assert_eq!(state(world), before);
     let hook = world.server.run("IFACE=eth1 MODE=start symroute hook");
