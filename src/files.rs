@@ -10,8 +10,8 @@ use glob::{MatchOptions, Pattern};
 
 use crate::interfaces::Files;
 
-/// Largest file read, in bytes. ifupdown's own reader takes minutes for one of this size.
-const MAX_BYTES: u64 = 128 << 20;
+/// Largest file read, in bytes: thousands of times what any host needs.
+const MAX_BYTES: u64 = 32 << 20;
 
 /// A root directory; names inside it are given as a program in that root would open them.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl Root {
     }
 }
 
-/// Reads a regular file (or what is piped in), but no more than [`MAX_BYTES`].
+/// Reads a regular file (or what is piped in), but no more than 32 MiB.
 ///
 /// # Errors
 /// As `read(2)`; `FileTooLarge` past the limit.
@@ -48,7 +48,7 @@ pub fn read_bounded(mut from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.by_ref().take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 128 MiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 32 MiB"));
     }
     Ok(bytes)
 }

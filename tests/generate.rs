@@ -318,3 +318,141 @@ proptest! {
         rewritten(&bytes, Some("iproute2"), Layout::Layered);
     }
 }
+
+/// A root with two files that both need lines, and how they look when written.
+fn two_files() -> (TempDir, [PathBuf; 2], [Vec<u8>; 2], [Vec<u8>; 2]) {
+    let other = "auto eth5\niface eth5 inet static\n    address 203.0.113.130/26\n    gateway 203.0.113.129\n";
+    let top = format!("source interfaces.d/*\n{TWO}");
+    let directory = root(&top, &[("etc/network/interfaces.d/eth5", other)]);
+    let files = ["etc/network/interfaces", "etc/network/interfaces.d/eth5"].map(|file| directory.path().join(file));
+    let read = || [fs::read(&files[0]).unwrap(), fs::read(&files[1]).unwrap()];
+    let old = read();
+    assert_eq!(in_root(&directory, &["--write"]).status.code(), Some(0));
+    let new = read();
+    assert!(old[0] != new[0] && old[1] != new[1]);
+    (directory, files, old, new)
+}
+
+#[test]
+fn killed_at_any_point_each_file_is_old_or_new() {
+    let (root, files, old, new) = two_files();
+    let (mut killed, mut kept) = (0, 0);
+    for round in 0..150 {
+        fs::write(&files[0], &old[0]).unwrap();
+        fs::write(&files[1], &old[1]).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_symroute-gen"))
+            .args(["--root", root.path().to_str().unwrap(), "--write", "--quiet"])
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(round * 100));
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        for (file, (old, new)) in files.iter().zip(old.iter().zip(&new)) {
+            let now = fs::read(file).unwrap();
+            assert!(now == *old || now == *new, "neither old nor new: {}", text(&now));
+            kept += u32::from(now == *old);
+        }
+    }
+    assert!(killed > 20 && kept > 20, "killed {killed} times, {kept} files old: the delays miss the work");
+    // What a killed run leaves behind is read by nobody, and the next run goes on as if nothing had been.
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    assert_eq!(fs::read(&files[0]).unwrap(), new[0]);
+    assert_eq!(fs::read(&files[1]).unwrap(), new[1]);
+}
+
+#[test]
+fn writers_at_once() {
+    let (root, files, old, new) = two_files();
+    for _ in 0..10 {
+        fs::write(&files[0], &old[0]).unwrap();
+        fs::write(&files[1], &old[1]).unwrap();
+        let run = || {
+            let output = in_root(&root, &["--write"]);
+            let said = text(&output.stderr);
+            let beaten =
+                said.contains("another symroute-gen is writing") || said.contains("was changed by somebody else");
+            assert!(output.status.code() == Some(0) || output.status.code() == Some(2) && beaten, "{said}");
+            output.status.code() == Some(0)
+        };
+        let won = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..6).map(|_| scope.spawn(run)).collect();
+            runs.into_iter().map(|run| run.join().unwrap()).filter(|won| *won).count()
+        });
+        assert!(won > 0);
+        assert_eq!([fs::read(&files[0]).unwrap(), fs::read(&files[1]).unwrap()], new);
+    }
+}
+
+#[test]
+fn a_file_that_changed_meanwhile_is_not_overwritten() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    let path = PathBuf::from("/etc/network/interfaces");
+    let change = Change { path, old: b"what it was when it was read".to_vec(), new: b"new".to_vec() };
+    let inside = symroute::files::Root::new(root.path());
+    let error = symroute::rewrite::store::write(&inside, &[change]).unwrap_err();
+    assert!(format!("{error:#}").contains("was changed by somebody else"), "{error:#}");
+    assert_eq!(fs::read_to_string(file).unwrap(), TWO);
+}
+
+#[test]
+fn owner_and_attributes_stay() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    let attributes = xattr::set(&file, "user.note", b"kept").is_ok();
+    let chown = nix::unistd::geteuid().is_root() && std::os::unix::fs::chown(&file, Some(12345), Some(54321)).is_ok();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!(metadata.mode() & 0o7777, 0o640);
+    if chown {
+        assert_eq!((metadata.uid(), metadata.gid()), (12345, 54321));
+    }
+    if attributes {
+        assert_eq!(xattr::get(&file, "user.note").unwrap().unwrap(), b"kept");
+    }
+    assert!(chown || attributes, "neither an owner nor an attribute could be set here to see whether it stays");
+}
+
+#[test]
+fn a_link_out_of_the_root_is_not_followed() {
+    let root = root(TWO, &[]);
+    let outside = TempDir::new().unwrap();
+    let target = outside.path().join("interfaces");
+    fs::write(&target, TWO).unwrap();
+    let file = root.path().join("etc/network/interfaces");
+    fs::remove_file(&file).unwrap();
+    symlink(&target, &file).unwrap();
+    let output = in_root(&root, &["--write"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("a link out of the given root"), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(&target).unwrap(), TWO);
+}
+
+#[test]
+fn large_files_and_loops_end() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("interfaces");
+    let config = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_symroute"))
+            .args(["config", "--quiet", "--json", "-i", file.to_str().unwrap()])
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let line = format!("iface eth0 inet manual\n up {}\n", "x".repeat(10 << 20));
+    assert_eq!(config(line.as_bytes()).0, Some(0), "a line of 10 MB");
+    let (code, said) = config(&vec![b'#'; 100 << 20]);
+    assert_eq!(code, Some(2), "a file of 100 MB");
+    assert!(said.contains("larger than"), "{said}");
+    // ifupdown itself never ends here: to it, each turn's name is a new one.
+    assert_eq!(config(b"source-directory\nsource ./interfaces\n").0, Some(0), "a file that includes itself");
+    let many: String = (0..10_001).map(|n| format!("source f{n}\n")).collect();
+    for n in 0..10_001 {
+        fs::write(directory.path().join(format!("f{n}")), format!("source f{}\n", n + 1)).unwrap();
+    }
+    let (code, said) = config(many.as_bytes());
+    assert_eq!(code, Some(2), "10,000 files within each other");
+    assert!(said.contains("too many files"), "{said}");
+}

@@ -4,7 +4,7 @@
 //! error, this goes on to find the others, but takes nothing that ifupdown would not have read.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -221,7 +221,7 @@ impl Config {
         let mut reader = Reader { files, config: Config::default(), ..Reader::new(files) };
         // ifupdown puts lo first in the list, whatever the file says.
         reader.allow(b"auto", b"lo");
-        reader.seen.insert(top.to_path_buf());
+        reader.seen.insert(top.as_os_str().to_os_string());
         reader.file(top, bytes, 0);
         let mut config = reader.config;
         if !reader.has_loopback {
@@ -294,7 +294,8 @@ enum Open {
 struct Reader<'a> {
     files: &'a dyn Files,
     config: Config,
-    seen: HashSet<PathBuf>,
+    /// Names as strings: to ifupdown `x` and `./x` are two files.
+    seen: HashSet<OsString>,
     listed: HashSet<(BString, BString)>,
     /// The first stanza of a name, and of a name in a family.
     first: HashMap<(BString, Option<Family>), usize>,
@@ -635,7 +636,7 @@ impl<'a> Reader<'a> {
     }
 
     fn include(&mut self, at: At, path: &Path, depth: usize) {
-        if !self.seen.insert(path.to_path_buf()) {
+        if !self.seen.insert(path.as_os_str().to_os_string()) {
             return;
         }
         let wrong = if depth > MAX_DEPTH || self.config.files.len() >= MAX_FILES {
