@@ -319,8 +319,11 @@ proptest! {
     }
 }
 
+/// What is in the two.
+type Contents = [Vec<u8>; 2];
+
 /// A root with two files that both need lines, and how they look when written.
-fn two_files() -> (TempDir, [PathBuf; 2], [Vec<u8>; 2], [Vec<u8>; 2]) {
+fn two_files() -> (TempDir, [PathBuf; 2], Contents, Contents) {
     let other = "auto eth5\niface eth5 inet static\n    address 203.0.113.130/26\n    gateway 203.0.113.129\n";
     let top = format!("source interfaces.d/*\n{TWO}");
     let directory = root(&top, &[("etc/network/interfaces.d/eth5", other)]);

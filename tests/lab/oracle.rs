@@ -16,9 +16,10 @@ use crate::world::Host;
 /// Takes the suite.
 type Case = fn(&str);
 
-pub const CASES: [(&str, Case); 2] = [
+pub const CASES: [(&str, Case); 3] = [
     ("reads_as_ifquery_does", reads_as_ifquery_does),
     ("rewriting_adds_our_lines_alone", rewriting_adds_our_lines_alone),
+    ("writes_all_or_nothing", writes_all_or_nothing),
 ];
 
 fn fixtures() -> PathBuf {
@@ -76,7 +77,7 @@ fn reads_as_ifquery_does(suite: &str) {
     if let Some(corpus) = std::env::var_os("SYMROUTE_CORPUS") {
         files.extend(prepare(Path::new(&corpus), directory.path()));
     }
-    host.show(directory.path());
+    host.mount(&format!("mount --bind {} mnt", directory.path().display()));
     let mut differences = Vec::new();
     for file in &files {
         if let Err(difference) = compare(&host, file) {
@@ -210,4 +211,51 @@ fn rewriting_adds_our_lines_alone(suite: &str) {
             assert_eq!(query("after", "--list -a"), query("before", "--list -a"));
         }
     }
+}
+
+/// File systems that take nothing: no file changes, not even the one that could be written.
+fn writes_all_or_nothing(suite: &str) {
+    let host = Host::debian(suite).unwrap();
+    let top = fs::read_to_string(fixtures().join("two-uplinks.interfaces")).unwrap() + "source interfaces.d/*\n";
+    let other = "auto eth5\niface eth5 inet static\n address 203.0.113.130/26\n gateway 203.0.113.129\n";
+    host.write("/etc/network/interfaces", top.as_bytes());
+    let broken = [
+        (
+            "full",
+            "mount -t tmpfs -o size=16k tmpfs etc/network/interfaces.d",
+            "dd if=/dev/zero of=etc/network/interfaces.d/.fill 2>/dev/null || true",
+            "No space left on device",
+        ),
+        (
+            "read-only",
+            "mount -t tmpfs tmpfs etc/network/interfaces.d",
+            "mount -o remount,ro etc/network/interfaces.d",
+            "Read-only file system",
+        ),
+    ];
+    for (name, mount, damage, reason) in broken {
+        host.mount(mount);
+        host.write("/etc/network/interfaces.d/eth5", other.as_bytes());
+        host.mount(damage);
+        let ran = host.run("symroute-gen --write");
+        assert_eq!(ran.code(), 2, "{name}: {}", ran.text());
+        assert!(ran.text().contains(reason) && ran.text().contains("nothing was written"), "{}", ran.text());
+        assert_eq!(host.read("/etc/network/interfaces"), top.as_bytes(), "{name}");
+        assert_eq!(host.read("/etc/network/interfaces.d/eth5"), other.as_bytes(), "{name}");
+        assert_eq!(
+            host.ok("ls -A /etc/network /etc/network/interfaces.d | grep symroute- || true"),
+            "",
+            "{name}: left over"
+        );
+        host.mount("umount etc/network/interfaces.d");
+    }
+    // The last rename fails: the file that was replaced before it is put back.
+    host.write("/etc/network/interfaces.d/eth5", other.as_bytes());
+    host.mount("mount --bind etc/network/interfaces.d/eth5 etc/network/interfaces.d/eth5");
+    let ran = host.run("symroute-gen --write");
+    assert_eq!(ran.code(), 2, "{}", ran.text());
+    assert!(ran.text().contains("cannot replace /etc/network/interfaces.d/eth5"), "{}", ran.text());
+    assert_eq!(host.read("/etc/network/interfaces"), top.as_bytes());
+    host.mount("umount etc/network/interfaces.d/eth5");
+    host.ok("symroute-gen --write && symroute-gen --check");
 }

@@ -166,9 +166,9 @@ impl Host {
         Ok(host)
     }
 
-    /// Shows a directory of the machine as /mnt in this host's Debian.
-    pub fn show(&self, directory: &Path) {
-        self.outside(&format!("mount --bind {} {STAGE}/debian/mnt", directory.display())).ok();
+    /// Mounts with the machine's `mount`, paths relative to this host's Debian root.
+    pub fn mount(&self, script: &str) {
+        self.outside(&format!("cd {STAGE}/debian && {{ {script}; }}")).ok();
     }
 
     /// Starts something that runs until the host ends.
