@@ -131,7 +131,7 @@ pub fn config_json(config: &Config, root: &Root) -> Value {
         });
         json!({
             "interface": text(&stanza.interface),
-            "family": stanza.family.name(),
+            "family": (stanza.family != Family::Any).then(|| stanza.family.name()),
             "method": text(&stanza.method),
             "inherits": stanza.inherits.as_ref().map(|name| text(name)),
             "file": place.as_ref().map(|place| &place.0),

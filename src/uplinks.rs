@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use crate::interfaces::command::{Command, Policy, commands};
 use crate::interfaces::config::Opt;
-use crate::interfaces::{At, Config, Diagnostic, Family, Stanza};
-use crate::snapshot::{MAIN, Snapshot};
+use crate::interfaces::{At, Config, Diagnostic, Dialect, Family, Severity, Stanza};
+use crate::snapshot::{INET6_METRIC, MAIN, Snapshot};
 use crate::tables::{Names, RESERVED};
 
 /// Highest priority that leaves room for an uplink's rules before `main` (32766).
@@ -150,6 +150,8 @@ pub struct Found {
     /// Tables and priorities that hand-written lines use.
     pub taken_tables: Vec<u32>,
     pub taken_priorities: Vec<u32>,
+    /// Metrics of main's inet and inet6 default routes whose stanza has no `metric`.
+    pub unset_metrics: [u32; 2],
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -191,6 +193,10 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
         other_networks,
         taken_tables: by_hand().filter_map(|policy| names.number(policy.table.as_deref()?)).collect(),
         taken_priorities: by_hand().filter_map(|policy| policy.priority.as_deref()?.parse().ok()).collect(),
+        unset_metrics: match config.dialect {
+            Dialect::IfupdownNg => [1, 1],
+            _ => [0, INET6_METRIC],
+        },
         diagnostics: finder.wrong,
         uplinks,
     }
@@ -222,22 +228,39 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn stanza(&mut self, index: usize, stanza: &Stanza, uplinks: &mut Vec<Uplink>) {
-        let Some(at) = stanza.at else { return };
-        if !matches!(stanza.family, Family::Inet | Family::Inet6) {
-            return;
-        }
+        let families: &[Family] = match (self.config.dialect, stanza.family) {
+            (Dialect::Ifupdown, Family::Inet) => &[Family::Inet],
+            (Dialect::Ifupdown, Family::Inet6) => &[Family::Inet6],
+            (Dialect::Ifupdown, _) => return,
+            // There, both may stand in one stanza, whatever its first line says.
+            _ => &[Family::Inet, Family::Inet6],
+        };
         let options = stanza.own_options();
+        let link = link_of(stanza.interface.as_bstr()).to_str_lossy().into_owned();
+        self.commands(index, &link, &options);
+        for family in families {
+            let of_family = match self.config.dialect {
+                Dialect::Ifupdown => options.clone(),
+                _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
+            };
+            self.stanza_in(index, stanza, *family, &of_family, uplinks);
+        }
+    }
+
+    fn stanza_in(&mut self, index: usize, stanza: &Stanza, family: Family, options: &[Opt], uplinks: &mut Vec<Uplink>) {
+        let Some(at) = stanza.at else { return };
         let link = link_of(stanza.interface.as_bstr());
         let interface = link.to_str_lossy().into_owned();
-        let source = self.address_of(stanza, index, &options);
-        if let Ok(Some(source)) = &source {
-            self.sources.push((interface.clone(), stanza.family, source.clone()));
+        let mut wrong_address = Vec::new();
+        for source in self.addresses_of(stanza, family, index, options) {
+            match source {
+                Ok(source) => self.sources.push((interface.clone(), family, source)),
+                Err(wrong) => wrong_address.push(wrong),
+            }
         }
-        self.commands(index, &interface, &options);
-
         let get = |name: &str| options.iter().find(|option| option.name == name);
         let dynamic =
-            matches!(&stanza.method[..], b"dhcp") || stanza.family == Family::Inet6 && stanza.method == "auto";
+            stanza.family == family && (stanza.method == "dhcp" || family == Family::Inet6 && stanza.method == "auto");
         let own_gateway = get("gateway").filter(|_| stanza.method == "static");
         let table_gateway = get("symroute-gateway");
         let brought_up = self.config.brought_up(&stanza.interface);
@@ -257,12 +280,10 @@ impl Finder<'_> {
             return;
         }
         let before = self.wrong.len();
-        if let Err(wrong) = source {
-            self.wrong.push(wrong);
-        }
-        let gateway = own_gateway.and_then(|option| self.gateway(stanza, option));
-        let for_table = table_gateway.and_then(|option| self.gateway(stanza, option));
-        if let (Some(main), Some(table), Some(option)) = (gateway, for_table, table_gateway) {
+        self.wrong.extend(wrong_address);
+        let gateways = own_gateway.map(|option| self.gateways(family, option)).unwrap_or_default();
+        let for_table = table_gateway.map(|option| self.gateways(family, option)).unwrap_or_default();
+        if let (Some(main), Some(table), Some(option)) = (gateways.first(), for_table.first(), table_gateway) {
             if main != table {
                 self.wrong.push(Diagnostic::error(
                     option.at,
@@ -273,38 +294,41 @@ impl Finder<'_> {
             }
         }
         let metric = get("metric").and_then(|option| self.number(option, 0, u32::MAX, "a metric"));
-        let wish = self.wish(&options);
-        let gateway = gateway.or(for_table);
+        let wish = self.wish(options);
         // A stanza with a fault is no uplink; its fault stops everything before a plan is made of the rest.
-        if self.wrong[before..].iter().any(|d| d.severity == crate::interfaces::Severity::Error) {
+        if self.wrong[before..].iter().any(|d| d.severity == Severity::Error) {
             return;
         }
-        let same = |known: &&mut Uplink| {
-            known.interface == interface
-                && known.family == stanza.family
-                && gateway.is_some()
-                && known.gateway == gateway
-        };
-        if let Some(known) = uplinks.iter_mut().find(same) {
-            known.twins.push(index);
-            return;
+        let mut gateways: Vec<Option<IpAddr>> =
+            if own_gateway.is_some() { gateways } else { for_table }.into_iter().map(Some).collect();
+        if dynamic && gateways.is_empty() {
+            gateways.push(None);
         }
-        uplinks.push(Uplink {
-            interface,
-            family: stanza.family,
-            stanza: index,
-            at,
-            gateway,
-            twins: Vec::new(),
-            in_main: own_gateway.is_some() || dynamic && table_gateway.is_none(),
-            metric,
-            sources: Vec::new(),
-            dynamic,
-            wish,
-            written: self.written(stanza, metric),
-            hand_written: false,
-            up: true,
-        });
+        for gateway in gateways {
+            let same = |known: &&mut Uplink| {
+                known.interface == interface && known.family == family && gateway.is_some() && known.gateway == gateway
+            };
+            if let Some(known) = uplinks.iter_mut().find(same) {
+                known.twins.push(index);
+                continue;
+            }
+            uplinks.push(Uplink {
+                interface: interface.clone(),
+                family,
+                stanza: index,
+                at,
+                gateway,
+                twins: Vec::new(),
+                in_main: own_gateway.is_some() || dynamic && table_gateway.is_none(),
+                metric,
+                sources: Vec::new(),
+                dynamic,
+                wish,
+                written: self.written(stanza, family, metric),
+                hand_written: false,
+                up: true,
+            });
+        }
     }
 
     /// Is the name only there to inherit from, or for a mapping to choose?
@@ -317,74 +341,99 @@ impl Finder<'_> {
             || mapped.flat_map(|map| map.fields_with(char::is_whitespace)).any(|word| word == name.as_bytes())
     }
 
-    /// The address of a static stanza, as ifupdown's conversions make it (archcommon.c `compute_v4_mask`).
-    fn address_of(&self, stanza: &Stanza, index: usize, options: &[Opt]) -> Result<Option<Source>, Diagnostic> {
+    /// The addresses of a static stanza, as ifupdown's conversions make them (archcommon.c
+    /// `compute_v4_mask`): one, or for the others as many as there are.
+    fn addresses_of(
+        &self,
+        stanza: &Stanza,
+        family: Family,
+        index: usize,
+        options: &[Opt],
+    ) -> Vec<Result<Source, Diagnostic>> {
         let get = |name: &str| options.iter().find(|option| option.name == name);
-        let (Some(option), b"static") = (get("address"), &stanza.method[..]) else { return Ok(None) };
-        let wrong = |option: &Opt, what: &str| {
-            let text = option.value.as_bstr();
-            let help = match stanza.family {
-                Family::Inet6 => "Write 'address 2001:db8:a::10/64'.",
-                _ => "Write 'address 192.0.2.10/24'.",
+        let (Some(option), b"static") = (get("address"), &stanza.method[..]) else { return Vec::new() };
+        let peer = get("pointopoint").or(get("point-to-point"));
+        let peer = peer.and_then(|option| option.value.to_str().ok()?.parse::<IpAddr>().ok());
+        let one = |value: &[u8]| -> Result<Source, Diagnostic> {
+            let wrong = |option: &Opt, what: &str| {
+                let text = option.value.as_bstr();
+                let help = match family {
+                    Family::Inet6 => "Write 'address 2001:db8:a::10/64'.",
+                    _ => "Write 'address 192.0.2.10/24'.",
+                };
+                Err(Diagnostic::error(option.at, text, format!("'{text}' is no {what}"), help))
             };
-            Err(Diagnostic::error(option.at, text, format!("'{text}' is no {what}"), help))
+            // ifupdown cuts at the first slash, even where a second 'address' line was joined on.
+            let (address, length) = match value.find_byte(b'/') {
+                Some(at) => (&value[..at], Some(&value[at + 1..])),
+                None => (value, None),
+            };
+            let Some(address) = address.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok()) else {
+                return wrong(option, "address");
+            };
+            if address.is_ipv6() != (family == Family::Inet6) {
+                return wrong(option, &format!("{family} address"));
+            }
+            let (option, length) = match get("netmask") {
+                Some(netmask) => (netmask, Some(&netmask.value[..])),
+                None => (option, length),
+            };
+            let classes = self.config.dialect == Dialect::Ifupdown;
+            let length = match (length, address) {
+                (Some(text), _) => prefix_length(text, address),
+                (None, IpAddr::V4(address)) if classes => Some(match address.octets()[0] {
+                    0..=127 => 8,
+                    128..=191 => 16,
+                    192..=223 => 24,
+                    _ => 32,
+                }),
+                (None, IpAddr::V4(_)) => Some(32),
+                (None, IpAddr::V6(_)) => Some(128),
+            };
+            let Some(net) = length.and_then(|length| IpNet::new(address, length).ok()) else {
+                return wrong(option, "netmask or prefix length");
+            };
+            Ok(Source { net, peer, stanza: Some(index), by_prefix: false })
         };
-        // ifupdown cuts at the first slash, even where a second 'address' line was joined on.
-        let (address, length) = match option.value.find_byte(b'/') {
-            Some(at) => (&option.value[..at], Some(&option.value[at + 1..])),
-            None => (&option.value[..], None),
-        };
-        let Some(address) = address.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok()) else {
-            return wrong(option, "address");
-        };
-        if address.is_ipv6() != (stanza.family == Family::Inet6) {
-            return wrong(option, &format!("{} address", stanza.family));
+        match self.config.dialect {
+            Dialect::Ifupdown => vec![one(&option.value)],
+            _ => option.value.lines().map(one).collect(),
         }
-        let (option, length) = match get("netmask") {
-            Some(netmask) => (netmask, Some(&netmask.value[..])),
-            None => (option, length),
-        };
-        let length = match (length, address) {
-            (Some(text), _) => prefix_length(text, address),
-            (None, IpAddr::V4(address)) => Some(match address.octets()[0] {
-                0..=127 => 8,
-                128..=191 => 16,
-                192..=223 => 24,
-                _ => 32,
-            }),
-            (None, IpAddr::V6(_)) => Some(128),
-        };
-        let Some(net) = length.and_then(|length| IpNet::new(address, length).ok()) else {
-            return wrong(option, "netmask or prefix length");
-        };
-        let peer = get("pointopoint").and_then(|option| option.value.to_str().ok()?.parse::<IpAddr>().ok());
-        Ok(Some(Source { net, peer, stanza: Some(index), by_prefix: false }))
     }
 
-    fn gateway(&mut self, stanza: &Stanza, option: &Opt) -> Option<IpAddr> {
-        let mut lines = option.value.split_str("\n");
-        let (first, second) = (lines.next().unwrap_or_default(), lines.next());
-        let mut words = first.fields_with(char::is_whitespace);
+    /// The gateways of an option: one, or for ifupdown-ng and ifupdown2 one a line.
+    fn gateways(&mut self, family: Family, option: &Opt) -> Vec<IpAddr> {
+        let lines: Vec<&[u8]> = option.value.split_str("\n").collect();
+        if lines.len() > 1 && self.config.dialect == Dialect::Ifupdown {
+            self.wrong.push(Diagnostic::error(
+                option.at,
+                lines[0],
+                format!("two '{}' lines in one stanza", option.name),
+                "Give the second uplink a stanza of its own; ifupdown makes one broken command of two gateways.",
+            ));
+            return Vec::new();
+        }
+        lines.into_iter().filter_map(|line| self.gateway(family, option, line)).collect()
+    }
+
+    fn gateway(&mut self, family: Family, option: &Opt, line: &[u8]) -> Option<IpAddr> {
+        let mut words = line.fields_with(char::is_whitespace);
         let word = words.next().unwrap_or_default();
         let more = words.next();
         let text = word.as_bstr();
         let error = |message: String, help: &str| Some(Diagnostic::error(option.at, word, message, help));
         let parsed = word.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok());
         let wrong = match parsed {
-            _ if second.is_some() => error(
-                format!("two '{}' lines in one stanza", option.name),
-                "Give the second uplink a stanza of its own; ifupdown makes one broken command of two gateways.",
-            ),
             None => error(format!("'{text}' is no address"), "Give the gateway's address, for example 192.0.2.1."),
-            Some(gateway) if gateway.is_ipv6() != (stanza.family == Family::Inet6) => error(
-                format!("the gateway {text} is of another family than its {} stanza", stanza.family),
+            Some(gateway) if gateway.is_ipv6() != (family == Family::Inet6) => error(
+                format!("the gateway {text} is of another family than its {family} stanza"),
                 "Move it to the stanza of its own family.",
             ),
             Some(gateway) if gateway.is_unspecified() || gateway.is_multicast() => {
                 error(format!("{text} cannot be a gateway"), "Give the router's own address.")
             }
             Some(_) if more.is_some_and(|word| !word.starts_with(b"#")) => {
-                error(format!("'{}' is no address", first.as_bstr()), "Leave only the gateway's address there.")
+                error(format!("'{}' is no address", line.as_bstr()), "Leave only the gateway's address there.")
             }
             Some(_) if more.is_some() => Some(Diagnostic::warning(
                 option.at,
@@ -442,7 +491,7 @@ impl Finder<'_> {
     }
 
     /// Reads the numbers back that symroute-gen wrote.
-    fn written(&self, stanza: &Stanza, own_metric: Option<u32>) -> Option<Written> {
+    fn written(&self, stanza: &Stanza, family: Family, own_metric: Option<u32>) -> Option<Written> {
         if !stanza.has_block() {
             return None;
         }
@@ -456,7 +505,8 @@ impl Finder<'_> {
                 }
                 b"up" => {
                     written.lines = true;
-                    for command in commands(&text, "") {
+                    let of_family = |command: &Command| matches!(command, Command::Rule(policy) | Command::Route(policy) if policy.inet6 == (family == Family::Inet6));
+                    for command in commands(&text, "").into_iter().filter(of_family) {
                         if let Command::Rule(policy) | Command::Route(policy) = &command {
                             let table = policy.table.as_deref().and_then(|table| self.names.number(table));
                             if let Some(table) = table.filter(|table| *table != MAIN) {
@@ -572,6 +622,20 @@ impl Finder<'_> {
             }
         }
     }
+}
+
+/// The lines of an address or gateway option that are of one family; others belong to both.
+fn of_family(option: &Opt, family: Family) -> Option<Opt> {
+    if !matches!(
+        &option.name[..],
+        b"address" | b"gateway" | b"symroute-gateway" | b"netmask" | b"pointopoint" | b"point-to-point"
+    ) {
+        return Some(option.clone());
+    }
+    // A mask in dots or bits alone is IPv4's; what is no address at all is complained about once.
+    let here = |line: &&[u8]| line.contains(&b':') == (family == Family::Inet6);
+    let lines: Vec<&[u8]> = option.value.split_str("\n").filter(here).collect();
+    (!lines.is_empty()).then(|| Opt { value: bstr::join("\n", lines).into(), ..option.clone() })
 }
 
 /// The prefix length of `24`, `255.255.255.0`, or `24 # text` (ifupdown reads digits and stops).

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
-use symroute::interfaces::{Config, Files};
+use symroute::interfaces::{Config, Dialect, Files};
 use symroute::policy::plan;
 use symroute::rewrite::template::{STYLES, style};
 use symroute::rewrite::{Change, rewrite};
@@ -230,7 +230,7 @@ impl Files for Alone {
 }
 
 fn read(bytes: &[u8]) -> Config {
-    Config::parse(Path::new("/etc/network/interfaces"), bytes.to_vec(), &Alone)
+    Config::parse(Path::new("/etc/network/interfaces"), bytes.to_vec(), &Alone, Dialect::Ifupdown)
 }
 
 /// Rewritten by a style (none takes the blocks out); nothing where it is refused.

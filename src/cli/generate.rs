@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Exit, Loaded, exit, say, say_error, say_json};
 use crate::files::{Root, read_bounded};
-use crate::interfaces::{Config, Diagnostic, Files, Severity};
+use crate::interfaces::{Config, Diagnostic, Dialect, Files, Severity};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
 use crate::report;
@@ -55,6 +55,9 @@ pub struct Arguments {
     /// Work on another root directory (an image, a chroot)
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// Read the file as this ifup does, instead of the one that dpkg says is installed
+    #[arg(long, value_enum)]
+    dialect: Option<Dialect>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -90,7 +93,11 @@ pub fn main() -> std::process::ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Exit> {
     let filter = arguments.file.as_os_str() == "-";
-    let loaded = if filter { read_standard_input(arguments)? } else { Loaded::read(&arguments.root, &arguments.file) };
+    let loaded = if filter {
+        read_standard_input(arguments)?
+    } else {
+        Loaded::read(&arguments.root, &arguments.file, arguments.dialect)
+    };
     let layout = match arguments.layout {
         Layout::Layered => uplinks::Layout::Layered,
         Layout::Article => uplinks::Layout::Article,
@@ -151,7 +158,8 @@ fn read_standard_input(arguments: &Arguments) -> Result<Loaded> {
     let root = Root::new(&arguments.root);
     let names = Names::read(&root);
     // Relative includes are looked for where the file would be.
-    Ok(Loaded { config: Config::parse(Path::new(USUAL), bytes, &root), root, names })
+    let dialect = arguments.dialect.unwrap_or_else(|| Dialect::installed(&root));
+    Ok(Loaded { config: Config::parse(Path::new(USUAL), bytes, &root, dialect), root, names })
 }
 
 fn read_template(path: &Path) -> Result<Template> {
@@ -210,7 +218,7 @@ fn verify(loaded: &Loaded, changes: &[Change]) -> Result<()> {
     let overlay = Overlay { root: &loaded.root, changes };
     let bytes =
         changes.iter().find(|change| change.path == top.path).map_or(top.document.bytes(), |change| &change.new);
-    let after = Config::parse(&top.path, bytes.to_vec(), &overlay);
+    let after = Config::parse(&top.path, bytes.to_vec(), &overlay, loaded.config.dialect);
     let own = |config: &Config| -> Vec<_> {
         let stanza = |stanza: &crate::interfaces::Stanza| {
             let options = stanza.own_options().into_iter().map(|option| (option.name, option.value));

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::files::Root;
-use crate::interfaces::{Config, Diagnostic, Severity};
+use crate::interfaces::{Config, Diagnostic, Dialect, Severity};
 use crate::report;
 use crate::tables::Names;
 
@@ -39,9 +39,9 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    pub fn read(root: &Path, interfaces: &Path) -> Self {
+    pub fn read(root: &Path, interfaces: &Path, dialect: Option<Dialect>) -> Self {
         let root = Root::new(root);
-        let config = Config::read(interfaces, &root);
+        let config = Config::read(interfaces, &root, dialect.unwrap_or_else(|| Dialect::installed(&root)));
         let names = Names::read(&root);
         Loaded { root, config, names }
     }
@@ -108,6 +108,9 @@ pub struct Common {
     /// Read the configuration of another root directory (an image, a chroot)
     #[arg(long, value_name = "DIR", default_value = "/", global = true)]
     pub root: PathBuf,
+    /// Read the file as this ifup does, instead of the one that dpkg says is installed
+    #[arg(long, value_enum, global = true)]
+    pub dialect: Option<Dialect>,
     /// Say more
     #[arg(short, long, global = true)]
     pub verbose: bool,

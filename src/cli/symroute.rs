@@ -120,7 +120,7 @@ fn run(command: Command, common: &Common) -> Result<Exit> {
 }
 
 fn load(common: &Common) -> Loaded {
-    Loaded::read(&common.root, &common.interfaces)
+    Loaded::read(&common.root, &common.interfaces, common.dialect)
 }
 
 fn config(common: &Common, json: Json) -> Result<Exit> {

@@ -13,8 +13,8 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::block;
 use super::diagnostic::{At, Diagnostic, Severity};
-use super::document::Document;
-use super::grammar::{Statement, statement};
+use super::document::{Document, trim_end};
+use super::grammar::{Statement, statement, words};
 use super::lint::lint;
 
 /// Files read at most: enough for any host, few enough that a loop ends.
@@ -32,6 +32,30 @@ pub trait Files {
     fn exists(&self, path: &Path) -> bool;
 }
 
+/// Whose reading to follow: that of the `ifup` that is installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dialect {
+    #[default]
+    Ifupdown,
+    /// `iface NAME` alone, `template`, `inherit`; several addresses and gateways in a stanza; nothing is refused.
+    IfupdownNg,
+    /// The same without templates of its own, but with mako.
+    Ifupdown2,
+}
+
+impl Dialect {
+    /// By what dpkg has installed; ifupdown's own where it is not told.
+    pub fn installed(files: &dyn Files) -> Self {
+        // dpkg removes these with the package, unlike the lists of configuration files.
+        let has = |package: &str| files.exists(Path::new(&format!("/var/lib/dpkg/info/{package}.md5sums")));
+        match () {
+            () if has("ifupdown-ng") => Dialect::IfupdownNg,
+            () if has("ifupdown2") => Dialect::Ifupdown2,
+            () => Dialect::Ifupdown,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     Inet,
@@ -39,6 +63,8 @@ pub enum Family {
     Ipx,
     Can,
     Meta,
+    /// An `iface` line that names none, in ifupdown-ng and ifupdown2.
+    Any,
 }
 
 impl Family {
@@ -60,6 +86,7 @@ impl Family {
             Family::Ipx => "ipx",
             Family::Can => "can",
             Family::Meta => "meta",
+            Family::Any => "any",
         }
     }
 
@@ -71,6 +98,7 @@ impl Family {
             Family::Ipx => &["static", "dynamic"],
             Family::Can => &["static"],
             Family::Meta => &["none"],
+            Family::Any => &[],
         }
     }
 }
@@ -187,6 +215,7 @@ pub struct Lists {
 
 #[derive(Debug, Clone, Default)]
 pub struct Config {
+    pub dialect: Dialect,
     pub files: Vec<File>,
     pub lists: Lists,
     pub stanzas: Vec<Stanza>,
@@ -196,9 +225,9 @@ pub struct Config {
 
 impl Config {
     /// Reads `top` and everything that it sources.
-    pub fn read(top: &Path, files: &dyn Files) -> Config {
+    pub fn read(top: &Path, files: &dyn Files, dialect: Dialect) -> Config {
         match files.read(top) {
-            Ok(bytes) => Config::parse(top, bytes, files),
+            Ok(bytes) => Config::parse(top, bytes, files, dialect),
             Err(error) => {
                 let diagnostic = Diagnostic {
                     severity: Severity::Error,
@@ -217,8 +246,9 @@ impl Config {
     }
 
     /// The same for a top file whose bytes are at hand.
-    pub fn parse(top: &Path, bytes: Vec<u8>, files: &dyn Files) -> Config {
-        let mut reader = Reader { files, config: Config::default(), ..Reader::new(files) };
+    pub fn parse(top: &Path, bytes: Vec<u8>, files: &dyn Files, dialect: Dialect) -> Config {
+        let mut reader = Reader::new(files);
+        reader.config.dialect = dialect;
         // ifupdown puts lo first in the list, whatever the file says.
         reader.allow(b"auto", b"lo");
         reader.seen.insert(top.as_os_str().to_os_string());
@@ -238,8 +268,10 @@ impl Config {
                 },
             );
         }
-        let hints = lint(&config);
-        config.diagnostics.extend(hints);
+        if dialect == Dialect::Ifupdown {
+            let hints = lint(&config);
+            config.diagnostics.extend(hints);
+        }
         config
     }
 
@@ -336,9 +368,17 @@ impl<'a> Reader<'a> {
         // What ifupdown had when it stopped reading this file, if it did.
         let mut stopped: Option<(Lists, usize, usize)> = None;
         let mut block_at = 0;
+        if self.config.dialect == Dialect::Ifupdown2 {
+            self.mako(file);
+        }
         for line in 0..self.config.files[file].document.lines().len() {
             // The statement borrows the document while everything else changes; one line is copied, not the file.
-            let text = self.config.files[file].document.text(line).into_owned();
+            let mut text = self.config.files[file].document.text(line).into_owned();
+            if self.config.dialect == Dialect::IfupdownNg {
+                // Here a comment begins anywhere.
+                text.truncate(text.find_byte(b'#').unwrap_or(text.len()));
+                text.truncate(trim_end(&text).len());
+            }
             let blocks = &self.config.files[file].blocks;
             while blocks.get(block_at).is_some_and(|block| block.end <= line) {
                 block_at += 1;
@@ -349,7 +389,14 @@ impl<'a> Reader<'a> {
             if stopped.is_some() && matches!(statement, Statement::Source(_) | Statement::SourceDirectory(_)) {
                 continue;
             }
-            if let Err((word, reason, help)) = self.statement(at, statement, in_block, &mut open, depth) {
+            let result = match self.config.dialect {
+                Dialect::Ifupdown => self.statement(at, statement, in_block, &mut open, depth),
+                _ => {
+                    self.tolerant(at, statement, in_block, &mut open, depth);
+                    Ok(())
+                }
+            };
+            if let Err((word, reason, help)) = result {
                 if depth > 0 && stopped.is_none() {
                     let config = &self.config;
                     stopped = Some((config.lists.clone(), config.stanzas.len(), config.mappings.len()));
@@ -461,6 +508,107 @@ impl<'a> Reader<'a> {
                 "'#' begins no comment here: ifupdown takes every word behind it for the name of an interface",
                 "Put the comment on a line of its own.",
             ));
+        }
+    }
+
+    /// One statement as ifupdown-ng and ifupdown2 take it: what they do not understand is passed over.
+    fn tolerant(&mut self, at: At, statement: Statement<'_>, in_block: bool, open: &mut Open, depth: usize) {
+        let ng = self.config.dialect == Dialect::IfupdownNg;
+        match statement {
+            Statement::Iface(words) => self.tolerant_iface(at, &words, open),
+            Statement::Option { name: b"template" | b"interface", value } if ng => {
+                self.tolerant_iface(at, &words(value), open);
+            }
+            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(at, &words(value), open),
+            Statement::Source(value) if ng => {
+                // No pattern, and relative to where ifup runs.
+                if let Some(path) = words(value).first() {
+                    self.include(at, Path::new(OsStr::from_bytes(path)), depth + 1);
+                }
+            }
+            Statement::SourceDirectory(value) if ng => {
+                if let Some(directory) = words(value).first().map(|word| Path::new(OsStr::from_bytes(word))) {
+                    for name in self.files.list(directory).unwrap_or_default() {
+                        self.include(at, &directory.join(OsStr::from_bytes(&name)), depth + 1);
+                    }
+                }
+            }
+            Statement::Option { name, value } => {
+                let stanza = self.config.stanzas.last_mut().filter(|_| matches!(open, Open::Stanza));
+                match (stanza, name) {
+                    (Some(stanza), b"inherit" | b"inherits") if ng => {
+                        stanza.last = Some(at);
+                        let template = words(value).first().map(|word| BString::from(*word));
+                        self.inherit(template);
+                    }
+                    (Some(_), _) if !value.is_empty() => {
+                        let name = if ng { name.to_vec() } else { name.replace("_", "-") };
+                        // An option with a value is never refused.
+                        let _ = self.option(at, &name, value, in_block, Open::Stanza);
+                    }
+                    _ => {}
+                }
+            }
+            Statement::Mapping(_) | Statement::NoAutoDown(_) | Statement::NoScripts(_) | Statement::Rename(_) => {}
+            Statement::Allow(_, ref names) if names.is_empty() => {}
+            statement => {
+                // Lists and sources are the same for all three.
+                let _ = self.statement(at, statement, in_block, open, depth);
+            }
+        }
+    }
+
+    fn tolerant_iface(&mut self, at: At, words: &[&[u8]], open: &mut Open) {
+        *open = Open::Unknown;
+        let Some(name) = words.first() else { return };
+        let family = words.iter().find_map(|word| Family::parse(word));
+        let method =
+            words.iter().skip(1).find(|word| matches!(**word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
+        let index = self.config.stanzas.len();
+        self.first.entry((BString::from(*name), None)).or_insert(index);
+        self.has_loopback |= method == Some(&&b"loopback"[..]) || *name == b"lo";
+        self.config.stanzas.push(Stanza {
+            interface: BString::from(*name),
+            family: family.unwrap_or(Family::Any),
+            method: method.map_or("static".into(), |method| BString::from(*method)),
+            inherits: None,
+            at: Some(at),
+            last: Some(at),
+            entries: Vec::new(),
+        });
+        *open = Open::Stanza;
+        if let Some(keyword) = words.iter().position(|word| matches!(*word, b"inherits" | b"inherit")) {
+            self.inherit(words.get(keyword + 1).map(|word| BString::from(*word)));
+        }
+    }
+
+    /// ifupdown2 renders a file with mako before it reads it. symroute does not, so it must not edit it.
+    fn mako(&mut self, file: usize) {
+        let document = &self.config.files[file].document;
+        let is_mako = |line: &usize| {
+            let text = document.text(*line);
+            text.starts_with(b"%") || text.contains_str("<%") || text.contains_str("${") && text.contains_str("}")
+        };
+        let found = (0..document.lines().len()).find(is_mako);
+        if let Some(line) = found {
+            self.config.files[file].refused = true;
+            self.config.diagnostics.push(Diagnostic::warning(
+                At { file, line },
+                b"",
+                "this file is a mako template: symroute reads it as it stands and does not write to it",
+                "Use the hooks, and put what symroute has to know into plain stanzas.",
+            ));
+        }
+    }
+
+    /// Takes over what the template has, if there is one.
+    fn inherit(&mut self, template: Option<BString>) {
+        let Some(template) = template else { return };
+        let entries =
+            self.first.get(&(template.clone(), None)).map(|index| self.config.stanzas[*index].entries.clone());
+        if let Some(stanza) = self.config.stanzas.last_mut() {
+            stanza.entries.extend(entries.into_iter().flatten());
+            stanza.inherits = Some(template);
         }
     }
 

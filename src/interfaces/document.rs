@@ -144,7 +144,7 @@ pub(super) fn trim_start(text: &[u8]) -> &[u8] {
     &text[text.iter().position(|b| !is_blank(*b)).unwrap_or(text.len())..]
 }
 
-fn trim_end(text: &[u8]) -> &[u8] {
+pub(super) fn trim_end(text: &[u8]) -> &[u8] {
     &text[..text.iter().rposition(|b| !is_blank(*b)).map_or(0, |n| n + 1)]
 }
 

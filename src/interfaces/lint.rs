@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn warnings(text: &str) -> Vec<(usize, String)> {
-        let config = Config::parse(Path::new("/f"), text.into(), &One);
+        let config = Config::parse(Path::new("/f"), text.into(), &One, crate::interfaces::Dialect::Ifupdown);
         config.diagnostics.iter().map(|d| (d.at.unwrap().line + 1, d.message.clone())).collect()
     }
 

@@ -12,6 +12,6 @@ pub mod document;
 pub mod grammar;
 pub mod lint;
 
-pub use config::{Config, Entry, Family, Files, Stanza};
+pub use config::{Config, Dialect, Entry, Family, Files, Stanza};
 pub use diagnostic::{At, Diagnostic, Severity};
 pub use document::{Document, Edit};

@@ -9,7 +9,7 @@ pub mod numbers;
 use std::collections::HashMap;
 
 use crate::interfaces::{At, Diagnostic, Family, Severity};
-use crate::snapshot::{INET6_METRIC, Route, Rule, Snapshot};
+use crate::snapshot::{Route, Rule, Snapshot};
 use crate::tables::Names;
 use crate::uplinks::{Found, Layout, Uplink};
 
@@ -84,7 +84,7 @@ fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
 /// The plan for the uplinks that were found: a pure function of configuration and snapshot. `layout` is what
 /// the command line asks for; a stanza's own `symroute-layout` wins.
 pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Option<Layout>) -> Plan {
-    let Found { uplinks, other_networks, taken_tables, taken_priorities, mut diagnostics } = found;
+    let Found { uplinks, other_networks, taken_tables, taken_priorities, unset_metrics, mut diagnostics } = found;
     let managed: Vec<usize> = (0..uplinks.len()).filter(|at| is_managed(&uplinks, &uplinks[*at])).collect();
     let layouts: HashMap<usize, Layout> = managed
         .iter()
@@ -127,17 +127,16 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
         ));
     }
     let mut plan = Plan { uplinks, managed, policies, diagnostics, ..Plan::default() };
-    for family in [Family::Inet, Family::Inet6] {
-        plan.choose_primary(family);
+    for (family, unset) in [Family::Inet, Family::Inet6].into_iter().zip(unset_metrics) {
+        plan.choose_primary(family, unset);
     }
     plan
 }
 
 impl Plan {
     /// Main's default route: the smallest metric wins, then the first in the file; the others need larger
-    /// ones. ifupdown gives an inet default without `metric` 0 and leaves inet6 to the kernel's 1024.
-    fn choose_primary(&mut self, family: Family) {
-        let unset = if family == Family::Inet { 0 } else { INET6_METRIC };
+    /// ones. `unset` is what a stanza without `metric` gets: from ifupdown 0 in inet and the kernel's 1024 in inet6.
+    fn choose_primary(&mut self, family: Family, unset: u32) {
         // Routes from router advertisements have their metric from the kernel, not from the stanza.
         let by_stanza = |uplink: &Uplink| uplink.in_main && !(uplink.dynamic && family == Family::Inet6);
         let with_default: Vec<usize> = (0..self.uplinks.len())
@@ -178,14 +177,14 @@ impl Plan {
             used.push(metric);
             metrics.insert(at, metric);
         }
-        if family == Family::Inet6 && self.uplinks[primary].metric.is_some() {
+        if unset > 1 && self.uplinks[primary].metric.is_some() {
             if let Some(other) = with_default.iter().find(|at| self.uplinks[**at].metric.is_none()) {
                 let (first, other) = (&self.uplinks[primary], &self.uplinks[*other]);
                 warnings.push(Diagnostic::warning(
                     first.at,
                     b"",
                     format!(
-                        "{} has the better default route: its metric {} is smaller than the {INET6_METRIC} that the kernel gives {}",
+                        "{} has the better default route: its metric {} is smaller than the {unset} that the kernel gives {}",
                         first.label(),
                         effective(primary),
                         other.label()

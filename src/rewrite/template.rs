@@ -65,12 +65,28 @@ impl Template {
                     bail!("the template {} makes the line '{line}', which is no option of a stanza", self.name);
                 }
                 if !lines.is_empty() {
-                    bodies.entry(stanza).or_insert_with(Vec::new).extend(lines);
+                    let body: &mut Vec<String> = bodies.entry(stanza).or_default();
+                    body.extend(lines);
+                    one_metric(body);
                 }
             }
         }
         Ok(bodies)
     }
+}
+
+/// A stanza of both families has one metric for both: the larger one.
+fn one_metric(body: &mut Vec<String>) {
+    let metric = |line: &String| line.strip_prefix("metric ").and_then(|number| number.parse::<u32>().ok());
+    let largest = body.iter().filter_map(metric).max();
+    let mut seen = false;
+    body.retain_mut(|line| match (metric(line), largest) {
+        (Some(_), Some(largest)) => {
+            *line = format!("metric {largest}");
+            !std::mem::replace(&mut seen, true)
+        }
+        _ => true,
+    });
 }
 
 /// minijinja's errors hold the file and line in their debug form's first lines only.

@@ -18,9 +18,16 @@ const PLAIN: &str = include_str!("../fixtures/two-uplinks.interfaces");
 const WITH_METRIC: &str = include_str!("../fixtures/two-uplinks-metric.interfaces");
 const TABLE_GATEWAY: &str = include_str!("../fixtures/table-gateway.interfaces");
 
+const NATIVE: &str = include_str!("../fixtures/native.interfaces");
+
 const SUITES: [&str; 2] = ["bookworm", "trixie"];
 
+/// ifupdown-ng and ifupdown2, with a file as they have it.
+const OTHERS: [&str; 2] = ["bookworm-ng", "bookworm-ifupdown2"];
+
 type Case = fn(&World);
+
+const OTHER_CASES: [(&str, Case); 2] = [("native_lines", native_lines), ("native_hooks", native_hooks)];
 
 const CASES: [(&str, Case); 17] = [
     ("broken_two_gateway_lines", broken_two_gateway_lines),
@@ -45,6 +52,19 @@ const CASES: [(&str, Case); 17] = [
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    for suite in OTHERS {
+        let missing = World::available(suite).err();
+        if let Some(reason) = &missing {
+            eprintln!("The cases on {suite} are ignored: {reason}");
+        }
+        for (name, case) in OTHER_CASES {
+            let run = move || {
+                case(&World::new(suite)?);
+                Ok(())
+            };
+            trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
+        }
+    }
     for suite in SUITES {
         let missing = World::available(suite).err();
         if let Some(reason) = &missing {
@@ -193,6 +213,7 @@ fn written(world: &World, original: &str) {
     for round in ["first", "second"] {
         let up = world.server.run("ifup -a");
         assert!(up.succeeded(), "{round} ifup -a: {}", up.text());
+        world.settle();
         assert_kernel_is_plan(world);
         assert_symmetric(world);
         world.server.ok("ifdown -a");
@@ -502,5 +523,31 @@ fn without_privileges(world: &World) {
         assert_eq!(ran.code(), 2, "{command}: {}", ran.text());
         assert!(ran.text().contains("cannot read /etc/network/interfaces: Permission denied"), "{}", ran.text());
         assert!(ran.text().contains("Run this as root"), "{}", ran.text());
+    }
+}
+
+fn native_lines(world: &World) {
+    world.configure(NATIVE);
+    world.server.ok("symroute-gen --write");
+    written(world, NATIVE);
+}
+
+fn native_hooks(world: &World) {
+    world.install_hooks();
+    world.configure(NATIVE);
+    world.server.ok("symroute-gen --write --style hook");
+    for _ in 0..2 {
+        world.server.ok("ifup -a");
+        world.settle();
+        assert_kernel_is_plan(world);
+        assert_symmetric(world);
+        world.server.ok("ifdown eth1");
+        for to in [A4, A6] {
+            assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+        }
+        world.server.ok("ifup eth1");
+        assert_kernel_is_plan(world);
+        world.server.ok("ifdown -a");
+        assert_nothing_left(world);
     }
 }

@@ -145,7 +145,7 @@ impl Host {
             "set -e
             mount --make-private {STAGE}; mount -t tmpfs tmpfs {STAGE}; mkdir {STAGE}/debian
             mount --bind {root} {STAGE}/debian; mount --make-private {STAGE}/debian; cd {STAGE}/debian
-            mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp
+            mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp; mount -t tmpfs tmpfs var/tmp
             mkdir tmp/network; cp -r --preserve=mode,links etc/network/. tmp/network/
             mount --bind tmp/network etc/network
             mount --rbind /proc proc; mount --rbind /dev dev; mount -t sysfs sysfs sys 2>/dev/null || true
@@ -248,7 +248,7 @@ impl World {
     /// Can there be one here? If not, why.
     pub fn available(suite: &str) -> Result<(), String> {
         let root = root_of(suite);
-        if !root.join("sbin/ifup").exists() {
+        if root.join("sbin/ifup").symlink_metadata().is_err() {
             return Err(format!("no Debian {suite} with ifupdown in {}: 'sh tests/run' makes it", root.display()));
         }
         let first = Host { holder: start(None)?, user_namespace: !is_root(), root: None };
@@ -363,9 +363,16 @@ impl World {
         for (hook, text) in
             [("if-up", include_str!("../../hooks/if-up")), ("if-down", include_str!("../../hooks/if-down"))]
         {
+            self.server.ok(&format!("mkdir -p /etc/network/{hook}.d"));
             self.server.write(&format!("/etc/network/{hook}.d/symroute"), text.as_bytes());
             self.server.ok(&format!("chmod 755 /etc/network/{hook}.d/symroute"));
         }
+    }
+
+    /// Waits for duplicate address detection, as ifupdown does and the others do not.
+    pub fn settle(&self) {
+        self.server
+            .ok("for n in $(seq 50); do [ -n \"$(ip -6 addr show tentative)\" ] || exit 0; sleep 0.1; done; exit 1");
     }
 
     pub fn configure(&self, interfaces: &str) {
