@@ -9,7 +9,7 @@ use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
 
 use crate::interfaces::command::{Command, Policy, commands};
-use crate::interfaces::config::Opt;
+use crate::interfaces::config::{Listed, Opt};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family, Severity, Stanza};
 use crate::snapshot::{INET6_METRIC, MAIN, Snapshot};
 use crate::tables::{Names, RESERVED};
@@ -158,7 +158,8 @@ pub struct Found {
 /// The uplinks of a configuration. With a snapshot they are held against the kernel; `going` names the
 /// interfaces (as ifupdown does, `eth0:1` included) that are about to go down.
 pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names: &Names) -> Found {
-    let mut finder = Finder { config, names, wrong: Vec::new(), sources: Vec::new(), policies: Vec::new() };
+    let mut finder =
+        Finder { config, listed: config.listed(), names, wrong: Vec::new(), sources: Vec::new(), policies: Vec::new() };
     let mut uplinks = Vec::new();
     for (index, stanza) in config.stanzas.iter().enumerate() {
         finder.stanza(index, stanza, &mut uplinks);
@@ -218,6 +219,7 @@ fn is_link_name(name: &[u8]) -> bool {
 
 struct Finder<'a> {
     config: &'a Config,
+    listed: Listed<'a>,
     names: &'a Names,
     wrong: Vec<Diagnostic>,
     /// Addresses of all static stanzas, with link and family.
@@ -263,7 +265,7 @@ impl Finder<'_> {
             stanza.family == family && (stanza.method == "dhcp" || family == Family::Inet6 && stanza.method == "auto");
         let own_gateway = get("gateway").filter(|_| stanza.method == "static");
         let table_gateway = get("symroute-gateway");
-        let brought_up = self.config.brought_up(&stanza.interface);
+        let brought_up = self.listed.has(&stanza.interface);
         if own_gateway.is_none() && table_gateway.is_none() && !dynamic {
             return;
         }

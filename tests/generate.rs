@@ -172,6 +172,25 @@ fn what_it_refuses() {
 }
 
 #[test]
+fn stanzas_that_inherit() {
+    let eth0 = "auto eth0 eth1\niface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n mtu 1400\n";
+    let heir = "iface eth1 inet static inherits TEMPLATE\n address 198.51.100.10/24\n";
+    let template = "iface template inet static\n gateway 198.51.100.1\n";
+    let output = generate(&["-"], format!("{template}{eth0}{}", heir.replace("TEMPLATE", "template")).as_bytes());
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(said.contains("default via 198.51.100.1 dev eth1 table 2"), "an inherited gateway: {said}");
+    let second = heir.replace("TEMPLATE", "eth0") + " gateway 198.51.100.1\n";
+    let output = generate(&["-"], format!("{eth0}{second}").as_bytes());
+    assert_eq!(output.status.code(), Some(2), "two gateways, one of them inherited");
+    let other = "iface eth1 inet static inherits eth0\nauto eth2\niface eth2 inet static\n address 203.0.113.5/24\n gateway 203.0.113.1\n";
+    let output = generate(&["-"], format!("{eth0}{other}").as_bytes());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("inherits from it and would run them too"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
 fn all_errors_at_once_and_files_that_cannot_be_read() {
     let output = generate(&["-"], b"iface eth0 inet static\n address x\n gateway y\nauto a\nfoo bar\n");
     let said = text(&output.stderr);

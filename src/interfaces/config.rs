@@ -285,18 +285,31 @@ impl Config {
         self.files[at.file].document.raw(at.line)
     }
 
-    /// Is it in `auto` or an `allow-*` list, by its name or as the logical name of `PATTERN=NAME`?
-    pub fn brought_up(&self, name: &[u8]) -> bool {
-        self.lists.allow.iter().flat_map(|(_, names)| names).any(|listed| {
-            let (pattern, logical) = match listed.find_byte(b'=') {
-                Some(at) => (&listed[..at], Some(&listed[at + 1..])),
-                None => (&listed[..], None),
-            };
-            match logical {
-                Some(logical) => logical == name,
-                None => pattern == name || pattern_matches(pattern, name),
+    /// What the `auto` and `allow-*` lists name.
+    pub fn listed(&self) -> Listed<'_> {
+        let mut listed = Listed::default();
+        for name in self.lists.allow.iter().flat_map(|(_, names)| names) {
+            match (name.find_byte(b'='), name.starts_with(b"/")) {
+                (Some(at), _) => _ = listed.names.insert(name[at + 1..].as_bstr()),
+                (None, true) => listed.patterns.push(name.as_bstr()),
+                (None, false) => _ = listed.names.insert(name.as_bstr()),
             }
-        })
+        }
+        listed
+    }
+}
+
+/// The names in the `auto` and `allow-*` lists, the logical ones of `PATTERN=NAME`, and patterns.
+#[derive(Debug, Clone, Default)]
+pub struct Listed<'a> {
+    names: HashSet<&'a BStr>,
+    patterns: Vec<&'a BStr>,
+}
+
+impl Listed<'_> {
+    /// Does something bring the interface up?
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.names.contains(name.as_bstr()) || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
     }
 }
 

@@ -73,11 +73,11 @@ const FREE_TEXT: [&str; 5] = ["description", "wpa", "wireless", "dns", "alias"];
 
 pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let mentioned = mentioned(config);
+    let (mentioned, listed) = (mentioned(config), config.listed());
     // A part of a configuration, read alone, does not know what brings its interfaces up; nor is it known what
     // names a mapping's script prints.
-    let listed = |name: &bstr::BString| name != "lo";
-    let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(listed))
+    let other = |name: &bstr::BString| name != "lo";
+    let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(other))
         || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.at.is_some());
     let judge_lists = whole && config.mappings.is_empty();
     for stanza in &config.stanzas {
@@ -90,11 +90,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
         }
         found.extend(without_effect(stanza));
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
-        if judge_lists
-            && !manual
-            && !mentioned.contains(stanza.interface.as_bstr())
-            && !config.brought_up(&stanza.interface)
-        {
+        if judge_lists && !manual && !mentioned.contains(stanza.interface.as_bstr()) && !listed.has(&stanza.interface) {
             found.push(Diagnostic::warning(
                 at,
                 &stanza.interface,

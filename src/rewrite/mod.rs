@@ -37,7 +37,7 @@ pub fn rewrite(
         bodies = template.bodies(plan)?;
     }
     let mut changes = Vec::new();
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<Diagnostic> = bodies.keys().filter_map(|stanza| inherited(config, *stanza)).collect();
     for (index, file) in config.files.iter().enumerate() {
         let blocks = &file.blocks;
         let stripped = Document::parse(file.document.edited(&removal(&file.document, blocks)));
@@ -74,6 +74,24 @@ pub fn rewrite(
         changes.push(Change { path: file.path.clone(), old: file.document.bytes().to_vec(), new });
     }
     Ok(if wrong.is_empty() { Ok(changes) } else { Err(wrong) })
+}
+
+/// What is written into a stanza that another one inherits from would run for both.
+fn inherited(config: &Config, stanza: usize) -> Option<Diagnostic> {
+    let it = &config.stanzas[stanza];
+    let heir = config.stanzas.iter().skip(stanza + 1).find(|other| other.inherits.as_ref() == Some(&it.interface))?;
+    Some(Diagnostic::error(
+        it.at?,
+        &it.interface,
+        format!(
+            "{} needs lines of its own, but {} inherits from it and would run them too",
+            it.interface, heir.interface
+        ),
+        format!(
+            "Put what both share into a third stanza that nothing brings up, and let {} inherit from that.",
+            it.interface
+        ),
+    ))
 }
 
 /// The block as an edit behind the stanza's last line; nothing where it cannot be put safely.

@@ -27,7 +27,11 @@ const OTHERS: [&str; 2] = ["bookworm-ng", "bookworm-ifupdown2"];
 
 type Case = fn(&World);
 
-const OTHER_CASES: [(&str, Case); 2] = [("native_lines", native_lines), ("native_hooks", native_hooks)];
+const OTHER_CASES: [(&str, Case); 3] = [
+    ("native_lines", native_lines),
+    ("native_hooks", native_hooks),
+    ("reads_as_its_ifquery_does", reads_as_its_ifquery_does),
+];
 
 const CASES: [(&str, Case); 17] = [
     ("broken_two_gateway_lines", broken_two_gateway_lines),
@@ -549,5 +553,36 @@ fn native_hooks(world: &World) {
         assert_kernel_is_plan(world);
         world.server.ok("ifdown -a");
         assert_nothing_left(world);
+    }
+}
+
+/// Addresses and gateways by interface, as the installed ifquery has them.
+fn reads_as_its_ifquery_does(world: &World) {
+    let ng = world.server.run("test -e /usr/libexec/ifupdown-ng").succeeded();
+    let files = [NATIVE, include_str!("../fixtures/ng.interfaces")];
+    for file in &files[..if ng { 2 } else { 1 }] {
+        world.configure(file);
+        let config: Value = serde_json::from_str(&world.server.ok("symroute config --json")).expect("JSON");
+        for interface in ["eth0", "eth1", "eth2"] {
+            let query = world.server.ok(&format!("ifquery {interface}"));
+            let wanted = |line: &&str| line.starts_with("address ") || line.starts_with("gateway ");
+            let theirs: BTreeSet<String> = query.lines().map(str::trim).filter(wanted).map(String::from).collect();
+            let stanzas = config["stanzas"].as_array().expect("a list").iter();
+            let options = stanzas
+                .filter(|stanza| stanza["interface"] == interface)
+                .flat_map(|stanza| stanza["options"].as_array().expect("a list").iter());
+            let lines = options.flat_map(|option| {
+                let name = option["name"].as_str().expect("a name").to_string();
+                option["value"]
+                    .as_str()
+                    .expect("a value")
+                    .lines()
+                    .map(move |line| format!("{name} {line}"))
+                    .collect::<Vec<_>>()
+            });
+            let ours: BTreeSet<String> = lines.filter(|line| wanted(&line.as_str())).collect();
+            assert!(!theirs.is_empty());
+            assert_eq!(ours, theirs, "{interface}\n{query}");
+        }
     }
 }
