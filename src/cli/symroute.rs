@@ -52,7 +52,7 @@ enum Command {
         #[command(flatten)]
         change: Change,
     },
-    /// Remove all tables' routes and rules that symroute made, and nothing else
+    /// Remove all routes and rules that symroute made, and nothing else
     Flush {
         #[command(flatten)]
         change: Change,

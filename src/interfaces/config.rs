@@ -35,11 +35,12 @@ pub trait Files {
 /// Whose reading to follow: that of the `ifup` that is installed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Dialect {
+    /// Debian's own
     #[default]
     Ifupdown,
-    /// `iface NAME` alone, `template`, `inherit`; several addresses and gateways in a stanza; nothing is refused.
+    /// A stanza has no family and several addresses; templates; nothing is refused
     IfupdownNg,
-    /// The same without templates of its own, but with mako.
+    /// A stanza may have no family and several addresses; mako; nothing is refused
     Ifupdown2,
 }
 

@@ -1,21 +1,6 @@
 //! The lines of a block, from a minijinja template.
 //!
-//! A template is rendered once for each stanza that needs a block, with:
-//!
-//! | name | value |
-//! |---|---|
-//! | `interface` | the link, `eth1` |
-//! | `family` | `inet` or `inet6` |
-//! | `ip` | `ip`, or `ip -6` for inet6 |
-//! | `owner` | true in the stanza with the gateway, false where a stanza only adds an address |
-//! | `dynamic` | true for DHCP and autoconfiguration: no values are known |
-//! | `metric` | the metric that this stanza needs and lacks, or none |
-//! | `gateway`, `table`, `priority`, `layout`, `protocol` | of the uplink; none where `dynamic` |
-//! | `asked_layout` | the layout where it is not the usual one, for a template without rules |
-//! | `routes` | list of `text` (as `ip route add` takes it), `dst`, `gateway`, `dev`, `table`, `on_link` (no gateway), `deduced` (`ip` finds the link by the gateway alone) |
-//! | `rules` | list of `text` (as `ip rule add` takes it), `from`, `oif`, `table`, `priority`, `suppress_prefixlength` |
-//!
-//! Lines of its output become lines of the block; empty ones are dropped.
+//! What a template is given is documented for users in `docs/templates.md`.
 
 use std::collections::BTreeMap;
 

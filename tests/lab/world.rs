@@ -312,6 +312,7 @@ impl World {
                 ip addr add {v4}.1/24 dev cust0; ip addr add {v4}.1/32 dev cust1
                 ip route add {v4}.20/32 dev cust1
                 ip addr add 203.0.113.{core}/30 dev core; ip route add default via 203.0.113.{client}
+                ip addr add fe80::1/64 dev cust0
                 ip addr add 2001:db8:{v6}::1/64 dev cust0; ip addr add 2001:db8:{v6}::1/128 dev cust1
                 ip route add 2001:db8:{v6}::20/128 dev cust1
                 ip -6 neigh add proxy 2001:db8:{v6}::20 dev cust0; ip -6 neigh add proxy 2001:db8:{v6}::10 dev cust1
