@@ -238,21 +238,41 @@ impl Finder<'_> {
             _ => &[Family::Inet, Family::Inet6],
         };
         let options = stanza.own_options();
-        let link = link_of(stanza.interface.as_bstr()).to_str_lossy().into_owned();
+        let Some(link) = self.listed.link(stanza.interface.as_bstr()) else {
+            let gateway = options.iter().find(|option| option.name.ends_with(b"gateway"));
+            self.wrong.extend(gateway.map(|option| {
+                let message =
+                    format!("'{}' stands for more than one link: this stanza is left alone", stanza.interface);
+                let help = format!(
+                    "Name one link for it, as in 'auto eth0={}', or give each link a stanza.",
+                    stanza.interface
+                );
+                Diagnostic::warning(option.at, &option.name, message, help)
+            }));
+            return;
+        };
+        let link = link_of(link).to_str_lossy().into_owned();
         self.commands(index, &link, &options);
         for family in families {
             let of_family = match self.config.dialect {
                 Dialect::Ifupdown => options.clone(),
                 _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
             };
-            self.stanza_in(index, stanza, *family, &of_family, uplinks);
+            self.stanza_in(index, stanza, &link, *family, &of_family, uplinks);
         }
     }
 
-    fn stanza_in(&mut self, index: usize, stanza: &Stanza, family: Family, options: &[Opt], uplinks: &mut Vec<Uplink>) {
+    fn stanza_in(
+        &mut self,
+        index: usize,
+        stanza: &Stanza,
+        link: &str,
+        family: Family,
+        options: &[Opt],
+        uplinks: &mut Vec<Uplink>,
+    ) {
         let Some(at) = stanza.at else { return };
-        let link = link_of(stanza.interface.as_bstr());
-        let interface = link.to_str_lossy().into_owned();
+        let interface = link.to_string();
         let mut wrong_address = Vec::new();
         for source in self.addresses_of(stanza, family, index, options) {
             match source {
@@ -272,7 +292,7 @@ impl Finder<'_> {
         if !brought_up && (dynamic || self.only_a_template(stanza.interface.as_bstr())) {
             return;
         }
-        if !is_link_name(link) {
+        if !is_link_name(link.as_bytes()) {
             self.wrong.push(Diagnostic::warning(
                 at,
                 &stanza.interface,

@@ -259,7 +259,10 @@ fn rewritten(bytes: &[u8], name: Option<&str>, layout: Layout) -> Option<Vec<u8>
     let plan = plan(find(&config, None, &[], &names), None, &names, Some(layout));
     let template = name.map(|name| style(name).unwrap());
     let wrong = |d: &symroute::interfaces::Diagnostic| d.severity == symroute::interfaces::Severity::Error;
-    if config.refused() || plan.diagnostics.iter().chain(&plan.clashes).any(wrong) {
+    if config.refused()
+        || !config.files[0].stray_markers.is_empty()
+        || plan.diagnostics.iter().chain(&plan.clashes).any(wrong)
+    {
         return None;
     }
     let changes = rewrite(&config, &plan, template.as_ref()).unwrap().ok()?;

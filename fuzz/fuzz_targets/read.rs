@@ -34,7 +34,8 @@ fn rewritten(bytes: &[u8], style: Option<&str>) -> Option<Vec<u8>> {
     assert_eq!(config.files[0].document.bytes(), bytes);
     let names = Names::default();
     let plan = plan(find(&config, None, &[], &names), None, &names, None);
-    let mut all = config.diagnostics.iter().chain(&plan.diagnostics).chain(&plan.clashes);
+    let markers = config.files.iter().flat_map(|file| &file.stray_markers);
+    let mut all = config.diagnostics.iter().chain(markers).chain(&plan.diagnostics).chain(&plan.clashes);
     if all.any(|diagnostic| diagnostic.severity == Severity::Error) {
         return None;
     }

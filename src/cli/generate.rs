@@ -110,7 +110,8 @@ fn run(arguments: &Arguments) -> Result<Exit> {
 
     let quiet = arguments.quiet || arguments.json;
     let of_plan = plan.diagnostics.iter().chain(&plan.clashes).filter(|_| !arguments.remove);
-    let all: Vec<&Diagnostic> = loaded.config.diagnostics.iter().chain(of_plan).collect();
+    let markers = loaded.config.files.iter().flat_map(|file| &file.stray_markers);
+    let all: Vec<&Diagnostic> = loaded.config.diagnostics.iter().chain(markers).chain(of_plan).collect();
     let failed = all.iter().any(|d| d.severity == Severity::Error);
     loaded.complain(all.iter().copied().filter(|d| !quiet || failed && d.severity == Severity::Error));
     if failed {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use super::{Common, Exit, Loaded, color, exit, say, say_json};
-use crate::interfaces::{Diagnostic, Severity};
+use crate::interfaces::{Diagnostic, Severity, Stanza};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
 use crate::snapshot::Snapshot;
@@ -258,7 +258,8 @@ fn reconcile(
 fn each(event: Event, interfaces: &[String], common: &Common, change: Change) -> Result<Exit> {
     let loaded = load(common);
     for interface in interfaces {
-        if !loaded.config.stanzas.iter().any(|stanza| link(&stanza.interface.to_string()) == link(interface)) {
+        let named = |stanza: &Stanza| link(&stanza.interface.to_string()) == link(interface);
+        if !loaded.config.listed().has(interface.as_bytes()) && !loaded.config.stanzas.iter().any(named) {
             bail!("{interface}: no such interface in {}", common.interfaces.display());
         }
     }

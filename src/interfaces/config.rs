@@ -201,6 +201,8 @@ pub struct File {
     pub document: Document,
     /// The blocks in it, as ranges of logical lines.
     pub blocks: Vec<std::ops::Range<usize>>,
+    /// Markers of a block without their partner: no matter to ifupdown, but the file must not be edited.
+    pub stray_markers: Vec<Diagnostic>,
     /// ifupdown stops reading it at an error.
     pub refused: bool,
 }
@@ -291,7 +293,10 @@ impl Config {
         let mut listed = Listed::default();
         for name in self.lists.allow.iter().flat_map(|(_, names)| names) {
             match (name.find_byte(b'='), name.starts_with(b"/")) {
-                (Some(at), _) => _ = listed.names.insert(name[at + 1..].as_bstr()),
+                (Some(at), pattern) => {
+                    let link = (!pattern).then(|| name[..at].as_bstr());
+                    listed.logical.entry(name[at + 1..].as_bstr()).or_default().push(link);
+                }
                 (None, true) => listed.patterns.push(name.as_bstr()),
                 (None, false) => _ = listed.names.insert(name.as_bstr()),
             }
@@ -305,12 +310,28 @@ impl Config {
 pub struct Listed<'a> {
     names: HashSet<&'a BStr>,
     patterns: Vec<&'a BStr>,
+    /// Logical names with the links that they are for; nothing for a pattern.
+    logical: HashMap<&'a BStr, Vec<Option<&'a BStr>>>,
 }
 
 impl Listed<'_> {
     /// Does something bring the interface up?
     pub fn has(&self, name: &[u8]) -> bool {
-        self.names.contains(name.as_bstr()) || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
+        self.names.contains(name.as_bstr())
+            || self.logical.contains_key(name.as_bstr())
+            || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
+    }
+}
+
+impl<'a> Listed<'a> {
+    /// The link of a stanza: its own name, or for a logical name the one link that it is listed for. Nothing
+    /// where that is for a pattern or several.
+    pub fn link(&self, name: &'a BStr) -> Option<&'a BStr> {
+        match self.logical.get(name).map(Vec::as_slice) {
+            None => Some(name),
+            Some([link]) => *link,
+            Some(_) => None,
+        }
     }
 }
 
@@ -374,9 +395,8 @@ impl<'a> Reader<'a> {
     fn file(&mut self, path: &Path, bytes: Vec<u8>, depth: usize) {
         let file = self.config.files.len();
         let document = Document::parse(bytes);
-        let (blocks, wrong) = block::find(file, &document);
-        self.config.diagnostics.extend(wrong);
-        self.config.files.push(File { path: path.to_path_buf(), document, blocks, refused: false });
+        let (blocks, stray_markers) = block::find(file, &document);
+        self.config.files.push(File { path: path.to_path_buf(), document, blocks, stray_markers, refused: false });
 
         let mut open = Open::Nothing;
         // What ifupdown had when it stopped reading this file, if it did.

@@ -47,7 +47,7 @@ pub fn write(root: &Root, changes: &[Change]) -> Result<()> {
     let mut replaced: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     for Ready { target, old, temporary } in ready {
         let result = unchanged(&target, &old)
-            .and_then(|()| temporary.persist(&target).map_err(anyhow::Error::from).and_then(|_| sync(&target)));
+            .and_then(|()| temporary.persist(&target).map_err(|error| error.error.into()).and_then(|_| sync(&target)));
         if let Err(error) = result {
             let mut stuck = Vec::new();
             for (path, bytes) in replaced {

@@ -34,7 +34,7 @@ const OTHER_CASES: [(&str, Case); 3] = [
     ("reads_as_its_ifquery_does", reads_as_its_ifquery_does),
 ];
 
-const CASES: [(&str, Case); 17] = [
+const CASES: [(&str, Case); 18] = [
     ("broken_two_gateway_lines", broken_two_gateway_lines),
     ("broken_with_metric_alone", broken_with_metric_alone),
     ("lines", lines),
@@ -44,6 +44,7 @@ const CASES: [(&str, Case); 17] = [
     ("article", article),
     ("article_layout_through_hooks", article_layout_through_hooks),
     ("hooks", hooks),
+    ("strict_reverse_path_filter", strict_reverse_path_filter),
     ("hooks_again_and_out_of_order", hooks_again_and_out_of_order),
     ("hooks_keep_the_other_uplink", hooks_keep_the_other_uplink),
     ("what_is_taken_away_is_missed_and_mended", what_is_taken_away_is_missed_and_mended),
@@ -595,4 +596,14 @@ fn reads_as_its_ifquery_does(world: &World) {
             assert_eq!(ours, theirs, "{interface}\n{query}");
         }
     }
+}
+
+/// The server itself drops what it would not answer by the same link; nothing may be caught by that.
+fn strict_reverse_path_filter(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    world.server.ok("echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter");
+    world.server.ok("ifup -a");
+    assert_kernel_is_plan(world);
+    assert_symmetric(world);
 }

@@ -31,7 +31,22 @@ iface eth2 inet6 static
 
 const ETH0: &str = "auto eth0\niface eth0 inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n";
 
-pub const SHAPES: [(&str, Shape); 9] = [
+pub const SHAPES: [(&str, Shape); 10] = [
+    (
+        "logical_names",
+        Shape {
+            interfaces: "auto eth0=provider-a eth1=provider-b
+iface provider-a inet static
+    address 192.0.2.10/24
+    gateway 192.0.2.1
+iface provider-b inet static
+    address 198.51.100.10/24
+    gateway 198.51.100.1
+",
+            files: &[],
+            reached: &["192.0.2.10", "198.51.100.10"],
+        },
+    ),
     (
         "more_stanzas",
         Shape {
