@@ -49,10 +49,10 @@ pub fn status(plan: &Plan, snapshot: &Snapshot) -> Status {
         Status { left_over_routes: left.remove_routes, left_over_rules: left.remove_rules, ..Status::default() };
     for policy in plan.policies.iter().filter(|policy| plan.uplinks[policy.uplink].up) {
         let lines = by_lines(plan, policy);
-        let routes = policy.routes.iter().map(|placed| Compared {
-            in_place: route_in_place(snapshot, &placed.item, lines),
-            item: placed.item.clone(),
-        });
+        let routes = policy
+            .routes
+            .iter()
+            .map(|placed| Compared { in_place: route_in_place(snapshot, &placed.item), item: placed.item.clone() });
         let rules = policy.rules.iter().map(|placed| Compared {
             in_place: rule_in_place(snapshot, &placed.item, lines),
             item: placed.item.clone(),

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use super::{Common, Exit, Loaded, color, exit, say, say_json};
+use super::{Common, Exit, Loaded, color, exit, say, say_error, say_json};
 use crate::interfaces::{Diagnostic, Severity, Stanza};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
@@ -269,14 +269,16 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
     };
     let changes = reconcile(&loaded, &going, &|_, _| false, change, &mut |plan, _| {
         for interface in interfaces.iter().filter(|_| event == Event::Up) {
-            let mut own = plan
-                .managed
-                .iter()
-                .map(|at| &plan.uplinks[*at])
-                .filter(|it| it.interface == link(interface))
-                .peekable();
-            if own.peek().is_some() && own.all(|uplink| !uplink.up) {
-                bail!("{interface}: its link is down or has no address of its stanza; 'ifup {interface}' brings it up");
+            let own: Vec<_> =
+                plan.managed.iter().map(|at| &plan.uplinks[*at]).filter(|it| it.interface == link(interface)).collect();
+            if own.is_empty() || own.iter().any(|uplink| uplink.up) {
+                continue;
+            }
+            // A lease without a router is no fault, and must not fail the 'ifup' that calls this.
+            if own.iter().all(|uplink| uplink.dynamic) {
+                say_error(&format!("symroute: {interface}: no address and gateway learnt yet, nothing to route by\n"));
+            } else {
+                bail!("its link is down or has no address of its stanza; 'ifup {interface}' brings it up");
             }
         }
         Ok(())

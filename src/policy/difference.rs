@@ -34,13 +34,14 @@ pub fn by_lines(plan: &Plan, policy: &Policy) -> bool {
     plan.uplinks[policy.uplink].written.is_some_and(|written| written.lines)
 }
 
-/// Lines may make the same without our protocol (the article's do): then that is what was wanted.
+/// Lines may make the same rule without our protocol (the article's do): then that is what was wanted.
 pub fn rule_in_place(snapshot: &Snapshot, rule: &Rule, by_lines: bool) -> bool {
     snapshot.rules.iter().any(|known| if by_lines { known.same_as(rule) } else { known == rule })
 }
 
-pub fn route_in_place(snapshot: &Snapshot, route: &Route, by_lines: bool) -> bool {
-    snapshot.routes.iter().any(|known| if by_lines { known.same_as(route) } else { known == route })
+/// The same route does its work whoever made it, and the kernel takes no second one beside it.
+pub fn route_in_place(snapshot: &Snapshot, route: &Route) -> bool {
+    snapshot.routes.iter().any(|known| known.same_as(route))
 }
 
 /// The difference between what the kernel has and what the plan wants. `hands_off` names the uplinks whose
@@ -53,7 +54,7 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
         let lines = by_lines(plan, policy);
         for route in policy.routes.iter().map(|placed| &placed.item) {
             wanted_routes.push(route);
-            if route_in_place(snapshot, route, lines) {
+            if route_in_place(snapshot, route) {
                 continue;
             }
             match snapshot.routes.iter().find(|known| known.key() == route.key()) {
@@ -98,4 +99,155 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
         }
     }
     difference
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::interfaces::{At, Family};
+    use crate::policy::plan;
+    use crate::snapshot::{Address, Link, PROTOCOL};
+    use crate::tables::Names;
+    use crate::uplinks::{Found, Source, Uplink, Wish};
+
+    /// `ethN` in 10.N.0.0/24, up or down.
+    fn uplink(n: u8, up: bool) -> Uplink {
+        let net = format!("10.{n}.0.10/24").parse().unwrap();
+        Uplink {
+            interface: format!("eth{n}"),
+            family: Family::Inet,
+            stanza: usize::from(n),
+            at: At { file: 0, line: 0 },
+            gateway: Some([10, n, 0, 1].into()),
+            twins: Vec::new(),
+            in_main: true,
+            metric: Some(n.into()),
+            sources: vec![Source { net, peer: None, stanza: Some(n.into()), by_prefix: false }],
+            dynamic: false,
+            wish: Wish::default(),
+            written: None,
+            hand_written: false,
+            up,
+        }
+    }
+
+    fn route() -> impl Strategy<Value = Route> {
+        (1u32..6, 0u8..5, 0u8..4, any::<bool>(), prop_oneof![2 => Just(PROTOCOL), 1 => Just(3u8)]).prop_map(
+            |(table, net, dev, via, protocol)| Route {
+                family: Family::Inet,
+                table,
+                dst: if net == 0 {
+                    "0.0.0.0/0".parse().unwrap()
+                } else {
+                    format!("10.{}.0.0/24", net - 1).parse().unwrap()
+                },
+                gateway: via.then(|| [10, dev, 0, 1].into()),
+                dev: Some(format!("eth{dev}")),
+                scope: if via { 0 } else { crate::snapshot::SCOPE_LINK },
+                metric: 0,
+                onlink: false,
+                protocol,
+                more: false,
+            },
+        )
+    }
+
+    fn rule() -> impl Strategy<Value = Rule> {
+        (0u32..40, 0u8..5, 1u32..6, 0u32..4, prop_oneof![2 => Just(PROTOCOL), 1 => Just(0u8)]).prop_map(
+            |(priority, net, table, suppress, protocol)| Rule {
+                family: Family::Inet,
+                priority: 100 + priority,
+                src: (net > 0).then(|| format!("10.{}.0.10/32", net - 1).parse().unwrap()),
+                oif: (net == 0).then(|| "eth0".into()),
+                table: if suppress == 1 { MAIN } else { table },
+                suppress_prefixlen: (suppress < 2).then_some(suppress),
+                protocol,
+                more: false,
+            },
+        )
+    }
+
+    /// As the kernel has it: one route for a destination and metric in a table.
+    fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
+        let mut seen = HashSet::new();
+        routes.retain(|route| seen.insert(route.key()));
+        let links = (0..4u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true }).collect();
+        let addresses: Vec<Address> = Vec::new();
+        Snapshot { links, addresses, rules, routes }
+    }
+
+    /// No rule of ours may ever point to a table that has no route.
+    fn dangling(now: &Snapshot) -> usize {
+        let empty = |rule: &&Rule| {
+            rule.is_ours() && rule.table != MAIN && !now.routes.iter().any(|route| route.table == rule.table)
+        };
+        now.rules.iter().filter(empty).count()
+    }
+
+    fn foreign(now: &Snapshot) -> (Vec<Route>, Vec<Rule>) {
+        let routes = now.routes.iter().filter(|route| !route.is_ours()).cloned().collect();
+        (routes, now.rules.iter().filter(|rule| !rule.is_ours()).cloned().collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+        #[test]
+        fn any_kernel_comes_to_any_plan(
+            ups in prop::collection::vec(any::<bool>(), 2..4),
+            routes in prop::collection::vec(route(), 0..25),
+            rules in prop::collection::vec(rule(), 0..25),
+            off in 0usize..6,
+        ) {
+            let before = snapshot(routes, rules);
+            let uplinks = ups.iter().enumerate().map(|(n, up)| uplink(n as u8, *up)).collect();
+            let found = Found { uplinks, ..Found::default() };
+            let plan = plan(found, Some(&before), &Names::default(), None);
+            let hands_off = |at: usize| at == off;
+            let change = difference(&plan, &before, &hands_off);
+            if !change.obstructed.is_empty() {
+                // A foreign route came into a table that is in use: nothing is done, and the message says so.
+                let table = change.obstructed[0].0.table;
+                prop_assert!(before.routes.iter().any(|route| route.is_ours() && route.table == table));
+                return Ok(());
+            }
+            let mut now = before.clone();
+            let at_first = dangling(&now);
+            for route in &change.add_routes {
+                prop_assert!(!now.routes.iter().any(|known| known.key() == route.key()), "EEXIST");
+                now.routes.push(route.clone());
+            }
+            for (old, new) in &change.replace_routes {
+                now.routes.retain(|known| known != old);
+                now.routes.push(new.clone());
+            }
+            for rule in &change.add_rules {
+                now.rules.push(rule.clone());
+                prop_assert!(dangling(&now) <= at_first, "{rule} points to an empty table");
+            }
+            for rule in &change.remove_rules {
+                let at = now.rules.iter().position(|known| known == rule);
+                now.rules.remove(at.expect("there to be removed"));
+            }
+            let without_rules = dangling(&now);
+            for route in &change.remove_routes {
+                now.routes.retain(|known| known != route);
+                prop_assert!(dangling(&now) <= without_rules, "{route} went before its rules");
+            }
+            prop_assert_eq!(foreign(&now), foreign(&before));
+            let again = difference(&plan, &now, &hands_off);
+            prop_assert!(again.is_empty(), "{again:?}");
+            for policy in wanted(&plan).filter(|policy| policy.uplink != off) {
+                for route in &policy.routes {
+                    prop_assert!(route_in_place(&now, &route.item));
+                }
+                for rule in &policy.rules {
+                    prop_assert_eq!(now.rules.iter().filter(|known| **known == rule.item).count(), 1);
+                }
+            }
+        }
+    }
 }
