@@ -301,12 +301,6 @@ pub fn summary(plan: &Plan) -> String {
         }
         let _ = writeln!(out, "{}", row[4]);
     }
-    for family in [Family::Inet, Family::Inet6] {
-        let count = plan.uplinks.iter().filter(|uplink| uplink.family == family).count();
-        if count == 1 && plan.is_multihomed(if family == Family::Inet { Family::Inet6 } else { Family::Inet }) {
-            let _ = writeln!(out, "{family} has one uplink only: nothing to do there.");
-        }
-    }
     out
 }
 

@@ -481,3 +481,28 @@ fn large_files_and_loops_end() {
     assert_eq!(code, Some(2), "10,000 files within each other");
     assert!(said.contains("too many files"), "{said}");
 }
+
+/// The plan of other shapes of servers, in full.
+#[test]
+fn plans_word_for_word() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plans");
+    let mut seen = 0;
+    for entry in
+        fs::read_dir(&directory).unwrap().map(Result::unwrap).filter(|entry| entry.path().extension().is_none())
+    {
+        // Another root than the host's: no kernel is asked.
+        let root = root(&fs::read_to_string(entry.path()).unwrap(), &[]);
+        let output = Command::new(env!("CARGO_BIN_EXE_symroute"))
+            .args(["plan", "--root", root.path().to_str().unwrap()])
+            .output()
+            .unwrap();
+        let said = text(&output.stderr).replace(root.path().to_str().unwrap(), "") + &text(&output.stdout);
+        let expected = entry.path().with_extension("plan");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::write(&expected, &said).unwrap();
+        }
+        assert_eq!(said, fs::read_to_string(&expected).unwrap(), "{}", entry.path().display());
+        seen += 1;
+    }
+    assert_eq!(seen, 7);
+}
