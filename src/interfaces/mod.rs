@@ -1,8 +1,9 @@
 //! Reading `/etc/network/interfaces` as ifupdown does, losing nothing.
 //!
-//! `document` keeps the bytes, `grammar` reads one line, `config` puts files, stanzas and options together
-//! the way ifupdown's config.c does, `diagnostic` says what is wrong and where, `lint` what it hardly can mean, `block` finds the lines that
-//! symroute-gen keeps in a stanza, `command` understands the `ip` commands that people write into stanzas.
+//! `document` keeps the bytes, `grammar` reads one line, `reader` puts files, stanzas and options together into a
+//! `config` the way ifupdown does, `diagnostic` says what is wrong and where, `lint` what can hardly be meant,
+//! `block` finds the lines that symroute-gen keeps in a stanza, `command` understands the `ip` commands that
+//! people write into stanzas.
 
 pub mod block;
 pub mod command;
@@ -11,6 +12,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod grammar;
 pub mod lint;
+mod reader;
 
 pub use config::{Config, Dialect, Entry, Family, Files, Stanza};
 pub use diagnostic::{At, Diagnostic, Severity};
