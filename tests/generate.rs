@@ -379,8 +379,14 @@ fn killed_at_any_point_each_file_is_old_or_new() {
         }
     }
     assert!(killed > 20 && kept > 20, "killed {killed} times, {kept} files old: the delays miss the work");
-    // What a killed run leaves behind is read by nobody, and the next run goes on as if nothing had been.
+    // What a killed run leaves behind is read by nobody, and the next run takes it away.
+    fs::write(&files[0], &old[0]).unwrap();
+    fs::write(&files[1], &old[1]).unwrap();
     assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    for file in &files {
+        let names = fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with('.')));
+    }
     assert_eq!(fs::read(&files[0]).unwrap(), new[0]);
     assert_eq!(fs::read(&files[1]).unwrap(), new[1]);
 }

@@ -126,6 +126,9 @@ impl Socket {
                 }
                 interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
                 match message.payload {
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(Errno::from_raw(done.code.saturating_abs()).into());
+                    }
                     NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(replies)),
                     NetlinkPayload::Error(error) => {
                         return match error.code {

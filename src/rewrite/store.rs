@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,9 @@ use tempfile::NamedTempFile;
 
 use super::Change;
 use crate::files::{Root, read_bounded};
+
+/// How temporary files begin: with a dot, so that neither `source DIR/*` nor `source-directory` reads them.
+const TEMPORARY: &str = ".symroute-gen-";
 
 /// A file made ready beside its target.
 struct Ready {
@@ -37,6 +41,7 @@ pub fn write(root: &Root, changes: &[Change]) -> Result<()> {
         targets.push(target);
     }
     let _locks = lock(&targets)?;
+    targets.iter().filter_map(|target| target.parent()).for_each(sweep);
     let mut ready = Vec::new();
     for (change, target) in changes.iter().zip(targets) {
         let is = |error: io::Error| anyhow::Error::new(error).context(format!("cannot write {}", target.display()));
@@ -81,6 +86,16 @@ fn lock(targets: &[PathBuf]) -> Result<Vec<Flock<File>>> {
     directories.into_iter().map(lock).collect()
 }
 
+/// Takes away what a killed run left: under the lock, no other run has a temporary file here.
+fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
+            // If it cannot be removed, writing will say why.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn unchanged(path: &Path, bytes: &[u8]) -> Result<()> {
     let now = File::open(path).and_then(read_bounded).with_context(|| format!("cannot read {}", path.display()))?;
     if now != bytes {
@@ -90,11 +105,10 @@ fn unchanged(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// A temporary file in the same directory with the target's mode, owner and extended attributes, on disk.
-/// Its name begins with a dot, which neither `source DIR/*` nor `source-directory` reads.
 fn beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let metadata = fs::metadata(target)?;
     let directory = target.parent().unwrap_or(Path::new("/"));
-    let mut temporary = tempfile::Builder::new().prefix(".symroute-").tempfile_in(directory)?;
+    let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     temporary.write_all(bytes)?;
     let file = temporary.as_file();
     let made = file.metadata()?;
