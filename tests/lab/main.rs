@@ -34,7 +34,7 @@ const OTHER_CASES: [(&str, Case); 3] = [
     ("reads_as_its_ifquery_does", reads_as_its_ifquery_does),
 ];
 
-const CASES: [(&str, Case); 20] = [
+const CASES: [(&str, Case); 21] = [
     ("broken_two_gateway_lines", broken_two_gateway_lines),
     ("broken_with_metric_alone", broken_with_metric_alone),
     ("lines", lines),
@@ -53,6 +53,7 @@ const CASES: [(&str, Case); 20] = [
     ("up_and_down_by_name", up_and_down_by_name),
     ("twenty_hooks_at_once", twenty_hooks_at_once),
     ("without_privileges", without_privileges),
+    ("what_happens_to_a_running_server", what_happens_to_a_running_server),
     ("killed_at_any_point", killed_at_any_point),
     ("beside_many_foreign_rules_and_routes", beside_many_foreign_rules_and_routes),
 ];
@@ -645,4 +646,80 @@ fn beside_many_foreign_rules_and_routes(world: &World) {
     assert_eq!(foreign(), before);
     world.server.ok("IFACE=eth1 MODE=stop symroute hook; symroute flush");
     assert_eq!(foreign(), before);
+}
+
+/// After each thing that happens, `status` tells the truth, `apply` brings the kernel in step with what is
+/// left, and a second one has nothing to do.
+fn what_happens_to_a_running_server(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    server.ok("ifup -a");
+    let in_step = |what: &str, changed: bool| {
+        let status = server.run("symroute status");
+        assert_eq!(status.code(), i32::from(changed), "{what}: {}", status.text());
+        server.ok("symroute apply");
+        assert_eq!(server.ok("symroute apply"), "Nothing to do: everything is in place.\n", "{what}");
+        assert_eq!(server.run("symroute status").code(), 0, "{what}");
+    };
+    let rules = || server.ok("ip rule; ip -6 rule");
+
+    server.ok("ip link set eth1 down");
+    in_step("link down by hand", true);
+    assert!(!rules().contains(B4) && rules().contains(A4), "{}", rules());
+    server.ok("ip link set eth1 up");
+    server.ok(
+        "ip -6 addr add 2001:db8:b::10/64 dev eth1 nodad; ip route add default via 198.51.100.1 dev eth1 metric 20",
+    );
+    in_step("link up by hand", true);
+    assert_kernel_is_plan(world);
+
+    server.ok("ip addr del 198.51.100.10/24 dev eth1");
+    in_step("address deleted", true);
+    assert!(!rules().contains(B4) && rules().contains(B6), "{}", rules());
+    server.ok("ip addr add 198.51.100.10/24 dev eth1");
+    in_step("address added", true);
+    server.ok("ip addr add 198.51.100.77/24 dev eth1");
+    in_step("another address added by hand", true);
+    assert!(world.client.reaches(None, "198.51.100.77"), "{}", state(world));
+    server.ok("ip addr del 198.51.100.77/24 dev eth1");
+    in_step("and deleted again", true);
+    assert_kernel_is_plan(world);
+
+    server.ok("symroute flush");
+    in_step("everything flushed", true);
+    // Rules and routes of an older plan with other numbers, and a rule twice as old kernels leave it.
+    server.ok(
+        "set -e; ip rule add from 192.0.2.10 lookup 9 priority 900 protocol 97; ip rule add from 192.0.2.99 lookup 1 priority 901 protocol 97
+        ip route add default via 203.0.113.2 table 9 protocol 97; ip -6 rule add from 2001:db8:a::10 lookup 9 priority 902 protocol 97",
+    );
+    in_step("an older plan", true);
+    assert!(!rules().contains("lookup 9"), "{}", rules());
+
+    // The file is edited while everything is up: another table, then one uplink less.
+    world.configure(&WITH_METRIC.replace("    metric 20\n", "    metric 20\n    symroute-table 42\n"));
+    in_step("another table asked for", true);
+    assert!(rules().contains("lookup 42") && !rules().contains("lookup 2 "), "{}", rules());
+    assert!(world.client.reaches(None, B4), "{}", state(world));
+    world.configure(
+        &WITH_METRIC
+            .replace("    gateway 198.51.100.1\n    metric 20\n", "")
+            .replace("    gateway 2001:db8:b::1\n    metric 2000\n", ""),
+    );
+    in_step("one uplink less", true);
+    assert_nothing_left(world);
+    world.configure(WITH_METRIC);
+    in_step("and back", true);
+    assert_kernel_is_plan(world);
+
+    server.ok("ip link del eth1");
+    in_step("device deleted", true);
+    assert!(!rules().contains(B4) && !rules().contains("eth1"), "{}", rules());
+    server.run("ifdown eth1");
+    in_step("ifdown after the device is gone", false);
+    for to in [A4, A6] {
+        assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+    }
+    server.ok("ifdown eth0");
+    assert_nothing_left(world);
 }
