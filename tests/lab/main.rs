@@ -86,6 +86,13 @@ fn main() {
             };
             trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
         }
+        for (count, name) in [(3, "three_uplinks"), (10, "ten_uplinks")] {
+            let run = move || {
+                many_uplinks(&World::with_providers(suite, count)?, count);
+                Ok(())
+            };
+            trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
+        }
         for (name, shape) in shapes::SHAPES {
             for way in [shapes::Way::Lines, shapes::Way::Hooks] {
                 let run = move || {
@@ -722,4 +729,38 @@ fn what_happens_to_a_running_server(world: &World) {
     }
     server.ok("ifdown eth0");
     assert_nothing_left(world);
+}
+
+/// Each of many uplinks is reached in both families, through lines and then through hooks.
+fn many_uplinks(world: &World, count: usize) {
+    use std::fmt::Write;
+    let mut interfaces =
+        "auto lo eth2\niface lo inet loopback\niface eth2 inet static\n    address 203.0.113.1/26\n".to_string();
+    for n in 0..count {
+        let net = format!("198.51.100.{}", 16 * n + 1);
+        let own = format!("198.51.100.{}", 16 * n + 2);
+        let _ = write!(
+            interfaces,
+            "\nauto eth{0}\niface eth{0} inet static\n    address {own}/28\n    gateway {net}\n\
+             iface eth{0} inet6 static\n    address 2001:db8:10{n}::2/64\n    gateway 2001:db8:10{n}::1\n",
+            n + 3
+        );
+    }
+    for style in ["iproute2", "hook"] {
+        world.configure(&interfaces);
+        world.server.ok(&format!("symroute-gen --write --style {style}"));
+        if style == "hook" {
+            world.install_hooks();
+        }
+        world.server.ok("ifup -a");
+        assert_kernel_is_plan(world);
+        for n in 0..count {
+            for to in [format!("198.51.100.{}", 16 * n + 2), format!("2001:db8:10{n}::2")] {
+                assert!(world.client.reaches(None, &to), "{style}: {to}\n{}", state(world));
+            }
+            assert!(world.lan.reaches(None, &format!("198.51.100.{}", 16 * n + 2)), "{style}: LAN");
+        }
+        world.server.ok("ifdown -a");
+        assert_nothing_left(world);
+    }
 }

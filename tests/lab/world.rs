@@ -224,6 +224,9 @@ pub struct World {
     pub lan: Host,
     pub client: Host,
     _echo: Vec<Holder>,
+    /// Further strict providers: number N (0 to 9) at the server's eth(N+3), 198.51.100.(16 N)/28 and
+    /// 2001:db8:10N::/64, gateway .1 and ::1 of it.
+    _more: Vec<Host>,
     _first: Host,
 }
 
@@ -274,25 +277,63 @@ impl World {
             lan: host(None)?,
             client: host(None)?,
             _echo: Vec::new(),
+            _more: Vec::new(),
             _first: first,
         };
         Ok(world.wired(&root))
     }
 
+    /// The same with `count` more providers.
+    pub fn with_providers(suite: &str, count: usize) -> Result<World, String> {
+        let mut world = World::new(suite)?;
+        for n in 0..count {
+            let isp = Host { holder: start(Some(&world._first))?, user_namespace: !is_root(), root: None };
+            world.link(&world.server, &format!("eth{}", n + 3), &isp, "cust0");
+            world.link(&world.client, &format!("to-{n}"), &isp, "core");
+            let (gateway, core) = (16 * n + 1, 128 + 4 * (n + 3));
+            isp.outside(&format!(
+                "set -e
+                echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+                echo 1 > /proc/sys/net/ipv4/conf/cust0/rp_filter
+                for dev in cust0 core; do echo 0 > /proc/sys/net/ipv6/conf/$dev/accept_dad; ip link set $dev up; done
+                ip -6 rule add from 2001:db8:10{n}::/64 iif cust0 lookup main priority 5
+                ip -6 rule add iif cust0 prohibit priority 6
+                ip addr add 198.51.100.{gateway}/28 dev cust0; ip addr add 2001:db8:10{n}::1/64 dev cust0
+                ip addr add 203.0.113.{}/30 dev core; ip route add default via 203.0.113.{}
+                ip addr add 2001:db8:f:10{n}::1/64 dev core; ip route add default via 2001:db8:f:10{n}::2",
+                core + 1,
+                core + 2
+            ))
+            .ok();
+            let client = format!(
+                "set -e
+                echo 0 > /proc/sys/net/ipv6/conf/to-{n}/accept_dad; ip link set to-{n} up
+                ip addr add 203.0.113.{}/30 dev to-{n}; ip addr add 2001:db8:f:10{n}::2/64 dev to-{n}
+                ip route add 198.51.100.{}/28 via 203.0.113.{} src 203.0.113.190
+                ip route add 2001:db8:10{n}::/64 via 2001:db8:f:10{n}::1 src 2001:db8:f::99",
+                core + 2,
+                gateway - 1,
+                core + 1
+            );
+            world.client.outside(&client).ok();
+            world._more.push(isp);
+        }
+        Ok(world)
+    }
+
+    fn link(&self, host: &Host, name: &str, other: &Host, peer: &str) {
+        let (pid, other) = (host.holder.0.id(), other.holder.0.id());
+        self._first.outside(&format!("ip link add {name} netns {pid} type veth peer name {peer} netns {other}")).ok();
+    }
+
     fn wired(mut self, root: &Path) -> World {
-        let link = |host: &Host, name: &str, other: &Host, peer: &str| {
-            let (pid, other) = (host.holder.0.id(), other.holder.0.id());
-            self._first
-                .outside(&format!("ip link add {name} netns {pid} type veth peer name {peer} netns {other}"))
-                .ok();
-        };
-        link(&self.server, "eth0", &self.isp_a, "cust0");
-        link(&self.server, "eth1", &self.isp_b, "cust0");
-        link(&self.server, "eth2", &self.lan, "eth0");
-        link(&self.neighbour_a, "eth0", &self.isp_a, "cust1");
-        link(&self.neighbour_b, "eth0", &self.isp_b, "cust1");
-        link(&self.client, "to-a", &self.isp_a, "core");
-        link(&self.client, "to-b", &self.isp_b, "core");
+        self.link(&self.server, "eth0", &self.isp_a, "cust0");
+        self.link(&self.server, "eth1", &self.isp_b, "cust0");
+        self.link(&self.server, "eth2", &self.lan, "eth0");
+        self.link(&self.neighbour_a, "eth0", &self.isp_a, "cust1");
+        self.link(&self.neighbour_b, "eth0", &self.isp_b, "cust1");
+        self.link(&self.client, "to-a", &self.isp_a, "core");
+        self.link(&self.client, "to-b", &self.isp_b, "core");
         for (isp, v4, v6, at) in [(&self.isp_a, "192.0.2", "a", 1), (&self.isp_b, "198.51.100", "b", 2)] {
             isp.outside(&format!(
                 "set -e
