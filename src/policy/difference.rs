@@ -2,7 +2,7 @@
 
 use super::numbers::SLOT;
 use super::{Plan, Policy};
-use crate::snapshot::{MAIN, Route, Rule, Snapshot};
+use crate::snapshot::{Route, Rule, Snapshot};
 
 /// What has to change. Carried out in the order of the fields, no rule ever points to a table without its
 /// routes.
@@ -74,9 +74,7 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
     let is_untouched = |rule: &Rule| {
         untouched.iter().any(|policy| {
             let slot = policy.priority..policy.priority + SLOT;
-            plan.uplinks[policy.uplink].family == rule.family
-                && slot.contains(&rule.priority)
-                && (rule.table == policy.table || rule.table == MAIN)
+            plan.uplinks[policy.uplink].family == rule.family && slot.contains(&rule.priority)
         })
     };
     let mut seen: Vec<&Rule> = Vec::new();
@@ -110,7 +108,7 @@ mod tests {
     use super::*;
     use crate::interfaces::{At, Family};
     use crate::policy::plan;
-    use crate::snapshot::{Address, Link, PROTOCOL};
+    use crate::snapshot::{Address, Link, MAIN, PROTOCOL};
     use crate::tables::Names;
     use crate::uplinks::{Found, Source, Uplink, Wish};
 

@@ -9,6 +9,9 @@
 //! ```
 //! The lengths 1 and 3 because VPNs halve the default route and IPv6 hosts write 2000::/3 for it.
 //! Article: `P from A lookup T` alone.
+//!
+//! Where several uplinks share a device, the last of them has the rule for it, and the first one's table in it:
+//! an answer may be bound to the device and to a source (ICMPv6 echo), and then the source decides.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -77,13 +80,15 @@ fn is_link_local(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// The rules of `uplinks[at]`, in order of priority.
+/// The rules of `uplinks[at]`, in order of priority. `device_table` is where sockets bound to the device go, if it
+/// is this uplink that has the rule for them.
 pub fn rules(
     uplinks: &[Uplink],
     at: usize,
     table: u32,
     priority: u32,
     layout: Layout,
+    device_table: Option<u32>,
     other_networks: &[IpNet],
 ) -> Vec<Placed<Rule>> {
     let it = &uplinks[at];
@@ -110,9 +115,7 @@ pub fn rules(
             layer(0, table, Some(0));
             layer(1, MAIN, Some(if it.family == Family::Inet { 1 } else { 3 }));
             layer(2, table, None);
-            let first_on_link =
-                uplinks[..at].iter().all(|other| other.interface != it.interface || other.family != it.family);
-            if first_on_link {
+            if let Some(table) = device_table {
                 rules.push(Placed { item: rule(3, None, table, None), stanza: it.stanza });
             }
         }

@@ -104,13 +104,22 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
             continue;
         }
         let layout = layouts[&at];
+        let on_device = |other: &usize| {
+            let it = &uplinks[*other];
+            let there = it.gateway.is_some() && !it.sources.is_empty() && (it.up || !uplink.up);
+            let same = it.interface == uplink.interface && it.family == uplink.family;
+            same && there && layouts[other] == Layout::Layered
+        };
+        let of_device = || numbers.iter().filter(|(other, _)| on_device(other));
+        let last = of_device().map(|(_, (_, priority))| priority).max() == Some(&priority);
+        let first = of_device().min_by_key(|(other, _)| **other).map(|(_, (table, _))| *table);
         policies.push(Policy {
             uplink: at,
             table,
             priority,
             layout,
             routes: layout::routes(&uplinks, at, table, layout),
-            rules: layout::rules(&uplinks, at, table, priority, layout, &other_networks),
+            rules: layout::rules(&uplinks, at, table, priority, layout, first.filter(|_| last), &other_networks),
         });
     }
     for uplink in

@@ -28,6 +28,9 @@ const OTHERS: [&str; 2] = ["bookworm-ng", "bookworm-ifupdown2"];
 
 type Case = fn(&World);
 
+/// A case with as many more providers.
+type CountedCase = fn(&World, usize);
+
 const OTHER_CASES: [(&str, Case); 3] = [
     ("native_lines", native_lines),
     ("native_hooks", native_hooks),
@@ -86,9 +89,14 @@ fn main() {
             };
             trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
         }
-        for (count, name) in [(3, "three_uplinks"), (10, "ten_uplinks")] {
+        let others: [(&str, usize, CountedCase); 3] = [
+            ("three_uplinks", 3, many_uplinks),
+            ("ten_uplinks", 10, many_uplinks),
+            ("two_gateways_on_one_bridge", 2, two_gateways_on_one_bridge),
+        ];
+        for (name, count, case) in others {
             let run = move || {
-                many_uplinks(&World::with_providers(suite, count)?, count);
+                case(&World::with_providers(suite, count)?, count);
                 Ok(())
             };
             trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
@@ -762,5 +770,44 @@ fn many_uplinks(world: &World, count: usize) {
         }
         world.server.ok("ifdown -a");
         assert_nothing_left(world);
+    }
+}
+
+/// Two providers on one wire: each address is answered through its own provider's router.
+fn two_gateways_on_one_bridge(world: &World, _: usize) {
+    let interfaces = "auto lo eth2 br0
+iface lo inet loopback
+iface eth2 inet static
+    address 203.0.113.1/26
+iface br0 inet static
+    pre-up ip link add br0 type bridge 2>/dev/null || true
+    pre-up for port in eth3 eth4; do ip link set $port master br0 up; done
+    address 198.51.100.2/28
+    gateway 198.51.100.1
+iface br0 inet static
+    address 198.51.100.18/28
+    gateway 198.51.100.17
+iface br0 inet6 static
+    address 2001:db8:100::2/64
+    gateway 2001:db8:100::1
+iface br0 inet6 static
+    address 2001:db8:101::2/64
+    gateway 2001:db8:101::1
+";
+    for style in ["iproute2", "hook"] {
+        world.configure(interfaces);
+        world.server.ok(&format!("symroute-gen --write --style {style}"));
+        if style == "hook" {
+            world.install_hooks();
+        }
+        world.server.ok("ifup -a");
+        assert_kernel_is_plan(world);
+        for to in ["198.51.100.2", "198.51.100.18", "2001:db8:100::2", "2001:db8:101::2"] {
+            assert!(world.client.reaches(None, to), "{style}: {to}\n{}", state(world));
+            assert!(to.contains(':') || world.lan.reaches(None, to), "{style}: LAN to {to}");
+        }
+        world.server.ok("ifdown -a");
+        assert_nothing_left(world);
+        world.server.ok("ip link del br0");
     }
 }
