@@ -2,7 +2,7 @@
 
 use super::numbers::SLOT;
 use super::{Plan, Policy};
-use crate::snapshot::{Route, Rule, Snapshot};
+use crate::snapshot::{MAIN, Route, Rule, Snapshot};
 
 /// What has to change. Carried out in the order of the fields, no rule ever points to a table without its
 /// routes.
@@ -74,7 +74,14 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
     let is_untouched = |rule: &Rule| {
         untouched.iter().any(|policy| {
             let slot = policy.priority..policy.priority + SLOT;
-            plan.uplinks[policy.uplink].family == rule.family && slot.contains(&rule.priority)
+            let it = &plan.uplinks[policy.uplink];
+            // The rule for the device may point to the table of another uplink on it.
+            let of_device = |table: u32| {
+                let mut others =
+                    plan.policies.iter().filter(|other| plan.uplinks[other.uplink].interface == it.interface);
+                table == MAIN || others.any(|other| other.table == table)
+            };
+            it.family == rule.family && slot.contains(&rule.priority) && of_device(rule.table)
         })
     };
     let mut seen: Vec<&Rule> = Vec::new();
@@ -108,7 +115,7 @@ mod tests {
     use super::*;
     use crate::interfaces::{At, Family};
     use crate::policy::plan;
-    use crate::snapshot::{Address, Link, MAIN, PROTOCOL};
+    use crate::snapshot::{Address, Link, PROTOCOL};
     use crate::tables::Names;
     use crate::uplinks::{Found, Source, Uplink, Wish};
 
