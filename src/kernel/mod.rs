@@ -65,12 +65,16 @@ pub fn snapshot(socket: &mut Socket) -> Result<Snapshot> {
     Ok(Snapshot { links, addresses, rules, routes })
 }
 
-/// Flushes the route cache, as the article's last step does. Kernels since 3.6 have none for IPv4 and take
-/// the request all the same.
+/// Flushes the route cache, as the article's last step does.
+///
+/// # Errors
+/// As `write(2)`, but not where /proc/sys is missing or read-only, as in containers: kernels since 3.6 have no
+/// cache for IPv4 and flush what they keep for IPv6 by themselves.
 pub fn flush_cache() -> Result<()> {
+    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     let path = Path::new("/proc/sys/net/ipv4/route/flush");
     match std::fs::write(path, "-1") {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem) => Ok(()),
         written => written.with_context(|| format!("cannot write {}", path.display())),
     }
 }

@@ -37,7 +37,7 @@ const OTHER_CASES: [(&str, Case); 3] = [
     ("reads_as_its_ifquery_does", reads_as_its_ifquery_does),
 ];
 
-const CASES: [(&str, Case); 21] = [
+const CASES: [(&str, Case); 22] = [
     ("broken_two_gateway_lines", broken_two_gateway_lines),
     ("broken_with_metric_alone", broken_with_metric_alone),
     ("lines", lines),
@@ -56,6 +56,7 @@ const CASES: [(&str, Case); 21] = [
     ("up_and_down_by_name", up_and_down_by_name),
     ("twenty_hooks_at_once", twenty_hooks_at_once),
     ("without_privileges", without_privileges),
+    ("read_only_proc", read_only_proc),
     ("what_happens_to_a_running_server", what_happens_to_a_running_server),
     ("killed_at_any_point", killed_at_any_point),
     ("beside_many_foreign_rules_and_routes", beside_many_foreign_rules_and_routes),
@@ -810,4 +811,18 @@ iface br0 inet6 static
         assert_nothing_left(world);
         world.server.ok("ip link del br0");
     }
+}
+
+/// In containers /proc/sys is often read-only: the route cache cannot be flushed, and nothing needs it to be.
+fn read_only_proc(world: &World) {
+    world.configure(PLAIN);
+    world.server.ok("symroute-gen --write");
+    world.server.mount("mount --bind proc/sys proc/sys && mount -o remount,ro,bind proc/sys");
+    assert!(!world.server.run("echo -1 > /proc/sys/net/ipv4/route/flush").succeeded());
+    world.server.ok("ifup eth0 eth1 eth2");
+    assert_kernel_is_plan(world);
+    world.server.ok("symroute flush && symroute apply");
+    assert_kernel_is_plan(world);
+    world.server.ok("ifdown eth0 eth1 eth2");
+    assert_nothing_left(world);
 }
