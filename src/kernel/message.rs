@@ -11,6 +11,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 
 use super::Socket;
 use crate::interfaces::Family;
@@ -55,12 +56,20 @@ impl Socket {
         Ok(replies.into_iter().filter_map(read).collect())
     }
 
+    /// A kernel that was booted with `ipv6.disable=1` knows no rules or routes of that family: there are none.
+    fn dump_if_known(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+        self.dump(request).or_else(|error| match error.downcast_ref() {
+            Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => Ok(Vec::new()),
+            _ => Err(error),
+        })
+    }
+
     pub(super) fn rules(&mut self) -> Result<Vec<Rule>> {
         let mut rules = Vec::new();
         for family in FAMILIES {
             let mut request = RuleMessage::default();
             request.header.family = family_of(family);
-            for reply in self.dump(RouteNetlinkMessage::GetRule(request))? {
+            for reply in self.dump_if_known(RouteNetlinkMessage::GetRule(request))? {
                 if let RouteNetlinkMessage::NewRule(message) = reply {
                     rules.push(read_rule(&message, family));
                 }
@@ -74,7 +83,7 @@ impl Socket {
         for family in FAMILIES {
             let mut request = RouteMessage::default();
             request.header.address_family = family_of(family);
-            for reply in self.dump(RouteNetlinkMessage::GetRoute(request))? {
+            for reply in self.dump_if_known(RouteNetlinkMessage::GetRoute(request))? {
                 if let RouteNetlinkMessage::NewRoute(message) = reply {
                     routes.extend(read_route(&message, family, links));
                 }
