@@ -298,9 +298,9 @@ impl World {
                 for dev in cust0 core; do echo 0 > /proc/sys/net/ipv6/conf/$dev/accept_dad; ip link set $dev up; done
                 ip -6 rule add from 2001:db8:10{n}::/64 iif cust0 lookup main priority 5
                 ip -6 rule add iif cust0 prohibit priority 6
-                ip addr add 198.51.100.{gateway}/28 dev cust0; ip addr add 2001:db8:10{n}::1/64 dev cust0
+                ip addr add 198.51.100.{gateway}/28 dev cust0; ip addr add 2001:db8:10{n}::1/64 dev cust0 nodad
                 ip addr add 203.0.113.{}/30 dev core; ip route add default via 203.0.113.{}
-                ip addr add 2001:db8:f:10{n}::1/64 dev core; ip route add default via 2001:db8:f:10{n}::2",
+                ip addr add 2001:db8:f:10{n}::1/64 dev core nodad; ip route add default via 2001:db8:f:10{n}::2",
                 core + 1,
                 core + 2
             ))
@@ -308,7 +308,7 @@ impl World {
             let client = format!(
                 "set -e
                 echo 0 > /proc/sys/net/ipv6/conf/to-{n}/accept_dad; ip link set to-{n} up
-                ip addr add 203.0.113.{}/30 dev to-{n}; ip addr add 2001:db8:f:10{n}::2/64 dev to-{n}
+                ip addr add 203.0.113.{}/30 dev to-{n}; ip addr add 2001:db8:f:10{n}::2/64 dev to-{n} nodad
                 ip route add 198.51.100.{}/28 via 203.0.113.{} src 203.0.113.190
                 ip route add 2001:db8:10{n}::/64 via 2001:db8:f:10{n}::1 src 2001:db8:f::99",
                 core + 2,
@@ -353,11 +353,11 @@ impl World {
                 ip addr add {v4}.1/24 dev cust0; ip addr add {v4}.1/32 dev cust1
                 ip route add {v4}.20/32 dev cust1
                 ip addr add 203.0.113.{core}/30 dev core; ip route add default via 203.0.113.{client}
-                ip addr add fe80::1/64 dev cust0
-                ip addr add 2001:db8:{v6}::1/64 dev cust0; ip addr add 2001:db8:{v6}::1/128 dev cust1
+                ip addr add fe80::1/64 dev cust0 nodad
+                ip addr add 2001:db8:{v6}::1/64 dev cust0 nodad; ip addr add 2001:db8:{v6}::1/128 dev cust1 nodad
                 ip route add 2001:db8:{v6}::20/128 dev cust1
                 ip -6 neigh add proxy 2001:db8:{v6}::20 dev cust0; ip -6 neigh add proxy 2001:db8:{v6}::10 dev cust1
-                ip addr add 2001:db8:f:{at}::1/64 dev core; ip route add default via 2001:db8:f:{at}::2",
+                ip addr add 2001:db8:f:{at}::1/64 dev core nodad; ip route add default via 2001:db8:f:{at}::2",
                 core = 128 + 4 * at + 1,
                 client = 128 + 4 * at + 2,
             ))
@@ -367,7 +367,7 @@ impl World {
             host.outside(&format!(
                 "set -e; echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip link set eth0 up
                 ip addr add {v4}.20/24 dev eth0; ip route add default via {v4}.1
-                ip addr add 2001:db8:{v6}::20/64 dev eth0; ip route add default via 2001:db8:{v6}::1"
+                ip addr add 2001:db8:{v6}::20/64 dev eth0 nodad; ip route add default via 2001:db8:{v6}::1"
             ))
             .ok();
         }
@@ -378,8 +378,8 @@ impl World {
                 echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
                 for dev in to-a to-b; do echo 0 > /proc/sys/net/ipv6/conf/$dev/accept_dad; ip link set $dev up; done
                 ip addr add 203.0.113.134/30 dev to-a; ip addr add 203.0.113.138/30 dev to-b
-                ip addr add 203.0.113.190/32 dev lo; ip addr add 2001:db8:f::99/128 dev lo
-                ip addr add 2001:db8:f:1::2/64 dev to-a; ip addr add 2001:db8:f:2::2/64 dev to-b
+                ip addr add 203.0.113.190/32 dev lo; ip addr add 2001:db8:f::99/128 dev lo nodad
+                ip addr add 2001:db8:f:1::2/64 dev to-a nodad; ip addr add 2001:db8:f:2::2/64 dev to-b nodad
                 ip route add 192.0.2.0/24 via 203.0.113.133 src 203.0.113.190
                 ip route add 198.51.100.0/24 via 203.0.113.137 src 203.0.113.190
                 ip route add 2001:db8:a::/64 via 2001:db8:f:1::1 src 2001:db8:f::99
@@ -390,7 +390,7 @@ impl World {
             .outside(
                 "set -e; echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip link set eth0 up
                 ip addr add 203.0.113.2/26 dev eth0; ip route add default via 203.0.113.1
-                ip addr add 2001:db8:c::2/64 dev eth0; ip route add default via 2001:db8:c::1",
+                ip addr add 2001:db8:c::2/64 dev eth0 nodad; ip route add default via 2001:db8:c::1",
             )
             .ok();
         self.server.mount_debian(root);
