@@ -1,8 +1,8 @@
 //! Other servers: what people's files look like beyond two plain stanzas. Each goes through `ifup -a` with the
 //! lines alone and with the hooks alone, is reached at every address, and leaves nothing behind.
 
+use crate::judge::{assert_kernel_is_plan, assert_nothing_left, state};
 use crate::world::World;
-use crate::{assert_kernel_is_plan, assert_nothing_left, state};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

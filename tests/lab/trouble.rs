@@ -1,0 +1,290 @@
+//! What goes wrong: bad input, refusals, kills, races, damage, and what happens to a server that is up.
+
+use crate::judge::{assert_kernel_is_plan, assert_nothing_left, settled_state, state};
+use crate::world::{A4, A6, B4, B6, World};
+use crate::{PLAIN, WITH_METRIC};
+
+/// Each part of the plan is there for somebody: without it that pair is cut off, `status` says so, and
+/// `apply` brings it back.
+pub fn what_is_taken_away_is_missed_and_mended(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    let cases: [(&str, &dyn Fn() -> bool); 5] = [
+        ("ip route del 198.51.100.0/24 table 1", &|| world.neighbour_b.pings(None, A4)),
+        ("ip -6 route del 2001:db8:a::/64 table 2", &|| world.neighbour_a.pings(None, B6)),
+        ("ip route flush table 2", &|| world.client.pings(None, B4)),
+        ("ip rule del priority 111", &|| world.lan.pings(None, B4)),
+        ("ip -6 rule del priority 112", &|| world.client.talks(None, B6)),
+    ];
+    for (damage, reaches) in cases {
+        assert!(reaches(), "before '{damage}'");
+        world.server.ok(damage);
+        assert!(!reaches(), "after '{damage}'\n{}", state(world));
+        let status = world.server.run("symroute status");
+        assert_eq!(status.code(), 1, "{}", status.text());
+        assert!(status.stdout().contains("MISSING"), "{}", status.text());
+        world.server.ok("symroute apply");
+        assert!(reaches(), "after 'symroute apply'\n{}", state(world));
+        assert_eq!(world.server.ok("symroute apply"), "Nothing to do: everything is in place.\n");
+    }
+    // A link-local neighbour of a socket bound to the device is no business of the gateway's.
+    let to_neighbour = || world.server.ok("ip -6 route get fe80::77 oif eth0");
+    assert!(!to_neighbour().contains("via"), "{}", to_neighbour());
+    world.server.ok("ip -6 route del fe80::/64 table 1");
+    assert!(to_neighbour().contains("via 2001:db8:a::1"), "{}", to_neighbour());
+    world.server.ok("symroute apply; ip rule add from 203.0.113.9 table 99 priority 50; ip route add default via 203.0.113.2 table 99");
+    world.server.ok("symroute flush; symroute flush");
+    let rules = world.server.ok("ip rule");
+    assert!(rules.contains("203.0.113.9") && !rules.contains("proto 97"), "{rules}");
+    assert_eq!(world.server.ok("ip route show table 99"), "default via 203.0.113.2 dev eth2 \n");
+    world.server.ok("ip rule del priority 50");
+    assert_nothing_left(world);
+}
+
+pub fn bad_input_changes_nothing(world: &World) {
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    let before = settled_state(world);
+    let bad = WITH_METRIC.replace("gateway 198.51.100.1\n", "gateway 2001:db8:b::1\n");
+    world.configure(&bad);
+    for command in ["symroute apply", "symroute plan", "symroute status", "symroute-gen --write"] {
+        let ran = world.server.run(command);
+        assert_eq!(ran.code(), 2, "{command}: {}", ran.text());
+        assert!(ran.text().contains("/etc/network/interfaces:18:13"), "{}", ran.text());
+        assert!(ran.text().contains("another family"), "{}", ran.text());
+    }
+    let hook = world.server.run("IFACE=eth0 MODE=start PHASE=post-up ADDRFAM=inet symroute hook");
+    assert_eq!(hook.code(), 1);
+    assert_eq!(hook.text().lines().count(), 1, "{}", hook.text());
+    assert!(hook.text().starts_with("symroute: eth0: /etc/network/interfaces:18: "), "{}", hook.text());
+    assert!(settled_state(world) == before, "{}", state(world));
+    assert_eq!(world.server.read("/etc/network/interfaces"), bad.as_bytes());
+}
+
+/// Addresses and links as after `ifup -a`, without ifupdown.
+fn up_by_hand(world: &World) {
+    world.server.ok("set -e; for n in 0 1 2; do ip link set eth$n up; done
+        ip addr add 192.0.2.10/24 dev eth0; ip addr add 198.51.100.10/24 dev eth1; ip addr add 203.0.113.1/26 dev eth2
+        ip addr add 2001:db8:a::10/64 dev eth0 nodad; ip addr add 2001:db8:b::10/64 dev eth1 nodad
+        ip route add default via 192.0.2.1 dev eth0; ip -6 route add default via 2001:db8:a::1 dev eth0");
+}
+
+/// The kernel takes the first routes and refuses a later one: nothing of the run may stay.
+pub fn a_refused_change_is_taken_back(world: &World) {
+    up_by_hand(world);
+    // The server's own address on the LAN is no gateway to the kernel.
+    world.configure(&WITH_METRIC.replace("gateway 198.51.100.1\n", "gateway 203.0.113.1\n"));
+    let before = settled_state(world);
+    let apply = world.server.run("symroute apply");
+    assert_eq!(apply.code(), 2, "{}", apply.text());
+    let refused = "symroute: the kernel refused 'ip route add 192.0.2.0/24 via 203.0.113.1 dev eth1 onlink table 2 proto 97': EINVAL";
+    assert!(apply.text().starts_with(refused), "{}", apply.text());
+    assert!(settled_state(world) == before, "{}", state(world));
+    let hook = world.server.run("IFACE=eth1 MODE=start symroute hook");
+    assert_eq!(hook.code(), 1);
+    assert!(hook.text().starts_with("symroute: eth1: the kernel refused"), "{}", hook.text());
+    assert!(settled_state(world) == before, "{}", state(world));
+    // A route of somebody else in the uplink's table is not replaced.
+    world.configure(&WITH_METRIC.replace("metric 20\n", "metric 20\n    symroute-table 7\n"));
+    world.server.ok("ip route add default via 198.51.100.20 dev eth1 table 7");
+    let before = settled_state(world);
+    let apply = world.server.run("symroute apply");
+    assert_eq!(apply.code(), 2, "{}", apply.text());
+    assert!(
+        apply.text().contains("table 7 already has a route to 0.0.0.0/0 that is not symroute's"),
+        "{}",
+        apply.text()
+    );
+    assert!(settled_state(world) == before, "{}", state(world));
+}
+
+pub fn up_and_down_by_name(world: &World) {
+    world.configure(WITH_METRIC);
+    let early = world.server.run("symroute up eth1");
+    assert_eq!(early.code(), 1);
+    assert!(early.text().contains("'ifup eth1' brings it up"), "{}", early.text());
+    up_by_hand(world);
+    let dry = world.server.ok("symroute apply --dry-run");
+    assert_eq!(dry.lines().count(), 30, "{dry}");
+    assert_nothing_left(world);
+    // What it shows is what `ip` would do.
+    world.server.ok(&format!("set -e\n{dry}"));
+    assert_eq!(world.server.ok("symroute apply"), "Nothing to do: everything is in place.\n");
+    assert_kernel_is_plan(world);
+    world.server.ok("symroute flush");
+    assert_nothing_left(world);
+    world.server.ok("symroute up eth1");
+    assert_kernel_is_plan(world);
+    world.server.ok("symroute down eth1 && symroute down eth1");
+    let rules = world.server.ok("ip rule; ip -6 rule");
+    assert!(rules.contains(A4) && rules.contains(A6) && !rules.contains(B4) && !rules.contains(B6), "{rules}");
+    world.server.ok("symroute down eth0 eth1");
+    assert_nothing_left(world);
+    assert_eq!(world.server.run("symroute up eth9").code(), 1);
+    world.server.ok("symroute up eth2");
+}
+
+pub fn twenty_hooks_at_once(world: &World) {
+    world.configure(WITH_METRIC);
+    up_by_hand(world);
+    let both =
+        "for n in 1 2 3 4 5 6 7 8 9 10; do for i in 0 1; do IFACE=eth$i MODE=start symroute hook & done; done; wait";
+    assert_eq!(world.server.run(both).text(), "");
+    assert_kernel_is_plan(world);
+    let down =
+        "for n in 1 2 3 4 5 6 7 8 9 10; do for i in 0 1; do IFACE=eth$i MODE=stop symroute hook & done; done; wait";
+    assert_eq!(world.server.run(down).text(), "");
+    // The kernel still has both addresses, so the last to come found the other uplink up.
+    world.server.ok("symroute down eth0 eth1");
+    assert_nothing_left(world);
+}
+
+pub fn without_privileges(world: &World) {
+    world.configure(WITH_METRIC);
+    let nobody =
+        |command: &str| world.server.run(&format!("setpriv --bounding-set=-all --inh-caps=-all sh -c '{command}'"));
+    up_by_hand(world);
+    // Root without capabilities may read and lock, but change nothing.
+    let apply = nobody("symroute apply");
+    assert_eq!(apply.code(), 2, "{}", apply.text());
+    assert!(apply.text().contains("EPERM"), "{}", apply.text());
+    assert_nothing_left(world);
+    assert_eq!(nobody("symroute plan").code(), 0);
+    assert_eq!(nobody("symroute status").code(), 1);
+    world.server.ok("chmod 000 /etc/network/interfaces");
+    for command in ["symroute plan", "symroute apply", "symroute config", "symroute-gen --write"] {
+        let ran = nobody(command);
+        assert_eq!(ran.code(), 2, "{command}: {}", ran.text());
+        assert!(ran.text().contains("cannot read /etc/network/interfaces: Permission denied"), "{}", ran.text());
+        assert!(ran.text().contains("Run this as root"), "{}", ran.text());
+    }
+}
+
+/// A killed run leaves the lock free and nothing that the next run does not bring in order.
+pub fn killed_at_any_point(world: &World) {
+    world.configure(WITH_METRIC);
+    up_by_hand(world);
+    // From nothing to everything and back, killed after 0 to 6 ms.
+    let killed = world.server.ok(
+        "for n in $(seq 0 60); do
+            command=apply; [ $((n % 2)) = 0 ] || command=flush
+            symroute $command --quiet & sleep 0.00$((n / 10)); kill -9 $! 2>/dev/null; wait $! 2>/dev/null || echo killed
+        done",
+    );
+    assert!(killed.lines().count() > 10, "the delays miss the work: {killed}");
+    world.server.ok("symroute apply");
+    assert_kernel_is_plan(world);
+    world.server.ok("symroute flush");
+    assert_nothing_left(world);
+}
+
+/// Ten thousand rules and a hundred thousand routes of others are not touched.
+pub fn beside_many_foreign_rules_and_routes(world: &World) {
+    world.configure(WITH_METRIC);
+    up_by_hand(world);
+    world.server.ok(
+        "set -e
+        for n in $(seq 10000); do echo rule add from 10.$((n / 250)).$((n % 250)).1 table 500 priority $((20000 + n / 2)); done > /tmp/many
+        for n in $(seq 100000); do echo route add 10.$((n / 65536)).$((n / 256 % 256)).$((n % 256)) via 203.0.113.2 table 501; done >> /tmp/many
+        ip -batch /tmp/many",
+    );
+    let foreign = || world.server.ok("(ip rule | grep -v 'proto 97'; ip route show table 501) | cksum");
+    let before = foreign();
+    world.server.ok("symroute apply");
+    assert_kernel_is_plan(world);
+    assert_eq!(foreign(), before);
+    world.server.ok("IFACE=eth1 MODE=stop symroute hook; symroute flush");
+    assert_eq!(foreign(), before);
+}
+
+/// After each thing that happens, `status` tells the truth, `apply` brings the kernel in step with what is
+/// left, and a second one has nothing to do.
+pub fn what_happens_to_a_running_server(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    server.ok("ifup -a");
+    let in_step = |what: &str, changed: bool| {
+        let status = server.run("symroute status");
+        assert_eq!(status.code(), i32::from(changed), "{what}: {}", status.text());
+        server.ok("symroute apply");
+        assert_eq!(server.ok("symroute apply"), "Nothing to do: everything is in place.\n", "{what}");
+        assert_eq!(server.run("symroute status").code(), 0, "{what}");
+    };
+    let rules = || server.ok("ip rule; ip -6 rule");
+
+    server.ok("ip link set eth1 down");
+    in_step("link down by hand", true);
+    assert!(!rules().contains(B4) && rules().contains(A4), "{}", rules());
+    server.ok("ip link set eth1 up");
+    server.ok(
+        "ip -6 addr add 2001:db8:b::10/64 dev eth1 nodad; ip route add default via 198.51.100.1 dev eth1 metric 20",
+    );
+    in_step("link up by hand", true);
+    assert_kernel_is_plan(world);
+
+    server.ok("ip addr del 198.51.100.10/24 dev eth1");
+    in_step("address deleted", true);
+    assert!(!rules().contains(B4) && rules().contains(B6), "{}", rules());
+    server.ok("ip addr add 198.51.100.10/24 dev eth1");
+    in_step("address added", true);
+    server.ok("ip addr add 198.51.100.77/24 dev eth1");
+    in_step("another address added by hand", true);
+    assert!(world.client.reaches(None, "198.51.100.77"), "{}", state(world));
+    server.ok("ip addr del 198.51.100.77/24 dev eth1");
+    in_step("and deleted again", true);
+    assert_kernel_is_plan(world);
+
+    server.ok("symroute flush");
+    in_step("everything flushed", true);
+    // Rules and routes of an older plan with other numbers, and a rule twice as old kernels leave it.
+    server.ok(
+        "set -e; ip rule add from 192.0.2.10 lookup 9 priority 900 protocol 97; ip rule add from 192.0.2.99 lookup 1 priority 901 protocol 97
+        ip route add default via 203.0.113.2 table 9 protocol 97; ip -6 rule add from 2001:db8:a::10 lookup 9 priority 902 protocol 97",
+    );
+    in_step("an older plan", true);
+    assert!(!rules().contains("lookup 9"), "{}", rules());
+
+    // The file is edited while everything is up: another table, then one uplink less.
+    world.configure(&WITH_METRIC.replace("    metric 20\n", "    metric 20\n    symroute-table 42\n"));
+    in_step("another table asked for", true);
+    assert!(rules().contains("lookup 42") && !rules().contains("lookup 2 "), "{}", rules());
+    assert!(world.client.reaches(None, B4), "{}", state(world));
+    world.configure(
+        &WITH_METRIC
+            .replace("    gateway 198.51.100.1\n    metric 20\n", "")
+            .replace("    gateway 2001:db8:b::1\n    metric 2000\n", ""),
+    );
+    in_step("one uplink less", true);
+    assert_nothing_left(world);
+    world.configure(WITH_METRIC);
+    in_step("and back", true);
+    assert_kernel_is_plan(world);
+
+    server.ok("ip link del eth1");
+    in_step("device deleted", true);
+    assert!(!rules().contains(B4) && !rules().contains("eth1"), "{}", rules());
+    server.run("ifdown eth1");
+    in_step("ifdown after the device is gone", false);
+    for to in [A4, A6] {
+        assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+    }
+    server.ok("ifdown eth0");
+    assert_nothing_left(world);
+}
+
+/// In containers /proc/sys is often read-only: the route cache cannot be flushed, and nothing needs it to be.
+pub fn read_only_proc(world: &World) {
+    world.configure(PLAIN);
+    world.server.ok("symroute-gen --write");
+    world.server.mount("mount --bind proc/sys proc/sys && mount -o remount,ro,bind proc/sys");
+    assert!(!world.server.run("echo -1 > /proc/sys/net/ipv4/route/flush").succeeded());
+    world.server.ok("ifup eth0 eth1 eth2");
+    assert_kernel_is_plan(world);
+    world.server.ok("symroute flush && symroute apply");
+    assert_kernel_is_plan(world);
+    world.server.ok("ifdown eth0 eth1 eth2");
+    assert_nothing_left(world);
+}
