@@ -1,12 +1,14 @@
 //! What the kernel has: links, addresses, rules and routes, as plain values in iproute2's terms.
 //!
-//! `kernel` fills it; tests write it by hand. Only the rules and routes that symroute could have made are
-//! held whole; of the others just what it takes to keep out of their way.
+//! `kernel` fills it; tests write it by hand. What symroute makes is a plain rule or a plain unicast route; what
+//! else a foreign one has is apart in `more`, so that it never equals one of ours, and a server with a hundred
+//! thousand plain routes pays nothing for it.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 
 use crate::interfaces::Family;
 
@@ -32,6 +34,10 @@ pub struct Link {
     pub name: String,
     /// Administratively up (`IFF_UP`); a missing carrier does not matter.
     pub up: bool,
+    /// What `suppress_ifgroup` looks at.
+    pub group: u32,
+    /// A VRF, or a member of one.
+    pub vrf: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +62,47 @@ pub struct Rule {
     pub suppress_prefixlen: Option<u32>,
     pub protocol: u8,
     /// It has selectors or actions beyond these: no rule of ours.
-    pub more: bool,
+    pub more: Option<Box<RuleMore>>,
+}
+
+/// What a rule can have beside what symroute's have (linux/fib_rules.h, ip-rule(8)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleMore {
+    pub action: Action,
+    /// The rule is for what its selectors do not match.
+    pub not: bool,
+    pub dst: Option<IpNet>,
+    /// `lo` stands for what the host itself sends.
+    pub iif: Option<String>,
+    pub tos: u8,
+    /// Mark and mask.
+    pub mark: Option<(u32, u32)>,
+    pub uids: Option<(u32, u32)>,
+    pub ip_protocol: Option<u8>,
+    pub sports: Option<(u16, u16)>,
+    pub dports: Option<(u16, u16)>,
+    /// The table of the VRF that the packet is of.
+    pub l3mdev: bool,
+    pub suppress_ifgroup: Option<u32>,
+    /// Realms, which no lookup looks at.
+    pub realms: bool,
+    /// Selectors that symroute does not know.
+    pub unknown: bool,
+}
+
+/// `FR_ACT_*` (linux/fib_rules.h).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    #[default]
+    Lookup,
+    /// The priority of a rule further down.
+    Goto(u32),
+    Nop,
+    Blackhole,
+    Unreachable,
+    Prohibit,
+    /// The kernel takes it for a blackhole.
+    Other(u8),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,7 +118,165 @@ pub struct Route {
     pub onlink: bool,
     pub protocol: u8,
     /// Not a plain unicast route, or with attributes beyond these: no route of ours.
-    pub more: bool,
+    pub more: Option<Box<RouteMore>>,
+    pub state: State,
+}
+
+/// What a route can have beside what symroute's have (linux/rtnetlink.h, ip-route(8)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteMore {
+    pub kind: Kind,
+    pub tos: u8,
+    /// inet6: only for packets from here.
+    pub src: Option<IpNet>,
+    pub prefsrc: Option<IpAddr>,
+    /// Where there are several; then the route itself has neither gateway nor device.
+    pub nexthops: Vec<Nexthop>,
+    /// The number of a nexthop object (ip-nexthop(8)).
+    pub nexthop_id: Option<u32>,
+    /// inet6: the router preference of RFC 4191, `ICMPV6_ROUTER_PREF_*`: 0 medium, 1 high, 3 low.
+    pub preference: u8,
+    /// Attributes that no lookup looks at: MTU, realms, encapsulation.
+    pub other: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Nexthop {
+    pub gateway: Option<IpAddr>,
+    pub dev: Option<String>,
+    pub weight: u32,
+    pub onlink: bool,
+    pub state: State,
+}
+
+/// What becomes of a route as links come and go. It is no part of what was asked for: a route is the same in
+/// every state, so any two states compare as equal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct State {
+    /// No lookup takes it: its link is gone, or down and `ignore_routes_with_linkdown` is set.
+    pub dead: bool,
+    /// Its link has no carrier.
+    pub linkdown: bool,
+}
+
+impl PartialEq for State {
+    fn eq(&self, _: &State) -> bool {
+        true
+    }
+}
+
+impl Eq for State {}
+
+impl std::hash::Hash for State {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+impl PartialOrd for State {
+    fn partial_cmp(&self, other: &State) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for State {
+    fn cmp(&self, _: &State) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+/// `RTN_*` (rtnetlink(7)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    #[default]
+    Unicast,
+    Local,
+    Broadcast,
+    Anycast,
+    Multicast,
+    Blackhole,
+    Unreachable,
+    Prohibit,
+    Throw,
+    Other(u8),
+}
+
+impl Kind {
+    /// iproute2's name; nothing for those that have none.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Unicast => "unicast",
+            Kind::Local => "local",
+            Kind::Broadcast => "broadcast",
+            Kind::Anycast => "anycast",
+            Kind::Multicast => "multicast",
+            Kind::Blackhole => "blackhole",
+            Kind::Unreachable => "unreachable",
+            Kind::Prohibit => "prohibit",
+            Kind::Throw => "throw",
+            Kind::Other(_) => "unknown",
+        }
+    }
+}
+
+/// What a route lookup is asked: which way a packet goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Nothing for a socket that is not bound to an address.
+    pub from: Option<IpAddr>,
+    pub to: IpAddr,
+    /// The packet comes in by this device; nothing where the host itself sends it.
+    pub iif: Option<String>,
+    /// The device that the socket is bound to.
+    pub oif: Option<String>,
+    pub mark: u32,
+    /// Whose socket it is; of no matter for what comes in.
+    pub uid: u32,
+    /// `IPPROTO_*`; the kernel answers for 1, 6, 17 and 58 alone.
+    pub ip_protocol: u8,
+    /// 0 matches no rule that names ports.
+    pub sport: u16,
+    pub dport: u16,
+}
+
+impl Query {
+    /// A UDP packet of root's, as the kernel takes it when nothing else is said.
+    pub fn to(to: IpAddr) -> Query {
+        Query { from: None, to, iif: None, oif: None, mark: 0, uid: 0, ip_protocol: 17, sport: 0, dport: 0 }
+    }
+
+    pub fn family(&self) -> Family {
+        if self.to.is_ipv6() { Family::Inet6 } else { Family::Inet }
+    }
+}
+
+/// What the kernel says to a [`Query`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Route(Way),
+    /// ENETUNREACH no route, or a rule 'unreachable'; EHOSTUNREACH a route 'unreachable'; EACCES 'prohibit';
+    /// EINVAL 'blackhole', or a received packet that its source check drops.
+    Refused(Errno),
+}
+
+/// Which way a packet goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Way {
+    pub kind: Kind,
+    /// 0 where the kernel took no route from a table.
+    pub table: u32,
+    /// Of what is for the host itself, the kernel says `lo`.
+    pub dev: Option<String>,
+    pub gateway: Option<IpAddr>,
+    /// The source address that the kernel chose, where it had to choose one.
+    pub source: Option<IpAddr>,
+}
+
+/// What a lookup depends on beside rules and routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// inet: `forwarding` of the device that it comes in by; inet6: of the host (`net.ipv6.conf.all`).
+    pub forwards: bool,
+    /// inet6: neighbours that do not answer (device and address); a host that does not forward prefers other routers.
+    pub failed: Vec<(String, IpAddr)>,
 }
 
 /// `RT_SCOPE_LINK` (rtnetlink(7)).
@@ -80,7 +284,7 @@ pub const SCOPE_LINK: u8 = 253;
 
 impl Rule {
     pub fn is_ours(&self) -> bool {
-        self.protocol == PROTOCOL && !self.more
+        self.protocol == PROTOCOL && self.more.is_none()
     }
 
     /// The same rule, whoever made it.
@@ -92,12 +296,16 @@ impl Rule {
 
 impl Route {
     pub fn is_ours(&self) -> bool {
-        self.protocol == PROTOCOL && !self.more
+        self.protocol == PROTOCOL && self.more.is_none()
     }
 
     pub fn same_as(&self, other: &Route) -> bool {
         let protocol = other.protocol;
         Route { protocol, ..self.clone() } == *other
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.more.as_ref().map_or(Kind::Unicast, |more| more.kind)
     }
 
     /// What the kernel takes for the identity of a route: a second one needs another metric.

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
+use netlink_packet_core::Nla;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteScope,
+    RouteType, RouteVia,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -15,7 +18,9 @@ use nix::errno::Errno;
 
 use super::Socket;
 use crate::interfaces::Family;
-use crate::snapshot::{Address, Link, Route, Rule};
+use crate::snapshot::{
+    Action, Address, Answer, Kind, Link, Nexthop, Query, Route, RouteMore, Rule, RuleMore, State, Way,
+};
 
 const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
 /// `RT_TABLE_COMPAT`: the number is in the attribute, it does not fit the header's byte.
@@ -31,20 +36,11 @@ fn family_of(family: Family) -> AddressFamily {
 impl Socket {
     pub(super) fn links(&mut self) -> Result<Vec<Link>> {
         let replies = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-        Ok(replies
-            .into_iter()
-            .filter_map(|reply| match reply {
-                RouteNetlinkMessage::NewLink(message) => Some(Link {
-                    index: message.header.index,
-                    up: message.header.flags.contains(LinkFlags::Up),
-                    name: message.attributes.into_iter().find_map(|attribute| match attribute {
-                        LinkAttribute::IfName(name) => Some(name),
-                        _ => None,
-                    })?,
-                }),
-                _ => None,
-            })
-            .collect())
+        let read = |reply| match reply {
+            RouteNetlinkMessage::NewLink(message) => read_link(message),
+            _ => None,
+        };
+        Ok(replies.into_iter().filter_map(read).collect())
     }
 
     pub(super) fn addresses(&mut self, links: &[Link]) -> Result<Vec<Address>> {
@@ -93,6 +89,121 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Which way a packet goes, as the kernel itself says (RTM_GETROUTE with `RTM_F_LOOKUP_TABLE`). Nothing is sent.
+    ///
+    /// # Errors
+    /// When a device of the query is not there, or the socket fails. That there is no route is an answer.
+    pub fn lookup(&mut self, query: &Query, links: &[Link]) -> Result<Answer> {
+        Ok(match self.get_route(query, links, RouteFlags::LookupTable)? {
+            Ok(message) => Answer::Route(read_way(&message, links)),
+            Err(errno) => Answer::Refused(errno),
+        })
+    }
+
+    /// The route of the table that answers (`RTM_F_FIB_MATCH`), or the refusal.
+    ///
+    /// # Errors
+    /// As [`Socket::lookup`].
+    pub fn lookup_route(&mut self, query: &Query, links: &[Link]) -> Result<Result<Route, Errno>> {
+        let reply = self.get_route(query, links, RouteFlags::LookupTable | RouteFlags::FibMatch)?;
+        let read =
+            |message| read_route(&message, query.family(), links).context("the kernel's answer is not of the question");
+        reply.map(read).map_or_else(|errno| Ok(Err(errno)), |route| route.map(Ok))
+    }
+
+    fn get_route(&mut self, query: &Query, links: &[Link], flags: RouteFlags) -> Result<Result<RouteMessage, Errno>> {
+        let request = write_query(query, links, flags)?;
+        match self.ask(RouteNetlinkMessage::GetRoute(request))? {
+            Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(Ok(message)),
+            Ok(_) => bail!("the kernel answered a route lookup with something else"),
+            Err(errno) => Ok(Err(errno)),
+        }
+    }
+
+    /// Neighbours that do not answer.
+    pub(super) fn failed_neighbours(&mut self, family: Family, links: &[Link]) -> Result<Vec<(String, IpAddr)>> {
+        let mut request = NeighbourMessage::default();
+        request.header.family = family_of(family);
+        let read = |reply| match reply {
+            RouteNetlinkMessage::NewNeighbour(message) if message.header.state == NeighbourState::Failed => {
+                let address = message.attributes.iter().find_map(|attribute| match attribute {
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+                    _ => None,
+                })?;
+                Some((name_of(message.header.ifindex, links)?, address))
+            }
+            _ => None,
+        };
+        Ok(self.dump_if_known(RouteNetlinkMessage::GetNeighbour(request))?.into_iter().filter_map(read).collect())
+    }
+}
+
+fn write_query(query: &Query, links: &[Link], flags: RouteFlags) -> Result<RouteMessage> {
+    let index = |dev: &String| {
+        links.iter().find(|link| link.name == *dev).map(|link| link.index).with_context(|| format!("no device {dev}"))
+    };
+    let mut message = RouteMessage::default();
+    message.header.address_family = family_of(query.family());
+    message.header.flags = flags;
+    message.header.destination_prefix_length = if query.to.is_ipv6() { 128 } else { 32 };
+    message.attributes.push(RouteAttribute::Destination(query.to.into()));
+    if let Some(from) = query.from {
+        message.header.source_prefix_length = message.header.destination_prefix_length;
+        message.attributes.push(RouteAttribute::Source(from.into()));
+    }
+    if let Some(iif) = &query.iif {
+        message.attributes.push(RouteAttribute::Iif(index(iif)?));
+    }
+    if let Some(oif) = &query.oif {
+        message.attributes.push(RouteAttribute::Oif(index(oif)?));
+    }
+    // Of what comes in, the kernel takes root for the owner.
+    let uid = if query.iif.is_some() { 0 } else { query.uid };
+    message.attributes.push(RouteAttribute::Mark(query.mark));
+    message.attributes.push(RouteAttribute::Uid(uid));
+    message.attributes.push(RouteAttribute::IpProto(query.ip_protocol));
+    if query.sport != 0 {
+        message.attributes.push(RouteAttribute::Sport(query.sport));
+    }
+    if query.dport != 0 {
+        message.attributes.push(RouteAttribute::Dport(query.dport));
+    }
+    Ok(message)
+}
+
+fn read_way(message: &RouteMessage, links: &[Link]) -> Way {
+    let mut way = Way { kind: kind_of(message.header.kind), table: message.header.table.into(), ..Way::default() };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Table(table) => way.table = *table,
+            RouteAttribute::Oif(index) => way.dev = name_of(*index, links),
+            RouteAttribute::Gateway(address) => way.gateway = address_of(address),
+            RouteAttribute::Via(via) => way.gateway = via_of(via),
+            RouteAttribute::PrefSource(address) => way.source = address_of(address),
+            _ => {}
+        }
+    }
+    way
+}
+
+fn read_link(message: LinkMessage) -> Option<Link> {
+    let is_vrf =
+        |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Vrf) | LinkInfo::PortKind(InfoPortKind::Vrf));
+    let (mut name, mut group, mut vrf) = (None, 0, false);
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(it) => name = Some(it),
+            LinkAttribute::Group(it) => group = it,
+            LinkAttribute::LinkInfo(infos) => vrf = infos.iter().any(is_vrf),
+            _ => {}
+        }
+    }
+    let up = message.header.flags.contains(LinkFlags::Up);
+    Some(Link { index: message.header.index, name: name?, up, group, vrf })
+}
+
 fn read_address(message: &AddressMessage, links: &[Link]) -> Option<Address> {
     let find = |pick: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(pick);
     let local = find(|attribute| match attribute {
@@ -115,9 +226,11 @@ fn read_address(message: &AddressMessage, links: &[Link]) -> Option<Address> {
     })
 }
 
+/// `FRA_PAD` (linux/fib_rules.h): says nothing.
+const FRA_PAD: u16 = 18;
+
 fn read_rule(message: &RuleMessage, family: Family) -> Rule {
     let header = &message.header;
-    let detached = RuleFlags::Permanent | RuleFlags::IifDetached | RuleFlags::OifDetached;
     let mut rule = Rule {
         family,
         priority: 0,
@@ -126,27 +239,58 @@ fn read_rule(message: &RuleMessage, family: Family) -> Rule {
         table: header.table.into(),
         suppress_prefixlen: None,
         protocol: 0,
-        more: header.action != RuleAction::ToTable
-            || header.tos != 0
-            || header.dst_len != 0
-            || !detached.contains(header.flags),
+        more: None,
     };
+    // Detached and unresolved are as the links and the other rules are; not a part of what was asked for.
+    let state = RuleFlags::Permanent
+        | RuleFlags::IifDetached
+        | RuleFlags::OifDetached
+        | RuleFlags::Unresolved
+        | RuleFlags::Invert;
+    let mut more = RuleMore {
+        action: match header.action {
+            RuleAction::ToTable => Action::Lookup,
+            RuleAction::Goto => Action::Goto(0),
+            RuleAction::Nop => Action::Nop,
+            RuleAction::Blackhole => Action::Blackhole,
+            RuleAction::Unreachable => Action::Unreachable,
+            RuleAction::Prohibit => Action::Prohibit,
+            action => Action::Other(action.into()),
+        },
+        not: header.flags.contains(RuleFlags::Invert),
+        tos: header.tos,
+        unknown: !state.contains(header.flags),
+        ..RuleMore::default()
+    };
+    // The kernel gives -1 where a suppressor is not set.
+    let set = |number: &u32| Some(*number).filter(|number| *number != u32::MAX);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => rule.priority = *priority,
             RuleAttribute::Source(address) => rule.src = IpNet::new(*address, header.src_len).ok(),
             RuleAttribute::Oifname(name) => rule.oif = Some(name.clone()),
             RuleAttribute::Table(table) => rule.table = *table,
-            // The kernel gives -1 where there is none.
-            RuleAttribute::SuppressPrefixLen(length) => {
-                rule.suppress_prefixlen = Some(*length).filter(|length| *length != u32::MAX);
-            }
+            RuleAttribute::SuppressPrefixLen(length) => rule.suppress_prefixlen = set(length),
             RuleAttribute::Protocol(protocol) => rule.protocol = (*protocol).into(),
-            RuleAttribute::SuppressIfGroup(group) => rule.more |= *group != u32::MAX,
-            RuleAttribute::Other(_) => {}
-            _ => rule.more = true,
+            RuleAttribute::SuppressIfGroup(group) => more.suppress_ifgroup = set(group),
+            RuleAttribute::Destination(address) => more.dst = IpNet::new(*address, header.dst_len).ok(),
+            RuleAttribute::Iifname(name) => more.iif = Some(name.clone()),
+            RuleAttribute::Goto(priority) => more.action = Action::Goto(*priority),
+            RuleAttribute::FwMark(mark) => more.mark = Some((*mark, more.mark.map_or(u32::MAX, |(_, mask)| mask))),
+            RuleAttribute::FwMask(mask) => more.mark = Some((more.mark.map_or(0, |(mark, _)| mark), *mask)),
+            RuleAttribute::UidRange(uids) => more.uids = Some((uids.start, uids.end)),
+            RuleAttribute::IpProtocol(protocol) => {
+                more.ip_protocol = u8::try_from(i32::from(*protocol)).ok().filter(|protocol| *protocol != 0);
+            }
+            RuleAttribute::SourcePortRange(ports) => more.sports = Some((ports.start, ports.end)),
+            RuleAttribute::DestinationPortRange(ports) => more.dports = Some((ports.start, ports.end)),
+            RuleAttribute::L3MDev(l3mdev) => more.l3mdev = *l3mdev,
+            RuleAttribute::Realm(_) => more.realms = true,
+            RuleAttribute::Other(other) if other.kind() == FRA_PAD => {}
+            _ => more.unknown = true,
         }
     }
+    rule.more = (more != RuleMore::default()).then(|| Box::new(more));
     rule
 }
 
@@ -175,6 +319,52 @@ fn address_of(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
+fn kind_of(kind: RouteType) -> Kind {
+    match kind {
+        RouteType::Unicast => Kind::Unicast,
+        RouteType::Local => Kind::Local,
+        RouteType::Broadcast => Kind::Broadcast,
+        RouteType::Anycast => Kind::Anycast,
+        RouteType::Multicast => Kind::Multicast,
+        RouteType::BlackHole => Kind::Blackhole,
+        RouteType::Unreachable => Kind::Unreachable,
+        RouteType::Prohibit => Kind::Prohibit,
+        RouteType::Throw => Kind::Throw,
+        kind => Kind::Other(kind.into()),
+    }
+}
+
+fn name_of(index: u32, links: &[Link]) -> Option<String> {
+    links.iter().find(|link| link.index == index).map(|link| link.name.clone())
+}
+
+/// `via inet6`: a router of the other family.
+fn via_of(via: &RouteVia) -> Option<IpAddr> {
+    match via {
+        RouteVia::Inet(address) => Some((*address).into()),
+        RouteVia::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
+fn read_nexthop(nexthop: &RouteNextHop, links: &[Link]) -> Nexthop {
+    let gateway = nexthop.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(address) => address_of(address),
+        RouteAttribute::Via(via) => via_of(via),
+        _ => None,
+    });
+    Nexthop {
+        gateway,
+        dev: name_of(nexthop.interface_index, links),
+        weight: u32::from(nexthop.hops) + 1,
+        onlink: nexthop.flags.contains(RouteNextHopFlags::Onlink),
+        state: State {
+            dead: nexthop.flags.contains(RouteNextHopFlags::Dead),
+            linkdown: nexthop.flags.contains(RouteNextHopFlags::Linkdown),
+        },
+    }
+}
+
 fn read_route(message: &RouteMessage, family: Family, links: &[Link]) -> Option<Route> {
     let header = &message.header;
     let any: IpAddr = match family {
@@ -193,10 +383,17 @@ fn read_route(message: &RouteMessage, family: Family, links: &[Link]) -> Option<
         metric: 0,
         onlink: header.flags.contains(RouteFlags::Onlink),
         protocol: header.protocol.into(),
-        more: header.kind != RouteType::Unicast
-            || header.tos != 0
-            || header.source_prefix_length != 0
-            || !(state | RouteFlags::Onlink).contains(header.flags),
+        more: None,
+        state: State {
+            dead: header.flags.contains(RouteFlags::Dead),
+            linkdown: header.flags.contains(RouteFlags::Linkdown),
+        },
+    };
+    let mut more = RouteMore {
+        kind: kind_of(header.kind),
+        tos: header.tos,
+        other: !(state | RouteFlags::Onlink).contains(header.flags),
+        ..RouteMore::default()
     };
     for attribute in &message.attributes {
         match attribute {
@@ -205,14 +402,26 @@ fn read_route(message: &RouteMessage, family: Family, links: &[Link]) -> Option<
                 route.dst = IpNet::new(address_of(address)?, header.destination_prefix_length).ok()?;
             }
             RouteAttribute::Gateway(address) => route.gateway = address_of(address),
-            RouteAttribute::Oif(index) => {
-                route.dev = links.iter().find(|link| link.index == *index).map(|link| link.name.clone());
-            }
+            RouteAttribute::Oif(index) => route.dev = name_of(*index, links),
             RouteAttribute::Priority(metric) => route.metric = *metric,
-            RouteAttribute::CacheInfo(_) | RouteAttribute::Preference(_) | RouteAttribute::Other(_) => {}
-            _ => route.more = true,
+            RouteAttribute::Preference(preference) => more.preference = (*preference).into(),
+            RouteAttribute::Source(address) => {
+                more.src = IpNet::new(address_of(address)?, header.source_prefix_length).ok();
+            }
+            RouteAttribute::PrefSource(address) => more.prefsrc = address_of(address),
+            RouteAttribute::MultiPath(nexthops) => {
+                more.nexthops = nexthops.iter().map(|nexthop| read_nexthop(nexthop, links)).collect();
+            }
+            RouteAttribute::NhId(id) => more.nexthop_id = Some(*id),
+            RouteAttribute::Via(via) => {
+                route.gateway = via_of(via);
+                more.other = true;
+            }
+            RouteAttribute::CacheInfo(_) | RouteAttribute::Other(_) => {}
+            _ => more.other = true,
         }
     }
+    route.more = (more != RouteMore::default()).then(|| Box::new(more));
     Some(route)
 }
 

@@ -18,7 +18,8 @@ use nix::fcntl::{Flock, FlockArg};
 pub use reconcile::{flush, reconcile, reconciled};
 pub use socket::Socket;
 
-use crate::snapshot::Snapshot;
+use crate::interfaces::Family;
+use crate::snapshot::{Query, Snapshot, Surroundings};
 
 /// Where the lock is; /run belongs to root.
 const LOCK: &str = "/run/symroute.lock";
@@ -63,6 +64,24 @@ pub fn snapshot(socket: &mut Socket) -> Result<Snapshot> {
     let rules = socket.rules()?;
     let routes = socket.routes(&links)?;
     Ok(Snapshot { links, addresses, rules, routes })
+}
+
+/// What a lookup of `query` depends on beside the snapshot.
+///
+/// # Errors
+/// When a netlink request fails.
+pub fn surroundings(socket: &mut Socket, query: &Query, snapshot: &Snapshot) -> Result<Surroundings> {
+    let setting = match (query.family(), &query.iif) {
+        (Family::Inet6, _) => Some("/proc/sys/net/ipv6/conf/all/forwarding".to_string()),
+        (_, Some(iif)) => Some(format!("/proc/sys/net/ipv4/conf/{iif}/forwarding")),
+        _ => None,
+    };
+    let forwards = setting.is_some_and(|path| std::fs::read(path).is_ok_and(|value| !value.starts_with(b"0")));
+    let failed = match query.family() {
+        Family::Inet6 if !forwards => socket.failed_neighbours(Family::Inet6, &snapshot.links)?,
+        _ => Vec::new(),
+    };
+    Ok(Surroundings { forwards, failed })
 }
 
 /// Flushes the route cache, as the article's last step does.

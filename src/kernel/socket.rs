@@ -94,6 +94,20 @@ impl Socket {
         }
     }
 
+    /// Asks for one thing; the kernel's refusal comes back as an `Errno` inside the result.
+    ///
+    /// # Errors
+    /// When the socket fails, or the kernel answers nothing.
+    pub fn ask(&mut self, request: RouteNetlinkMessage) -> Result<Result<RouteNetlinkMessage, Errno>> {
+        match self.request(request, NLM_F_ACK) {
+            Ok(replies) => {
+                let first = replies.into_iter().flatten().next();
+                first.map(Ok).context("the kernel gave no answer that can be read")
+            }
+            Err(error) => error.downcast::<Errno>().map(Err),
+        }
+    }
+
     /// The replies, or nothing for a dump that was interrupted.
     fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> Result<Option<Vec<RouteNetlinkMessage>>> {
         self.sequence += 1;

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::interfaces::{At, Family};
     use crate::policy::plan;
-    use crate::snapshot::{Address, Link, PROTOCOL};
+    use crate::snapshot::{Address, Link, PROTOCOL, State};
     use crate::tables::Names;
     use crate::uplinks::{Found, Source, Uplink, Wish};
 
@@ -156,7 +156,8 @@ mod tests {
                 metric: 0,
                 onlink: false,
                 protocol,
-                more: false,
+                more: None,
+                state: State::default(),
             },
         )
     }
@@ -171,7 +172,7 @@ mod tests {
                 table: if suppress == 1 { MAIN } else { table },
                 suppress_prefixlen: (suppress < 2).then_some(suppress),
                 protocol,
-                more: false,
+                more: None,
             },
         )
     }
@@ -180,7 +181,9 @@ mod tests {
     fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
         let mut seen = HashSet::new();
         routes.retain(|route| seen.insert(route.key()));
-        let links = (0..4u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true }).collect();
+        let links = (0..4u8)
+            .map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, group: 0, vrf: false })
+            .collect();
         let addresses: Vec<Address> = Vec::new();
         Snapshot { links, addresses, rules, routes }
     }

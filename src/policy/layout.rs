@@ -19,7 +19,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Placed, cover};
 use crate::interfaces::Family;
-use crate::snapshot::{INET6_METRIC, MAIN, PROTOCOL, Route, Rule, SCOPE_LINK};
+use crate::snapshot::{INET6_METRIC, MAIN, PROTOCOL, Route, Rule, SCOPE_LINK, State};
 use crate::uplinks::{Layout, Uplink};
 
 /// Sources that are left as they are; more are covered by prefixes.
@@ -42,7 +42,8 @@ pub fn routes(uplinks: &[Uplink], at: usize, table: u32, layout: Layout) -> Vec<
             metric: if it.family == Family::Inet { 0 } else { INET6_METRIC },
             onlink: gateway.is_some_and(|gateway| !near(&gateway)),
             protocol: PROTOCOL,
-            more: false,
+            more: None,
+            state: State::default(),
         }
     };
     let mut routes = Vec::new();
@@ -100,7 +101,7 @@ pub fn rules(
         table,
         suppress_prefixlen,
         protocol: PROTOCOL,
-        more: false,
+        more: None,
     };
     let sources = sources(uplinks, at, other_networks);
     let mut rules = Vec::new();
