@@ -17,6 +17,8 @@ use crate::interfaces::Family;
 pub const PROTOCOL: u8 = 97;
 /// The table `main`.
 pub const MAIN: u32 = 254;
+/// The table `local`: the addresses of the host.
+pub const LOCAL: u32 = 255;
 /// Metric of an IPv6 route that names none (`IP6_RT_PRIO_USER`, include/net/ip6_route.h).
 pub const INET6_METRIC: u32 = 1024;
 

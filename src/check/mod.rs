@@ -1,5 +1,7 @@
 //! Comparing: what is in place, what is missing, and what is there that is not ours.
 
+pub mod walk;
+
 use crate::policy::Plan;
 use crate::policy::difference::{by_lines, difference, route_in_place, rule_in_place};
 use crate::policy::numbers::SLOT;

@@ -95,7 +95,7 @@ impl Socket {
     /// # Errors
     /// When a device of the query is not there, or the socket fails. That there is no route is an answer.
     pub fn lookup(&mut self, query: &Query, links: &[Link]) -> Result<Answer> {
-        Ok(match self.get_route(query, links, RouteFlags::LookupTable)? {
+        Ok(match self.get_route(query, links, RouteFlags::empty())? {
             Ok(message) => Answer::Route(read_way(&message, links)),
             Err(errno) => Answer::Refused(errno),
         })
@@ -106,7 +106,7 @@ impl Socket {
     /// # Errors
     /// As [`Socket::lookup`].
     pub fn lookup_route(&mut self, query: &Query, links: &[Link]) -> Result<Result<Route, Errno>> {
-        let reply = self.get_route(query, links, RouteFlags::LookupTable | RouteFlags::FibMatch)?;
+        let reply = self.get_route(query, links, RouteFlags::FibMatch)?;
         let read =
             |message| read_route(&message, query.family(), links).context("the kernel's answer is not of the question");
         reply.map(read).map_or_else(|errno| Ok(Err(errno)), |route| route.map(Ok))
@@ -146,7 +146,9 @@ fn write_query(query: &Query, links: &[Link], flags: RouteFlags) -> Result<Route
     };
     let mut message = RouteMessage::default();
     message.header.address_family = family_of(query.family());
-    message.header.flags = flags;
+    // inet6 always tells the table, and refuses to be asked for it.
+    let table = if query.to.is_ipv6() { RouteFlags::empty() } else { RouteFlags::LookupTable };
+    message.header.flags = flags | table;
     message.header.destination_prefix_length = if query.to.is_ipv6() { 128 } else { 32 };
     message.attributes.push(RouteAttribute::Destination(query.to.into()));
     if let Some(from) = query.from {

@@ -3,8 +3,9 @@
 //! symroute acts; ping, socat and iproute2 judge. A case that cannot run here (no Debian root, no
 //! namespaces) is reported as ignored, with the reason.
 
-#![allow(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
+mod explain;
 mod judge;
 mod oracle;
 mod shapes;
@@ -68,8 +69,24 @@ const CASES: [(&str, Case); 22] = [
 ];
 
 fn main() {
+    if let Ok(seed) = std::env::var(explain::INSIDE) {
+        match explain::inside(&seed) {
+            Ok(text) => println!("{text}"),
+            Err(text) => {
+                println!("{text}");
+                std::process::exit(1);
+            }
+        }
+        return;
+    }
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    let missing = World::possible().err();
+    let run = || {
+        explain::explain_agrees_with_the_kernel();
+        Ok(())
+    };
+    trials.push(Trial::test("explain_agrees_with_the_kernel", run).with_ignored_flag(missing.is_some()));
     for suite in OTHERS {
         let missing = World::available(suite).err();
         if let Some(reason) = &missing {

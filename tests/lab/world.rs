@@ -158,6 +158,11 @@ impl Host {
         .ok();
     }
 
+    /// A host of its own without a Debian root, without links.
+    pub fn bare() -> Result<Host, String> {
+        Ok(Host { holder: start(None)?, user_namespace: !is_root(), root: None })
+    }
+
     /// A host of its own that runs Debian `suite`, without links.
     pub fn debian(suite: &str) -> Result<Host, String> {
         let holder = start(None)?;
@@ -254,7 +259,12 @@ impl World {
         if root.join("sbin/ifup").symlink_metadata().is_err() {
             return Err(format!("no Debian {suite} with ifupdown in {}: 'sh tests/run' makes it", root.display()));
         }
-        let first = Host { holder: start(None)?, user_namespace: !is_root(), root: None };
+        World::possible()
+    }
+
+    /// Are there namespaces here, and the tools that judge? If not, why.
+    pub fn possible() -> Result<(), String> {
+        let first = Host::bare()?;
         match ["ip", "ping", "socat"].iter().find(|tool| !first.outside(&format!("command -v {tool}")).succeeded()) {
             Some(tool) => Err(format!("'{tool}' is not installed: 'sh tests/run' does it")),
             None => Ok(()),

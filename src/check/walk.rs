@@ -1,0 +1,643 @@
+//! A route lookup on paper: the rules one by one, as the kernel walks them, with why each matched or not and what
+//! its table answered.
+//!
+//! After net/core/fib_rules.c, net/ipv4/{fib_rules,fib_trie,fib_semantics,route}.c and net/ipv6/{fib6_rules,
+//! ip6_fib,route}.c of Linux 6.18. For unicast destinations, and without VRFs. The laboratory holds it against the
+//! kernel on random rules and tables.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use crate::interfaces::Family;
+use crate::snapshot::{
+    Action, Answer, Kind, LOCAL, Nexthop, Query, Route, RouteMore, Rule, RuleMore, Snapshot, Surroundings, Way, prefix,
+};
+
+/// `RTPROT_KERNEL` (rtnetlink(7)).
+const KERNEL: u8 = 2;
+
+/// A lookup, rule by rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    /// All rules of the family, in the kernel's order.
+    pub steps: Vec<Step>,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub rule: Rule,
+    pub said: Said,
+}
+
+/// What came of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It does not match, and why.
+    No(String),
+    /// On to the first rule of this priority.
+    Goto(u32),
+    /// There is no rule of this priority: on to the next one.
+    GotoNowhere(u32),
+    Nop,
+    /// Its table has no route there.
+    NoRoute,
+    /// A route of this type says: not in this table.
+    Throw(Route),
+    /// Its table has a route, which the rule does not take, and why.
+    Suppressed(Route, String),
+    /// Its table decides.
+    Route(Route),
+    /// The rule, or the route that its table has, refuses.
+    Refused(Option<Route>, Errno),
+    /// What this rule does cannot be told.
+    Unsure(String),
+    /// A rule before it jumped past it.
+    Passed,
+    /// The answer was found before.
+    NotAsked,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Route {
+        /// Index into `Walk::steps`.
+        step: usize,
+        route: Route,
+        /// Any of these; several where the kernel chooses by a hash or by which router answers.
+        ways: Vec<Way>,
+    },
+    /// inet, a socket bound to a device, and no route: the kernel takes every destination for a neighbour.
+    OnLink { dev: String },
+    Refused {
+        /// The rule that refused; nothing where none had a route or the rules were not asked.
+        step: Option<usize>,
+        errno: Errno,
+        why: String,
+    },
+    /// What the kernel does cannot be told from the snapshot, and why.
+    Unsure(String),
+}
+
+/// The walk beside the kernel's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Same,
+    /// inet, a received packet: the kernel's source check (rp_filter, martian sources) comes beside the routing.
+    SourceCheck,
+    Differs,
+    /// There is nothing to compare.
+    Unsure,
+}
+
+/// What the rules are asked.
+struct Flow<'a> {
+    family: Family,
+    from: Option<IpAddr>,
+    to: IpAddr,
+    /// `lo` for what the host itself sends.
+    iif: &'a str,
+    oif: Option<&'a str>,
+    mark: u32,
+    uid: u32,
+    ip_protocol: u8,
+    sport: u16,
+    dport: u16,
+}
+
+impl<'a> Flow<'a> {
+    fn new(query: &'a Query) -> Self {
+        let (iif, oif, uid) = match &query.iif {
+            Some(iif) => (iif.as_str(), None, 0),
+            None => ("lo", query.oif.as_deref(), query.uid),
+        };
+        let Query { from, to, mark, ip_protocol, sport, dport, .. } = *query;
+        Flow { family: query.family(), from, to, iif, oif, mark, uid, ip_protocol, sport, dport }
+    }
+
+    fn sent(&self) -> bool {
+        self.iif == "lo"
+    }
+}
+
+/// Walks the rules of the query's family.
+pub fn walk(snapshot: &Snapshot, surroundings: &Surroundings, query: &Query) -> Walk {
+    let flow = Flow::new(query);
+    let mut steps = steps(snapshot, flow.family);
+    let outcome = refused_before(snapshot, &flow).unwrap_or_else(|| {
+        let end = ask(&mut steps, snapshot, surroundings, &flow);
+        match (flow.family, flow.sent()) {
+            (Family::Inet, true) => sent(end, &flow),
+            (Family::Inet, false) => received(end, surroundings.forwards),
+            _ => answered(end),
+        }
+    });
+    Walk { steps, outcome }
+}
+
+/// The lookup that the kernel's source check (rp_filter) does for a received inet packet (`__fib_validate_source`,
+/// net/ipv4/fib_frontend.c): where would an answer go? `out` is the device that it is forwarded by, nothing where it
+/// is for the host. The mark counts only with `src_valid_mark`; leave it out of the query otherwise.
+pub fn back(snapshot: &Snapshot, query: &Query, out: Option<&str>) -> Walk {
+    let Some(source) = query.from else {
+        let why = "a packet without a source has no way back".to_string();
+        return Walk { steps: Vec::new(), outcome: Outcome::Refused { step: None, errno: Errno::EINVAL, why } };
+    };
+    let query = Query { from: Some(query.to), to: source, ..query.clone() };
+    let flow = Flow { iif: out.unwrap_or("lo"), oif: None, uid: 0, ..Flow::new(&query) };
+    let mut steps = steps(snapshot, flow.family);
+    let outcome = answered(ask(&mut steps, snapshot, &Surroundings::default(), &flow));
+    Walk { steps, outcome }
+}
+
+fn steps(snapshot: &Snapshot, family: Family) -> Vec<Step> {
+    let rules = snapshot.rules.iter().filter(|rule| rule.family == family);
+    let mut steps: Vec<Step> = rules.map(|rule| Step { rule: rule.clone(), said: Said::NotAsked }).collect();
+    steps.sort_by_key(|step| step.rule.priority);
+    steps
+}
+
+/// What is decided before any rule is asked (`ip_route_output_key_hash_rcu`).
+fn refused_before(snapshot: &Snapshot, flow: &Flow) -> Option<Outcome> {
+    let link = |dev: &str| snapshot.link(dev);
+    let vrf = [Some(flow.iif), flow.oif].into_iter().flatten().find(|dev| link(dev).is_some_and(|link| link.vrf));
+    if let Some(dev) = vrf {
+        return Some(Outcome::Unsure(format!("{dev} is of a VRF, and symroute does not follow lookups in VRFs")));
+    }
+    if flow.family != Family::Inet || !flow.sent() {
+        return None;
+    }
+    let refused = |why: String| Some(Outcome::Refused { step: None, errno: Errno::ENETUNREACH, why });
+    match (flow.from, flow.oif) {
+        (Some(from), _) if !is_local(snapshot, from) => {
+            refused(format!("{from} is not an address of this host, so the host sends nothing from it"))
+        }
+        (_, Some(oif)) if !link(oif).is_some_and(|link| link.up) => refused(format!("{oif} is down")),
+        _ => None,
+    }
+}
+
+/// An address of any device, or one that table local takes for the host's.
+fn is_local(snapshot: &Snapshot, address: IpAddr) -> bool {
+    let in_table = || {
+        let flow = Flow::new(&Query::to(address)).look_in(LOCAL, snapshot, &Surroundings::default());
+        matches!(flow, Looked::Found { route, .. } if route.kind() == Kind::Local)
+    };
+    snapshot.addresses.iter().any(|known| known.net.addr() == address) || in_table()
+}
+
+/// How the walk through the rules ended.
+enum End {
+    Found { step: usize, route: Route, ways: Vec<Way> },
+    Refused { step: usize, errno: Errno },
+    Nothing,
+    Unsure(String),
+}
+
+/// `fib_rules_lookup` (net/core/fib_rules.c).
+fn ask(steps: &mut [Step], snapshot: &Snapshot, surroundings: &Surroundings, flow: &Flow) -> End {
+    let mut at = 0;
+    while at < steps.len() {
+        let rule = steps[at].rule.clone();
+        let plain = RuleMore::default();
+        let more = rule.more.as_deref().unwrap_or(&plain);
+        if let Err(no) = matches(&rule, more, snapshot, flow) {
+            let unsure = matches!(no, Said::Unsure(_));
+            steps[at].said = no;
+            if let (Said::Unsure(why), true) = (&steps[at].said, unsure) {
+                return End::Unsure(why.clone());
+            }
+            at += 1;
+            continue;
+        }
+        let refused = |errno| Err((Said::Refused(None, errno), End::Refused { step: at, errno }));
+        let said = match more.action {
+            Action::Goto(target) => match steps.iter().position(|step| step.rule.priority == target) {
+                Some(to) if to > at => {
+                    for passed in &mut steps[at + 1..to] {
+                        passed.said = Said::Passed;
+                    }
+                    steps[at].said = Said::Goto(target);
+                    at = to;
+                    continue;
+                }
+                _ => Ok(Said::GotoNowhere(target)),
+            },
+            Action::Nop => Ok(Said::Nop),
+            Action::Unreachable => refused(Errno::ENETUNREACH),
+            Action::Prohibit => refused(Errno::EACCES),
+            Action::Blackhole | Action::Other(_) => refused(Errno::EINVAL),
+            // The table of a VRF, and the packet is of none.
+            Action::Lookup if more.l3mdev => Ok(Said::NoRoute),
+            Action::Lookup => match flow.look_in(rule.table, snapshot, surroundings) {
+                Looked::Nothing => Ok(Said::NoRoute),
+                Looked::Throw(route) => Ok(Said::Throw(route)),
+                Looked::Refused(route, errno) => {
+                    Err((Said::Refused(Some(route), errno), End::Refused { step: at, errno }))
+                }
+                Looked::Unsure(why) => Err((Said::Unsure(why.clone()), End::Unsure(why))),
+                Looked::Found { route, hops } => match suppressed(&rule, more, snapshot, &route, &hops) {
+                    Ok(Some(why)) => Ok(Said::Suppressed(route, why)),
+                    Ok(None) => {
+                        let ways = hops.iter().map(|hop| flow.way(&route, hop)).collect();
+                        Err((Said::Route(route.clone()), End::Found { step: at, route, ways }))
+                    }
+                    Err(why) => Err((Said::Unsure(why.clone()), End::Unsure(why))),
+                },
+            },
+        };
+        match said {
+            Ok(said) => steps[at].said = said,
+            Err((said, end)) => {
+                steps[at].said = said;
+                return end;
+            }
+        }
+        at += 1;
+    }
+    End::Nothing
+}
+
+/// `fib_rule_match` (net/core/fib_rules.c), `fib4_rule_match` and `fib6_rule_match`: is the rule for the packet?
+/// If not, why.
+fn matches(rule: &Rule, more: &RuleMore, snapshot: &Snapshot, flow: &Flow) -> Result<(), Said> {
+    let no = mismatch(rule, more, snapshot, flow);
+    match (no, more.not) {
+        (None, _) if more.unknown => Err(Said::Unsure(format!(
+            "rule {} has a selector that symroute does not know; 'ip rule' may show it",
+            rule.priority
+        ))),
+        (None, false) | (Some(_), true) => Ok(()),
+        (Some(why), false) => Err(Said::No(why)),
+        (None, true) => Err(Said::No("it is for all that this does not match, and this matches".into())),
+    }
+}
+
+fn mismatch(rule: &Rule, more: &RuleMore, snapshot: &Snapshot, flow: &Flow) -> Option<String> {
+    let gone = |dev: &str| snapshot.link(dev).is_none();
+    if let Some(iif) = more.iif.as_deref().filter(|iif| *iif != flow.iif || gone(iif)) {
+        return Some(match (gone(iif), iif) {
+            (true, _) => format!("there is no device {iif}"),
+            (_, "lo") => "it is for what this host itself sends".into(),
+            _ => format!("it is for what comes in by {iif}"),
+        });
+    }
+    if let Some(oif) = rule.oif.as_deref().filter(|oif| Some(*oif) != flow.oif || gone(oif)) {
+        return Some(match gone(oif) {
+            true => format!("there is no device {oif}"),
+            false => format!("it is for sockets bound to {oif}"),
+        });
+    }
+    if let Some((mark, mask)) = more.mark.filter(|(mark, mask)| (mark ^ flow.mark) & mask != 0) {
+        return Some(match mask {
+            u32::MAX => format!("the mark is {:#x}, not {mark:#x}", flow.mark),
+            _ => format!("the mark is {:#x}, not {mark:#x}/{mask:#x}", flow.mark),
+        });
+    }
+    if more.l3mdev {
+        return Some("it is for VRFs".into());
+    }
+    if let Some((first, last)) = more.uids.filter(|(first, last)| !(*first..=*last).contains(&flow.uid)) {
+        return Some(format!("it is for users {first} to {last}, not for {}", flow.uid));
+    }
+    // inet takes a source that is not chosen yet for 0.0.0.0, inet6 matches none.
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let from = flow.from.or((flow.family == Family::Inet).then_some(any));
+    if let Some(src) = rule.src.filter(|src| src.prefix_len() > 0 && !from.is_some_and(|from| src.contains(&from))) {
+        return Some(match flow.from {
+            Some(_) => format!("the source is not {}", in_prefix(&src)),
+            None => "no source address is chosen yet".into(),
+        });
+    }
+    if let Some(dst) = more.dst.filter(|dst| dst.prefix_len() > 0 && !dst.contains(&flow.to)) {
+        return Some(format!("the destination is not {}", in_prefix(&dst)));
+    }
+    if more.tos != 0 {
+        return Some(format!("it is for TOS {:#x}", more.tos));
+    }
+    if let Some(protocol) = more.ip_protocol.filter(|protocol| *protocol != flow.ip_protocol) {
+        return Some(format!("it is for IP protocol {protocol}, not for {}", flow.ip_protocol));
+    }
+    for (what, ports, port) in [("source", more.sports, flow.sport), ("destination", more.dports, flow.dport)] {
+        if let Some((first, last)) = ports.filter(|(first, last)| !(*first..=*last).contains(&port)) {
+            return Some(match first == last {
+                true => format!("it is for {what} port {first}"),
+                false => format!("it is for {what} ports {first} to {last}"),
+            });
+        }
+    }
+    None
+}
+
+/// `192.0.2.10`, or `in 192.0.2.0/24`.
+fn in_prefix(net: &IpNet) -> String {
+    let whole = net.prefix_len() == net.max_prefix_len();
+    format!("{}{}", if whole { "" } else { "in " }, prefix(net))
+}
+
+/// `fib4_rule_suppress`, `fib6_rule_suppress`: why the rule does not take the route; an error where a hash decides.
+fn suppressed(
+    rule: &Rule,
+    more: &RuleMore,
+    snapshot: &Snapshot,
+    route: &Route,
+    hops: &[Nexthop],
+) -> Result<Option<String>, String> {
+    let length = u32::from(route.dst.prefix_len());
+    if let Some(limit) = rule.suppress_prefixlen.filter(|limit| length <= *limit) {
+        return Ok(Some(format!("its prefix length {length} is not more than {limit}")));
+    }
+    let Some(group) = more.suppress_ifgroup else { return Ok(None) };
+    let of_group = |hop: &Nexthop| {
+        let link = hop.dev.as_deref().and_then(|dev| snapshot.link(dev));
+        link.is_some_and(|link| link.group == group)
+    };
+    // inet looks at the route's first nexthop, whichever one it takes.
+    let first = self::hops(route);
+    let looked_at = if route.family == Family::Inet { &first[..1] } else { hops };
+    match looked_at.iter().filter(|hop| of_group(hop)).count() {
+        0 => Ok(None),
+        n if n == looked_at.len() => Ok(Some(format!("its device is of group {group}"))),
+        _ => Err(format!("rule {} suppresses one of several nexthops, and a hash chooses", rule.priority)),
+    }
+}
+
+/// What a table answers.
+enum Looked {
+    Nothing,
+    Throw(Route),
+    Refused(Route, Errno),
+    /// Any of these nexthops, the first one that matched first; never empty.
+    Found {
+        route: Route,
+        hops: Vec<Nexthop>,
+    },
+    Unsure(String),
+}
+
+impl Looked {
+    fn of(route: &Route, hops: Vec<Nexthop>) -> Looked {
+        let route = route.clone();
+        match route.kind() {
+            Kind::Throw => Looked::Throw(route),
+            Kind::Unreachable => Looked::Refused(route, Errno::EHOSTUNREACH),
+            Kind::Prohibit => Looked::Refused(route, Errno::EACCES),
+            Kind::Blackhole | Kind::Other(_) => Looked::Refused(route, Errno::EINVAL),
+            _ => Looked::Found { route, hops },
+        }
+    }
+}
+
+/// The nexthops of a route: its own, or those of a multipath route.
+fn hops(route: &Route) -> Vec<Nexthop> {
+    match &route.more {
+        Some(more) if !more.nexthops.is_empty() => more.nexthops.clone(),
+        _ => {
+            let Route { gateway, dev, onlink, state, .. } = route.clone();
+            vec![Nexthop { gateway, dev, weight: 1, onlink, state }]
+        }
+    }
+}
+
+/// A nexthop object that the kernel does not show (`net.ipv4.nexthop_compat_mode` 0).
+fn hidden(route: &Route) -> Option<Looked> {
+    let id = route.more.as_ref().and_then(|more| more.nexthop_id)?;
+    let shown = route.dev.is_some() || route.more.as_ref().is_some_and(|more| !more.nexthops.is_empty());
+    (!shown && matches!(route.kind(), Kind::Unicast))
+        .then(|| Looked::Unsure(format!("the kernel does not show where nexthop object {id} leads to")))
+}
+
+impl Flow<'_> {
+    fn look_in(&self, table: u32, snapshot: &Snapshot, surroundings: &Surroundings) -> Looked {
+        let plain = RouteMore::default();
+        let more = |route: &Route| route.more.as_deref().unwrap_or(&plain).clone();
+        let of_table = |route: &&Route| route.table == table && route.family == self.family;
+        let mut routes: Vec<&Route> =
+            snapshot.routes.iter().filter(of_table).filter(|route| route.dst.contains(&self.to)).collect();
+        match self.family {
+            Family::Inet6 => self.look_in_inet6(&routes, surroundings),
+            _ => {
+                // Routes for a TOS come first, but not for packets without one.
+                routes.retain(|route| more(route).tos == 0);
+                self.look_in_inet(routes)
+            }
+        }
+    }
+
+    /// `fib_table_lookup` (net/ipv4/fib_trie.c), then `fib_select_path` (fib_semantics.c).
+    fn look_in_inet(&self, mut routes: Vec<&Route>) -> Looked {
+        routes.sort_by_key(|route| (std::cmp::Reverse(route.dst.prefix_len()), route.metric));
+        for (at, route) in routes.iter().enumerate() {
+            if let Looked::Throw(_) | Looked::Refused(..) = Looked::of(route, Vec::new()) {
+                return Looked::of(route, Vec::new());
+            }
+            if let Some(hidden) = hidden(route) {
+                return hidden;
+            }
+            if route.state.dead {
+                continue;
+            }
+            let on_device = |hop: &Nexthop| self.oif.is_none() || hop.dev.as_deref() == self.oif;
+            let mut alive: Vec<Nexthop> =
+                hops(route).into_iter().filter(|hop| !hop.state.dead && on_device(hop)).collect();
+            if alive.is_empty() {
+                continue;
+            }
+            if self.oif.is_some() {
+                alive.truncate(1);
+            } else if hops(route).len() == 1 && self.sent() {
+                alive.extend(other_defaults(&routes[at..]));
+            }
+            return Looked::of(route, alive);
+        }
+        Looked::Nothing
+    }
+
+    /// `fib6_table_lookup` (net/ipv6/route.c) over the nodes of `fib6_node_lookup` and `fib6_backtrack`.
+    fn look_in_inet6(&self, routes: &[&Route], surroundings: &Surroundings) -> Looked {
+        let source = self.from.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let src = |route: &Route| route.more.as_ref().and_then(|more| more.src);
+        let descending = |mut lengths: Vec<u8>| {
+            lengths.sort_by(|a, b| b.cmp(a));
+            lengths.dedup();
+            lengths
+        };
+        let mut nodes: Vec<Vec<&Route>> = Vec::new();
+        for length in descending(routes.iter().map(|route| route.dst.prefix_len()).collect()) {
+            let at_node = || routes.iter().copied().filter(move |route| route.dst.prefix_len() == length);
+            let by_source = |route: &&Route| src(route).is_some_and(|src| src.contains(&source));
+            let sources = at_node().filter(by_source).filter_map(src).map(|src| src.prefix_len()).collect();
+            for of_source in descending(sources) {
+                let same = |route: &&Route| src(route).is_some_and(|src| src.prefix_len() == of_source);
+                nodes.push(at_node().filter(by_source).filter(same).collect());
+            }
+            // Where routes for other sources stand beside them, the kernel finds those for all only on its way back
+            // from a longer prefix.
+            let plain: Vec<&Route> = at_node().filter(|route| src(route).is_none()).collect();
+            let only_for_others = at_node().any(|route| src(route).is_some()) && nodes.is_empty() && length > 0;
+            if !plain.is_empty() && !only_for_others {
+                nodes.push(plain);
+            }
+        }
+        // A host, as opposed to a router, first looks for routers that answer.
+        for reachable in if surroundings.forwards { &[false][..] } else { &[true, false] } {
+            for node in &nodes {
+                if let Some(looked) = self.select(node, *reachable, surroundings) {
+                    return looked;
+                }
+            }
+        }
+        Looked::Nothing
+    }
+
+    /// `rt6_select` and `fib6_select_path` (net/ipv6/route.c): the routes of the smallest metric compete by score;
+    /// where none of them will do, all others.
+    fn select(&self, node: &[&Route], reachable: bool, surroundings: &Surroundings) -> Option<Looked> {
+        let mut routes = node.to_vec();
+        routes.sort_by_key(|route| route.metric);
+        let first = routes.iter().take_while(|route| route.metric == routes[0].metric).count();
+        let (first, others) = routes.split_at(first);
+        [first, others].into_iter().find_map(|group| {
+            let mut best: Option<(u32, &Route)> = None;
+            for route in group {
+                if hidden(route).is_some() {
+                    return hidden(route);
+                }
+                let score = hops(route).iter().filter_map(|hop| self.score(route, hop, reachable, surroundings)).max();
+                if let Some(score) = score.filter(|score| best.is_none_or(|(known, _)| *score > known)) {
+                    best = Some((score, route));
+                }
+            }
+            let (_, route) = best?;
+            let will_do = |hop: &Nexthop| self.score(route, hop, reachable, surroundings).is_some();
+            Some(Looked::of(route, hops(route).into_iter().filter(will_do).collect()))
+        })
+    }
+
+    /// `find_match` and `rt6_score_route` (net/ipv6/route.c); nothing for a nexthop that will not do.
+    fn score(&self, route: &Route, hop: &Nexthop, reachable: bool, surroundings: &Surroundings) -> Option<u32> {
+        let device = if self.sent() { self.oif } else { Some(self.iif) };
+        let strict = needs_device(&self.to) || self.sent() && self.oif.is_some() && self.from.is_none();
+        let on_device = device.is_none_or(|device| hop.dev.as_deref() == Some(device));
+        let failed = |gateway: IpAddr| {
+            surroundings.failed.iter().any(|(dev, address)| *address == gateway && Some(dev) == hop.dev.as_ref())
+        };
+        if hop.state.dead || strict && !on_device || reachable && hop.gateway.is_some_and(failed) {
+            return None;
+        }
+        let preference = route.more.as_ref().map_or(0, |more| u32::from(more.preference));
+        Some(if on_device { 2 } else { 0 } | (preference ^ 2) << 2)
+    }
+
+    fn way(&self, route: &Route, hop: &Nexthop) -> Way {
+        let kind = route.kind();
+        let for_host = match self.family {
+            Family::Inet => kind == Kind::Local || kind == Kind::Broadcast && !self.sent(),
+            // The kernel's own anycast addresses are the host's, those that somebody wrote are not.
+            _ => {
+                let own = kind == Kind::Local || kind == Kind::Anycast && route.protocol == KERNEL;
+                own && !needs_device(&route.dst.addr())
+            }
+        };
+        Way {
+            kind,
+            table: route.table,
+            dev: if for_host { Some("lo".into()) } else { hop.dev.clone() },
+            gateway: hop.gateway.filter(|_| !for_host && kind != Kind::Broadcast),
+            source: None,
+        }
+    }
+}
+
+/// `rt6_need_strict`: addresses that mean something else on each link.
+fn needs_device(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address)
+        if address.is_loopback() || address.is_multicast() || address.is_unicast_link_local())
+}
+
+/// `fib_select_default` (net/ipv4/fib_semantics.c): of several default routes with one metric, one whose router
+/// answers. `routes` begins with the one that was found.
+fn other_defaults(routes: &[&Route]) -> Vec<Nexthop> {
+    let by_router = |route: &Route| {
+        route.dst.prefix_len() == 0 && route.kind() == Kind::Unicast && hops(route)[0].gateway.is_some()
+    };
+    let Some((first, others)) = routes.split_first().filter(|(first, _)| by_router(first)) else { return Vec::new() };
+    let others = others.iter().take_while(|route| route.metric == first.metric);
+    let others = others.filter(|route| by_router(route) && !route.state.dead && route.scope == first.scope);
+    others.filter_map(|route| hops(route).into_iter().next()).collect()
+}
+
+/// inet, sent by this host.
+fn sent(end: End, flow: &Flow) -> Outcome {
+    match (end, flow.oif) {
+        (End::Refused { .. } | End::Nothing, Some(oif)) => Outcome::OnLink { dev: oif.to_string() },
+        (end, _) => answered(end),
+    }
+}
+
+fn no_route() -> Outcome {
+    Outcome::Refused { step: None, errno: Errno::ENETUNREACH, why: "no rule leads to a route".into() }
+}
+
+fn answered(end: End) -> Outcome {
+    match end {
+        End::Found { step, route, ways } => Outcome::Route { step, route, ways },
+        End::Refused { step, errno } => Outcome::Refused { step: Some(step), errno, why: String::new() },
+        End::Nothing => no_route(),
+        End::Unsure(why) => Outcome::Unsure(why),
+    }
+}
+
+/// inet, come in by a device (`ip_route_input_slow`).
+fn received(end: End, forwards: bool) -> Outcome {
+    let refused = |step, errno, why: &str| Outcome::Refused { step, errno, why: why.into() };
+    let (step, kind) = match &end {
+        End::Unsure(why) => return Outcome::Unsure(why.clone()),
+        End::Nothing => (None, None),
+        End::Refused { step, .. } => (Some(*step), None),
+        End::Found { step, route, .. } => (Some(*step), Some(route.kind())),
+    };
+    match kind {
+        Some(Kind::Local | Kind::Broadcast) => {}
+        _ if !forwards => {
+            let why = "it is not for this host, and the device that it comes in by does not forward";
+            return refused(step, Errno::EHOSTUNREACH, why);
+        }
+        None | Some(Kind::Unicast) => {}
+        Some(_) => return refused(step, Errno::EINVAL, "the route is of a type that nothing is forwarded by"),
+    }
+    match end {
+        End::Found { step, route, ways } => Outcome::Route { step, route, ways },
+        End::Refused { step, errno } => refused(Some(step), errno, ""),
+        End::Nothing | End::Unsure(_) => no_route(),
+    }
+}
+
+impl Walk {
+    /// Holds the walk against what the kernel says.
+    pub fn verdict(&self, query: &Query, answer: &Answer) -> Verdict {
+        // While nobody ever added a rule, the kernel keeps tables local and main as one and calls it main.
+        let merged = |ours: u32, theirs: u32| ours == LOCAL && theirs == crate::snapshot::MAIN;
+        let same_way = |ours: &Way, theirs: &Way| {
+            let table = if merged(ours.table, theirs.table) { ours.table } else { theirs.table };
+            *ours == Way { source: None, table, ..theirs.clone() }
+        };
+        let same = match (&self.outcome, answer) {
+            (Outcome::Unsure(_), _) => return Verdict::Unsure,
+            (Outcome::Route { ways, .. }, Answer::Route(theirs)) => ways.iter().any(|ours| same_way(ours, theirs)),
+            (Outcome::OnLink { dev }, Answer::Route(theirs)) => {
+                same_way(&Way { dev: Some(dev.clone()), ..Way::default() }, theirs)
+            }
+            (Outcome::Refused { errno, .. }, Answer::Refused(theirs)) => errno == theirs,
+            _ => false,
+        };
+        let received = query.iif.is_some() && query.family() == Family::Inet;
+        match answer {
+            _ if same => Verdict::Same,
+            Answer::Refused(Errno::EINVAL | Errno::EXDEV) if received => Verdict::SourceCheck,
+            _ => Verdict::Differs,
+        }
+    }
+}
