@@ -505,6 +505,11 @@ impl Flow<'_> {
                 if hidden(route).is_some() {
                     return hidden(route);
                 }
+                // A nexthop object that is a blackhole takes all, whatever the device.
+                if route.kind() == Kind::Blackhole && route.more.as_ref().is_some_and(|more| more.nexthop_id.is_some())
+                {
+                    return Some(Looked::of(route, Vec::new()));
+                }
                 let score = hops(route).iter().filter_map(|hop| self.score(route, hop, reachable, surroundings)).max();
                 if let Some(score) = score.filter(|score| best.is_none_or(|(known, _)| *score > known)) {
                     best = Some((score, route));

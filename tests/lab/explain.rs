@@ -326,7 +326,7 @@ impl Setup {
                 writeln!(clean, "{version} rule add pref 0 lookup local\n{version} rule add pref 32766 lookup main");
             let _ = writeln!(clean, "{version} route flush table all proto 50");
         }
-        let _ = writeln!(clean, "-4 rule add pref 32767 lookup default\nnexthop flush");
+        let _ = writeln!(clean, "-4 rule add pref 32767 lookup default\n-4 nexthop flush\n-6 nexthop flush");
         for dev in DEVS {
             // Down and up: nothing of the last host is left, addresses included.
             let _ = writeln!(clean, "link set {dev} down\naddr flush dev {dev}\nneigh flush dev {dev}");
