@@ -145,7 +145,8 @@ pub fn back(snapshot: &Snapshot, query: &Query, out: Option<&str>) -> Walk {
         let why = "a packet without a source has no way back".to_string();
         return Walk { steps: Vec::new(), outcome: Outcome::Refused { step: None, errno: Errno::EINVAL, why } };
     };
-    let query = Query { from: Some(query.to), to: source, ..query.clone() };
+    let (sport, dport) = (query.dport, query.sport);
+    let query = Query { from: Some(query.to), to: source, sport, dport, ..query.clone() };
     let flow = Flow { iif: out.unwrap_or("lo"), oif: None, uid: 0, ..Flow::new(&query) };
     let mut steps = steps(snapshot, flow.family);
     let outcome = answered(ask(&mut steps, snapshot, &Surroundings::default(), &flow));
@@ -241,7 +242,7 @@ fn ask(steps: &mut [Step], snapshot: &Snapshot, surroundings: &Surroundings, flo
                 Looked::Found { route, hops } => match suppressed(&rule, more, snapshot, &route, &hops) {
                     Ok(Some(why)) => Ok(Said::Suppressed(route, why)),
                     Ok(None) => {
-                        let ways = hops.iter().map(|hop| flow.way(&route, hop)).collect();
+                        let ways = hops.iter().map(|hop| flow.way(&route, hop, snapshot)).collect();
                         Err((Said::Route(route.clone()), End::Found { step: at, route, ways }))
                     }
                     Err(why) => Err((Said::Unsure(why.clone()), End::Unsure(why))),
@@ -429,7 +430,11 @@ impl Flow<'_> {
     /// `fib_table_lookup` (net/ipv4/fib_trie.c), then `fib_select_path` (fib_semantics.c).
     fn look_in_inet(&self, mut routes: Vec<&Route>) -> Looked {
         routes.sort_by_key(|route| (std::cmp::Reverse(route.dst.prefix_len()), route.metric));
+        let mut missed: Option<IpAddr> = None;
         for (at, route) in routes.iter().enumerate() {
+            if missed == Some(route.dst.network()) {
+                continue;
+            }
             if let Looked::Throw(_) | Looked::Refused(..) = Looked::of(route, Vec::new()) {
                 return Looked::of(route, Vec::new());
             }
@@ -443,6 +448,10 @@ impl Flow<'_> {
             let mut alive: Vec<Nexthop> =
                 hops(route).into_iter().filter(|hop| !hop.state.dead && on_device(hop)).collect();
             if alive.is_empty() {
+                // After a nexthop object that will not do, the kernel passes over the rest of the trie's leaf: all
+                // routes to prefixes that begin at the same address.
+                let by_object = route.more.as_ref().is_some_and(|more| more.nexthop_id.is_some());
+                missed = by_object.then(|| route.dst.network()).or(missed);
                 continue;
             }
             if self.oif.is_some() {
@@ -536,8 +545,12 @@ impl Flow<'_> {
         Some(if on_device { 2 } else { 0 } | (preference ^ 2) << 2)
     }
 
-    fn way(&self, route: &Route, hop: &Nexthop) -> Way {
+    fn way(&self, route: &Route, hop: &Nexthop, snapshot: &Snapshot) -> Way {
         let kind = route.kind();
+        // An own address for a gateway is the old way of saying that all is on the link.
+        let own = |gateway: &IpAddr| {
+            self.family == Family::Inet && snapshot.addresses.iter().any(|known| known.net.addr() == *gateway)
+        };
         let for_host = match self.family {
             Family::Inet => kind == Kind::Local || kind == Kind::Broadcast && !self.sent(),
             // The kernel's own anycast addresses are the host's, those that somebody wrote are not.
@@ -550,7 +563,7 @@ impl Flow<'_> {
             kind,
             table: route.table,
             dev: if for_host { Some("lo".into()) } else { hop.dev.clone() },
-            gateway: hop.gateway.filter(|_| !for_host && kind != Kind::Broadcast),
+            gateway: hop.gateway.filter(|gateway| !for_host && kind != Kind::Broadcast && !own(gateway)),
             source: None,
         }
     }

@@ -146,7 +146,8 @@ fn words(query: &Query) -> Vec<String> {
     add("iif", query.iif.clone());
     add("oif", query.oif.clone());
     add("mark", Some(query.mark.to_string()).filter(|_| query.mark != 0));
-    add("uid", Some(query.uid.to_string()).filter(|_| query.iif.is_none()));
+    // What comes in is root's for the kernel, but inet6 takes it for nobody's when it is only asked.
+    add("uid", Some(if query.iif.is_some() { "0".into() } else { query.uid.to_string() }));
     add("ipproto", Some(query.ip_protocol.to_string()));
     add("dport", Some(query.dport.to_string()).filter(|_| query.dport != 0));
     words
@@ -259,6 +260,7 @@ const NETS: [[&str; 11]; 2] = [
         "2001:db8:f::200/127",
     ],
 ];
+const LOCAL_NETS: [[&str; 2]; 2] = [["203.0.113.192/26", "192.0.2.77/32"], ["2001:db8:f::/48", "2001:db8:a::77/128"]];
 /// By device.
 const GATEWAYS: [[&str; 4]; 2] = [
     ["192.0.2.1", "198.51.100.1", "203.0.113.1", "203.0.113.129"],
@@ -442,7 +444,8 @@ fn route(random: &mut Random) -> String {
         1 => format!("prohibit {net}"),
         2 => format!("blackhole {net}"),
         3 | 4 => format!("throw {net}"),
-        5 => format!("local {net} dev {}", random.one(&DEVS)),
+        // No gateway lies in these: one that does when its route is made is not used, and no dump tells.
+        5 => format!("local {} dev {}", random.one(&LOCAL_NETS[family]), random.one(&DEVS)),
         6 => format!("{} {net} dev {}", ["broadcast", "anycast"][family], random.one(&DEVS)),
         7 => format!("{net} nhid {}", 1 + random.below(3)),
         8..=10 => {
@@ -452,7 +455,11 @@ fn route(random: &mut Random) -> String {
             }
             net.to_string()
         }
-        11..=14 => format!("{net} dev {}", random.one(&DEVS)),
+        11..=13 => format!("{net} dev {}", random.one(&DEVS)),
+        14 if family == 0 => {
+            let at = random.below(4);
+            format!("{net} via {} dev {}", OWN[0][at], DEVS[at])
+        }
         15 => format!("{net} via {} dev {} onlink", OTHERS[family][1 + random.below(2)], random.one(&DEVS)),
         _ => {
             let (gateway, dev) = nexthop(random);
