@@ -9,6 +9,7 @@
 pub mod check;
 pub mod cli;
 pub mod files;
+pub mod host;
 pub mod interfaces;
 pub mod kernel;
 pub mod policy;

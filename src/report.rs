@@ -3,6 +3,8 @@
 //! Text speaks as `ip rule show` and `ip route show` do, and JSON has iproute2's keys, so that both can be
 //! held against what `ip` says.
 
+pub mod check;
+
 use std::fmt::Write;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet as Cited};

@@ -228,18 +228,13 @@ impl Config {
 
     /// What the `auto` and `allow-*` lists name.
     pub fn listed(&self) -> Listed<'_> {
-        let mut listed = Listed::default();
-        for name in self.lists.allow.iter().flat_map(|(_, names)| names) {
-            match (name.find_byte(b'='), name.starts_with(b"/")) {
-                (Some(at), pattern) => {
-                    let link = (!pattern).then(|| name[..at].as_bstr());
-                    listed.logical.entry(name[at + 1..].as_bstr()).or_default().push(link);
-                }
-                (None, true) => listed.patterns.push(name.as_bstr()),
-                (None, false) => _ = listed.names.insert(name.as_bstr()),
-            }
-        }
-        listed
+        Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names))
+    }
+
+    /// What the `auto` lists name: comes up at boot.
+    pub fn at_boot(&self) -> Listed<'_> {
+        let auto = self.lists.allow.iter().filter(|(class, _)| class == "auto");
+        Listed::of(auto.flat_map(|(_, names)| names))
     }
 }
 
@@ -252,16 +247,29 @@ pub struct Listed<'a> {
     logical: HashMap<&'a BStr, Vec<Option<&'a BStr>>>,
 }
 
-impl Listed<'_> {
+impl<'a> Listed<'a> {
+    fn of(names: impl Iterator<Item = &'a BString>) -> Self {
+        let mut listed = Listed::default();
+        for name in names {
+            match (name.find_byte(b'='), name.starts_with(b"/")) {
+                (Some(at), pattern) => {
+                    let link = (!pattern).then(|| name[..at].as_bstr());
+                    listed.logical.entry(name[at + 1..].as_bstr()).or_default().push(link);
+                }
+                (None, true) => listed.patterns.push(name.as_bstr()),
+                (None, false) => _ = listed.names.insert(name.as_bstr()),
+            }
+        }
+        listed
+    }
+
     /// Does something bring the interface up?
     pub fn has(&self, name: &[u8]) -> bool {
         self.names.contains(name.as_bstr())
             || self.logical.contains_key(name.as_bstr())
             || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
     }
-}
 
-impl<'a> Listed<'a> {
     /// The link of a stanza: its own name, or for a logical name the one link that it is listed for. Nothing
     /// where that is for a pattern or several.
     pub fn link(&self, name: &'a BStr) -> Option<&'a BStr> {

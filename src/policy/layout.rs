@@ -22,6 +22,9 @@ use crate::interfaces::Family;
 use crate::snapshot::{INET6_METRIC, MAIN, PROTOCOL, Route, Rule, SCOPE_LINK, State};
 use crate::uplinks::{Layout, Uplink};
 
+/// The longest prefixes, inet and inet6, that stand for the whole Internet: VPNs halve the default route, and IPv6
+/// hosts write 2000::/3 for it.
+pub const NEARLY_DEFAULT: [u32; 2] = [1, 3];
 /// Sources that are left as they are; more are covered by prefixes.
 const FEW: usize = 4;
 
@@ -114,7 +117,7 @@ pub fn rules(
         Layout::Article => layer(0, table, None),
         Layout::Layered => {
             layer(0, table, Some(0));
-            layer(1, MAIN, Some(if it.family == Family::Inet { 1 } else { 3 }));
+            layer(1, MAIN, Some(NEARLY_DEFAULT[usize::from(it.family == Family::Inet6)]));
             layer(2, table, None);
             if let Some(table) = device_table {
                 rules.push(Placed { item: rule(3, None, table, None), stanza: it.stanza });

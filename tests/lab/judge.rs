@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::check::assert_quiet;
 use crate::world::{PUBLIC, World};
 
 /// Everybody who has to reach somebody, each by ping and by TCP; gives those who do not.
@@ -53,6 +54,8 @@ fn unreached(world: &World) -> Vec<String> {
 pub fn assert_symmetric(world: &World) {
     let unreached = unreached(world);
     assert!(unreached.is_empty(), "not reached:\n{}\n{}", unreached.join("\n"), state(world));
+    // Where every packet arrives, 'symroute check' has nothing to say.
+    assert_quiet(world);
 }
 
 /// What the kernel has, for messages.

@@ -1,6 +1,7 @@
 //! Other servers: what people's files look like beyond two plain stanzas. Each goes through `ifup -a` with the
 //! lines alone and with the hooks alone, is reached at every address, and leaves nothing behind.
 
+use crate::check::assert_quiet;
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, state};
 use crate::world::World;
 
@@ -261,6 +262,7 @@ pub fn run(world: &World, shape: Shape, way: Way) {
             }
         }
         assert!(unreached.is_empty(), "{unreached:#?}\n{}", state(world));
+        assert_quiet(world);
         let rules = server.ok("ip rule").lines().count();
         assert!(rules < 25, "{rules} rules");
         server.ok("ifdown -a");

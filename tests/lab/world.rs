@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// A process that keeps a namespace alive; it ends when its standard input closes, so none outlives the test.
-struct Holder(Child);
+pub struct Holder(Child);
 
 impl Drop for Holder {
     fn drop(&mut self) {
@@ -149,6 +149,8 @@ impl Host {
             mkdir tmp/network; cp -r --preserve=mode,links etc/network/. tmp/network/
             mount --bind tmp/network etc/network
             mount --rbind /proc proc; mount --rbind /dev dev; mount -t sysfs sysfs sys 2>/dev/null || true
+            [ ! -d var/lib/dhcp ] || mount -t tmpfs tmpfs var/lib/dhcp
+            mkdir tmp/systemd && mount --bind tmp/systemd etc/systemd 2>/dev/null || true
             mkdir run/network etc/network/interfaces.d 2>/dev/null || true
             mount --bind {symroute} usr/sbin/symroute; mount --bind {generate} usr/sbin/symroute-gen",
             root = root.display(),
@@ -177,8 +179,18 @@ impl Host {
     }
 
     /// Starts something that runs until the host ends.
-    fn background(&self, script: &str) -> Holder {
+    pub fn background(&self, script: &str) -> Holder {
         let mut command = self.enter();
+        command.args(["sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Holder(command.spawn().expect("nsenter"))
+    }
+
+    /// The same inside its Debian root.
+    pub fn in_background(&self, script: &str) -> Holder {
+        let mut command = self.enter();
+        if let Some(root) = &self.root {
+            command.arg("chroot").arg(root);
+        }
         command.args(["sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         Holder(command.spawn().expect("nsenter"))
     }

@@ -1,0 +1,120 @@
+//! A finding: what is wrong, why it matters, and the commands that mend it. One kind has one id, and one page
+//! in docs/findings that tells the whole story.
+
+use crate::interfaces::{At, Family, Severity};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable, in kebab case; one of [`PAGES`].
+    pub id: &'static str,
+    /// An error loses packets now; a warning will, or costs something else.
+    pub severity: Severity,
+    /// Nothing for what concerns both.
+    pub family: Option<Family>,
+    /// The link that it is about, if it is one.
+    pub interface: Option<String>,
+    /// What else tells it from others of its kind: a port.
+    pub what: Option<String>,
+    /// The line of the configuration that it comes from.
+    pub at: Option<At>,
+    pub seen: String,
+    pub why: String,
+    /// Shell commands that mend it, run as root.
+    pub mend: Vec<String>,
+    /// What a command cannot decide, or how to make the mend last.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    pub fn error(id: &'static str, seen: impl Into<String>, why: impl Into<String>) -> Self {
+        let (seen, why) = (seen.into(), why.into());
+        let (severity, family, interface, what, at) = (Severity::Error, None, None, None, None);
+        Finding { id, severity, family, interface, what, at, seen, why, mend: Vec::new(), advice: None }
+    }
+
+    pub fn warning(id: &'static str, seen: impl Into<String>, why: impl Into<String>) -> Self {
+        Finding { severity: Severity::Warning, ..Finding::error(id, seen, why) }
+    }
+
+    pub fn on(self, interface: &str, family: Family) -> Self {
+        Finding { interface: Some(interface.to_string()), family: Some(family), ..self }
+    }
+
+    pub fn mend(self, commands: impl IntoIterator<Item = String>) -> Self {
+        Finding { mend: commands.into_iter().collect(), ..self }
+    }
+
+    /// `ID`, or `ID:WHAT` where WHAT is its interface, port or the like.
+    pub fn is_named(&self, word: &str) -> bool {
+        match word.split_once(':') {
+            Some((id, what)) => {
+                id == self.id && [&self.what, &self.interface].into_iter().flatten().any(|it| it == what)
+            }
+            None => word == self.id,
+        }
+    }
+
+    pub fn advice(self, advice: impl Into<String>) -> Self {
+        Finding { advice: Some(advice.into()), ..self }
+    }
+}
+
+macro_rules! pages {
+    ($($id:literal),* $(,)?) => {
+        /// The page of every finding, by id.
+        pub const PAGES: &[(&str, &str)] = &[$(($id, include_str!(concat!("../../docs/findings/", $id, ".md")))),*];
+    };
+}
+
+pages!(
+    "address-missing",
+    "arp-flux",
+    "dnat-without-marks",
+    "gateway-unknown",
+    "local-network-unreachable",
+    "networkd-removes-rules",
+    "networkmanager-manages",
+    "no-default",
+    "promote-secondaries-off",
+    "rp-filter-drops",
+    "rp-filter-ignores-marks",
+    "rule-duplicated",
+    "rule-left-over",
+    "rule-missing",
+    "rule-shadowed",
+    "rule-without-address",
+    "same-metric",
+    "table-empty",
+    "table-stale",
+    "uplink-down",
+    "wildcard-udp",
+    "wrong-way",
+);
+
+/// The page of one kind of finding.
+pub fn page(id: &str) -> Option<&'static str> {
+    PAGES.iter().find(|(known, _)| *known == id).map(|(_, page)| *page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_its_id_and_says_what_why_and_how() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/findings");
+        let mut files: Vec<String> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "README.md")
+            .collect();
+        files.sort();
+        assert_eq!(files, PAGES.iter().map(|(id, _)| format!("{id}.md")).collect::<Vec<_>>());
+        for (id, page) in PAGES {
+            let headings: Vec<&str> = page.lines().filter(|line| line.starts_with('#')).collect();
+            let expected = [&format!("# {id}")[..], "## What is seen", "## Why it matters", "## How to mend it"];
+            assert_eq!(headings, expected, "{id}");
+            assert!(page.lines().all(|line| line.starts_with("    ") || line.chars().count() < 80), "{id}: too wide");
+        }
+    }
+}

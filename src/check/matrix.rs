@@ -1,0 +1,282 @@
+//! Which ways are asked for, and what the right answers are: every local address against a distant address,
+//! its gateway and every network of the host, bound to the source, to the device and to nothing; and what
+//! comes in from there.
+//!
+//! The right answers follow from the uplinks and from main alone, not from the rules that symroute makes: what
+//! belongs to an uplink leaves by it, what main knows a way to goes there.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::interfaces::Family;
+use crate::policy::Plan;
+use crate::policy::layout::NEARLY_DEFAULT;
+use crate::snapshot::{Kind, MAIN, Query, Route, Snapshot};
+use crate::uplinks::{Layout, Uplink};
+
+/// More networks than this in main (a router with the Internet's table) are not all tried.
+const MOST_NETWORKS: usize = 256;
+
+/// What a lookup's destination is to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Somewhere on the Internet.
+    Distant,
+    /// The uplink's own gateway.
+    Gateway,
+    /// A neighbour on the uplink's own network.
+    Neighbour(IpNet),
+    /// A host in another uplink's network.
+    Provider(IpNet),
+    /// A host in a LAN, VPN or container network: anything that main has a way to.
+    Local(IpNet),
+}
+
+impl Target {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Target::Distant => "distant",
+            Target::Gateway => "gateway",
+            Target::Neighbour(_) => "neighbour",
+            Target::Provider(_) => "other uplink's network",
+            Target::Local(_) => "local network",
+        }
+    }
+}
+
+/// What a right answer has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Some route.
+    Routable,
+    /// This link, by whatever gateway.
+    Dev(String),
+    /// This link and gateway; without one, straight to the neighbour.
+    Way(String, Option<IpAddr>),
+    /// What comes in is taken in.
+    Delivered,
+}
+
+/// One lookup and its right answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Index into `Plan::uplinks`; nothing for what belongs to none.
+    pub uplink: Option<usize>,
+    pub target: Target,
+    pub query: Query,
+    pub expected: Expected,
+}
+
+/// The networks that main has ways to, but for the default route and its halves.
+struct Networks<'a>(BTreeMap<IpNet, &'a Route>);
+
+impl<'a> Networks<'a> {
+    fn new(snapshot: &'a Snapshot, family: Family) -> Self {
+        let mut best: BTreeMap<IpNet, &Route> = BTreeMap::new();
+        let is_up = |route: &Route| {
+            let dev = route.dev.as_deref().and_then(|dev| snapshot.link(dev));
+            dev.is_some_and(|link| link.up && link.name != "lo")
+        };
+        let in_main = snapshot.routes.iter().filter(|route| route.table == MAIN && route.family == family);
+        for route in in_main.filter(|route| !is_nearly_default(&route.dst) && !is_link_local(&route.dst.addr())) {
+            if route.kind() == Kind::Unicast && is_up(route) {
+                let known = best.entry(route.dst).or_insert(route);
+                if route.metric < known.metric {
+                    *known = route;
+                }
+            }
+        }
+        Networks(best)
+    }
+
+    /// The way that main has to an address.
+    fn way(&self, to: &IpAddr) -> Option<&'a Route> {
+        let lengths = (0..=if to.is_ipv4() { 32 } else { 128 }).rev();
+        lengths.filter_map(|length| IpNet::new(*to, length).ok()).find_map(|net| self.0.get(&net.trunc()).copied())
+    }
+
+    /// A host in the network that is not this one, and in no network within it.
+    fn host_in(&self, net: &IpNet, own: &HashSet<IpAddr>) -> Option<IpAddr> {
+        let free = |host: &IpAddr| !own.contains(host) && self.way(host).is_none_or(|route| route.dst.contains(net));
+        let hosts = (0..64).filter_map(|offset| plus(net.network(), offset));
+        let ends = |host: &IpAddr| *host == net.network() || *host == net.broadcast();
+        let wide = net.max_prefix_len() - net.prefix_len() > 1;
+        hosts.take_while(|host| net.contains(host)).filter(|host| !wide || !ends(host)).find(free)
+    }
+}
+
+fn plus(address: IpAddr, offset: u8) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => u32::from(address).checked_add(offset.into()).map(|n| IpAddr::V4(n.into())),
+        IpAddr::V6(address) => u128::from(address).checked_add(offset.into()).map(|n| IpAddr::V6(n.into())),
+    }
+}
+
+fn is_nearly_default(net: &IpNet) -> bool {
+    let longest = NEARLY_DEFAULT[usize::from(net.addr().is_ipv6())];
+    u32::from(net.prefix_len()) <= longest
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local() || address.is_multicast())
+}
+
+/// An address outside every network that the host knows, to stand for the Internet. Nothing is sent there.
+pub fn distant(snapshot: &Snapshot, family: Family) -> Option<IpAddr> {
+    let networks = Networks::new(snapshot, family);
+    let unknown = |address: &IpAddr| {
+        let on_host = snapshot.addresses.iter().any(|known| known.net.contains(address));
+        networks.way(address).is_none() && !on_host
+    };
+    match family {
+        // Documentation networks (RFC 5737), then the first host of every other one.
+        Family::Inet => {
+            let documentation = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]].map(IpAddr::from);
+            let others = (1..=223).filter(|n| *n != 127).map(|n| IpAddr::from([n, 0, 0, 1]));
+            documentation.into_iter().chain(others).find(unknown)
+        }
+        // Documentation (RFC 3849), then the same host in other parts of 2000::/3.
+        _ => (0x2001..0x2400u16).map(|n| IpAddr::from([n, 0xdb8, 0xffff, 0, 0, 0, 0, 1])).find(unknown),
+    }
+}
+
+/// All lookups for the uplinks that are up. `to` replaces the distant addresses.
+pub fn probes(plan: &Plan, snapshot: &Snapshot, to: &[IpAddr]) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    let own: HashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
+    for family in [Family::Inet, Family::Inet6] {
+        let uplinks: Vec<usize> = (0..plan.uplinks.len())
+            .filter(|at| plan.uplinks[*at].family == family && plan.uplinks[*at].up)
+            .filter(|at| plan.uplinks[*at].wish.enabled != Some(false))
+            .collect();
+        if uplinks.is_empty() {
+            continue;
+        }
+        let networks = Networks::new(snapshot, family);
+        let asked = to.iter().copied().find(|to| to.is_ipv6() == (family == Family::Inet6));
+        let distant = asked.or_else(|| distant(snapshot, family));
+        let hosts: Vec<(IpNet, IpAddr)> = networks
+            .0
+            .keys()
+            .take(MOST_NETWORKS)
+            .filter_map(|net| Some((*net, networks.host_in(net, &own)?)))
+            .collect();
+        let of_host = OfHost { plan, snapshot, networks, hosts, distant };
+        for at in uplinks {
+            of_host.uplink(at, &mut probes);
+        }
+        of_host.unbound(family, &mut probes);
+    }
+    probes
+}
+
+/// What the lookups of one family share.
+struct OfHost<'a> {
+    plan: &'a Plan,
+    snapshot: &'a Snapshot,
+    networks: Networks<'a>,
+    hosts: Vec<(IpNet, IpAddr)>,
+    distant: Option<IpAddr>,
+}
+
+impl OfHost<'_> {
+    fn uplink(&self, at: usize, probes: &mut Vec<Probe>) {
+        let it = &self.plan.uplinks[at];
+        let policy = self.plan.policy(at);
+        let targets = self.targets(it, policy.is_some());
+        let probe = |target, query, expected| Probe { uplink: Some(at), target, query, expected };
+        // Every address that the kernel has and that belongs here, secondary ones included.
+        for source in it.sources.iter().map(|source| source.net.addr()) {
+            for (target, to) in &targets {
+                let (dev, gateway) = self.right_way(it, *target, to);
+                // What neighbours and networks send comes in where answers to them go out.
+                if it.family == Family::Inet {
+                    let query = Query { from: Some(*to), iif: Some(dev.clone()), ..Query::to(source) };
+                    probes.push(probe(*target, query, Expected::Delivered));
+                }
+                let query = Query { from: Some(source), ..Query::to(*to) };
+                probes.push(probe(*target, query, Expected::Way(dev, gateway)));
+            }
+        }
+        if policy.is_some_and(|policy| policy.layout == Layout::Layered) {
+            let same_device =
+                |other: &&Uplink| other.interface == it.interface && other.family == it.family && other.up;
+            let shared = self.plan.uplinks.iter().filter(same_device).count() > 1;
+            for (target, to) in &targets {
+                let query = Query { oif: Some(it.interface.clone()), ..Query::to(*to) };
+                let expected = match target {
+                    Target::Distant if !shared => Expected::Way(it.interface.clone(), it.gateway),
+                    Target::Neighbour(_) if !shared => Expected::Way(it.interface.clone(), None),
+                    _ => Expected::Dev(it.interface.clone()),
+                };
+                probes.push(probe(*target, query, expected));
+            }
+        }
+    }
+
+    /// What an address of this uplink has to reach. Policy that is not ours is held to less.
+    fn targets(&self, it: &Uplink, ours: bool) -> Vec<(Target, IpAddr)> {
+        let mut targets: Vec<(Target, IpAddr)> = self.distant.map(|to| (Target::Distant, to)).into_iter().collect();
+        let gateway = it.gateway.filter(|gateway| !is_link_local(gateway));
+        targets.extend(gateway.map(|gateway| (Target::Gateway, gateway)));
+        let on_link = it.on_link();
+        for (net, host) in &self.hosts {
+            let provider = || {
+                let others = self.plan.uplinks.iter().filter(|other| other.family == it.family);
+                others.flat_map(Uplink::provider_networks).any(|other| other.contains(host))
+            };
+            let target = match () {
+                () if on_link.iter().any(|own| own.contains(host)) => Target::Neighbour(*net),
+                () if !ours => continue,
+                () if provider() => Target::Provider(*net),
+                () => Target::Local(*net),
+            };
+            targets.push((target, *host));
+        }
+        targets
+    }
+
+    /// The link and the gateway by which an address of the uplink has to answer.
+    fn right_way(&self, it: &Uplink, target: Target, to: &IpAddr) -> (String, Option<IpAddr>) {
+        let dev = it.interface.clone();
+        let on_link = it.on_link().iter().any(|net| net.contains(to));
+        match target {
+            Target::Gateway | Target::Neighbour(_) if on_link => (dev, None),
+            // A gateway outside every network is reached through itself, or by a route of its own.
+            Target::Gateway => match self.networks.way(to).filter(|route| route.dev.as_ref() == Some(&dev)) {
+                Some(route) => (dev, route.gateway),
+                None => (dev, it.gateway),
+            },
+            Target::Local(_) => match self.networks.way(to) {
+                Some(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
+                None => (dev, it.gateway),
+            },
+            Target::Distant => match self.networks.way(to).filter(|_| self.is_local(to)) {
+                Some(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
+                None => (dev, it.gateway),
+            },
+            Target::Neighbour(_) | Target::Provider(_) => (dev, it.gateway),
+        }
+    }
+
+    /// `--to` may name a host of a network that main knows and that is no uplink's.
+    fn is_local(&self, to: &IpAddr) -> bool {
+        !self.plan.uplinks.iter().flat_map(Uplink::provider_networks).any(|net| net.contains(to))
+    }
+
+    fn unbound(&self, family: Family, probes: &mut Vec<Probe>) {
+        let targets = self.hosts.iter().map(|(net, host)| (Target::Local(*net), *host));
+        let distant = self.distant.map(|to| (Target::Distant, to));
+        let any = || {
+            self.snapshot
+                .addresses
+                .iter()
+                .any(|address| !address.local && address.net.addr().is_ipv6() == (family == Family::Inet6))
+        };
+        for (target, to) in distant.into_iter().chain(targets).filter(|_| any()) {
+            probes.push(Probe { uplink: None, target, query: Query::to(to), expected: Expected::Routable });
+        }
+    }
+}

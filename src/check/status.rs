@@ -1,0 +1,76 @@
+//! Comparing: what is in place, what is missing, and what is there that is not ours.
+
+use crate::policy::Plan;
+use crate::policy::difference::{by_lines, difference, route_in_place, rule_in_place};
+use crate::policy::numbers::SLOT;
+use crate::snapshot::{Route, Rule, Snapshot};
+
+/// Something wanted, and whether the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared<T> {
+    pub item: T,
+    pub in_place: bool,
+}
+
+/// One policy beside the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyStatus {
+    /// Index into `Plan::uplinks`.
+    pub uplink: usize,
+    pub routes: Vec<Compared<Route>>,
+    pub rules: Vec<Compared<Rule>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Of the uplinks that are up.
+    pub policies: Vec<PolicyStatus>,
+    /// Ours, but wanted by no uplink that is up.
+    pub left_over_routes: Vec<Route>,
+    pub left_over_rules: Vec<Rule>,
+    /// Not ours, but in our tables or between our priorities.
+    pub foreign_routes: Vec<Route>,
+    pub foreign_rules: Vec<Rule>,
+}
+
+impl Status {
+    /// Is the kernel what the plan says?
+    pub fn in_step(&self) -> bool {
+        let routes = self.policies.iter().flat_map(|policy| &policy.routes).all(|route| route.in_place);
+        let rules = self.policies.iter().flat_map(|policy| &policy.rules).all(|rule| rule.in_place);
+        routes && rules && self.left_over_routes.is_empty() && self.left_over_rules.is_empty()
+    }
+}
+
+/// The plan beside the kernel.
+pub fn status(plan: &Plan, snapshot: &Snapshot) -> Status {
+    let left = difference(plan, snapshot, &|_| false);
+    let mut status =
+        Status { left_over_routes: left.remove_routes, left_over_rules: left.remove_rules, ..Status::default() };
+    for policy in plan.policies.iter().filter(|policy| plan.uplinks[policy.uplink].up) {
+        let lines = by_lines(plan, policy);
+        let routes = policy
+            .routes
+            .iter()
+            .map(|placed| Compared { in_place: route_in_place(snapshot, &placed.item), item: placed.item.clone() });
+        let rules = policy.rules.iter().map(|placed| Compared {
+            in_place: rule_in_place(snapshot, &placed.item, lines),
+            item: placed.item.clone(),
+        });
+        let family = plan.uplinks[policy.uplink].family;
+        let slot = policy.priority..policy.priority + SLOT;
+        let foreign_route = |route: &&Route| {
+            let made_by_lines = lines && policy.routes.iter().any(|wanted| route.same_as(&wanted.item));
+            route.family == family && route.table == policy.table && !route.is_ours() && !made_by_lines
+        };
+        let foreign_rule = |rule: &&Rule| {
+            let made_by_lines = lines && policy.rules.iter().any(|wanted| rule.same_as(&wanted.item));
+            let near = rule.table == policy.table || slot.contains(&rule.priority);
+            rule.family == family && near && !rule.is_ours() && !made_by_lines
+        };
+        status.foreign_routes.extend(snapshot.routes.iter().filter(foreign_route).cloned());
+        status.foreign_rules.extend(snapshot.rules.iter().filter(foreign_rule).cloned());
+        status.policies.push(PolicyStatus { uplink: policy.uplink, routes: routes.collect(), rules: rules.collect() });
+    }
+    status
+}
