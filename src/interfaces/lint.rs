@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 
 use super::config::{Entry, is_command};
 use super::diagnostic::{At, Diagnostic};
@@ -76,10 +76,12 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let (mentioned, listed) = (mentioned(config), config.listed());
     // A part of a configuration, read alone, does not know what brings its interfaces up; nor is it known what
     // names a mapping's script prints.
-    let other = |name: &bstr::BString| name != "lo";
+    let other = |name: &BString| name != "lo";
     let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(other))
         || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.at.is_some());
-    let judge_lists = whole && config.mappings.is_empty();
+    // `wpa-roam` lets wpa_supplicant's configuration choose.
+    let roams = config.stanzas.iter().flat_map(|stanza| &stanza.entries).any(|entry| entry.name == "wpa-roam");
+    let judge_lists = whole && config.mappings.is_empty() && !roams;
     for stanza in &config.stanzas {
         let Some(at) = stanza.at else { continue };
         // Inherited lines were judged where they stand.
@@ -108,12 +110,18 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     found
 }
 
-/// Every word of an option, a mapping or an `inherits`: an interface that is named there has its use.
+/// Every word of an option of another stanza, of a mapping or an `inherits`: an interface that is named there
+/// has its use.
 fn mentioned(config: &Config) -> HashSet<&BStr> {
-    let options = config.stanzas.iter().flat_map(|stanza| &stanza.entries).map(|entry| &entry.value);
-    let maps = config.mappings.iter().flat_map(|mapping| &mapping.maps);
-    let words =
-        options.chain(maps).flat_map(|value| value.fields_with(|c| c.is_whitespace() || c == '=')).map(BStr::new);
+    fn words(value: &BString) -> impl Iterator<Item = &BStr> {
+        value.fields_with(|c| c.is_whitespace() || c == '=').map(BStr::new)
+    }
+    let options = config.stanzas.iter().flat_map(|stanza| {
+        let values = stanza.entries.iter().map(|entry| &entry.value);
+        values.flat_map(words).filter(|word| *word != stanza.interface)
+    });
+    let maps = config.mappings.iter().flat_map(|mapping| &mapping.maps).flat_map(words);
+    let words = options.chain(maps);
     let inherited = config.stanzas.iter().filter_map(|stanza| stanza.inherits.as_ref()).map(|name| name.as_bstr());
     words.chain(inherited).chain([BStr::new("default")]).collect()
 }
@@ -258,7 +266,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named_where_it_stands() {
-        let cases: [(&str, usize, &str); 16] = [
+        let cases: [(&str, usize, &str); 17] = [
             ("auto eth0 # wan\niface eth0 inet dhcp\n", 1, "every word behind it"),
             ("auto eth0\niface eth0 inet dhcp # wan\n", 2, "extra parameter"),
             ("auto eth0\niface eth0 inet static\n address 192.0.2.1 # wan\n", 3, "part of the value of 'address'"),
@@ -280,6 +288,7 @@ mod tests {
                 "no effect in a stanza with the method 'dhcp'",
             ),
             ("auto eth0\niface eth0 inet dhcp\niface eth1 inet dhcp\n", 3, "nothing brings eth1 up"),
+            ("auto eth0\niface eth0 inet dhcp\niface eth1 inet dhcp\n up x dev eth1\n", 3, "nothing brings eth1 up"),
             ("auto eth0\niface eth0 inet dhcp\n up x \\\r\n y z\n", 3, "a carriage return follows it"),
             ("auto eth0\niface eth0 inet dhcp\n up x \\ \n y z\n", 3, "a blank follows it"),
             ("auto eth0\niface eth0 inet dhcp\nsource-directory /d\n", 3, "/d/eth9.cfg is not read"),
