@@ -56,8 +56,12 @@ pub fn diagnostic(config: &Config, root: &Root, diagnostic: &Diagnostic, color: 
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Hint => Level::INFO.with_name(Some("hint")),
     };
-    let title = level.primary_title(diagnostic.message.as_str());
+    let mut title = level.primary_title(diagnostic.message.as_str());
+    if let Some(id) = diagnostic.id {
+        title = title.id(id);
+    }
     let help = Level::HELP.message(diagnostic.help.as_str());
     let report = match diagnostic.at {
         Some(at) => {
@@ -92,6 +96,7 @@ pub fn diagnostics_json<'a>(
         let place = diagnostic.at.map(|at| place(config, root, at, &diagnostic.word));
         json!({
             "severity": diagnostic.severity.name(),
+            "id": diagnostic.id,
             "file": place.as_ref().map(|place| &place.file),
             "line": place.as_ref().map(|place| place.line),
             "column": place.as_ref().map(|place| place.column),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::interfaces::Files;
+use crate::interfaces::command::number;
 
 /// `RT_TABLE_UNSPEC`, `DEFAULT`, `MAIN` and `LOCAL` (include/uapi/linux/rtnetlink.h): not for use.
 pub const RESERVED: [u32; 4] = [0, 253, 254, 255];
@@ -53,14 +54,15 @@ impl Names {
         }
     }
 
-    /// The number of a table given by number or name.
+    /// The number of a table given by name or number, as iproute2 takes it (lib/rt_names.c `rtnl_rttable_a2n`).
     pub fn number(&self, table: &str) -> Option<u32> {
-        table.parse().ok().or_else(|| self.0.get(table).copied()).or(match table {
+        let own = match table {
             "main" => Some(254),
             "default" => Some(253),
             "local" => Some(255),
-            _ => None,
-        })
+            _ => number(table),
+        };
+        self.0.get(table).copied().or(own)
     }
 
     pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
@@ -79,6 +81,7 @@ mod tests {
         assert_eq!(names.numbers().collect::<Vec<_>>(), [100, 7, 255]);
         assert_eq!(names.number("isp1"), Some(100));
         assert_eq!(names.number("12"), Some(12));
+        assert_eq!(names.number("0x64"), Some(100));
         assert_eq!(names.number("none"), None);
     }
 }

@@ -16,6 +16,7 @@ use crate::report;
 use crate::rewrite::template::{self, Template};
 use crate::rewrite::{Change, diff, rewrite, store};
 use crate::tables::Names;
+use crate::uplinks::handwritten::judge;
 use crate::uplinks::{self, find};
 
 const USUAL: &str = "/etc/network/interfaces";
@@ -106,12 +107,14 @@ fn run(arguments: &Arguments) -> Result<Exit> {
     // On the host's own file, the running kernel tells which numbers others use.
     let own = arguments.root.as_os_str() == "/" && arguments.file == Path::new(USUAL);
     let snapshot = if own { Socket::open().and_then(|mut socket| kernel::snapshot(&mut socket)).ok() } else { None };
-    let plan = plan(found, snapshot.as_ref(), &loaded.names, Some(layout));
+    let mut plan = plan(found, snapshot.as_ref(), &loaded.names, Some(layout));
+    plan.diagnostics.extend(judge(&loaded.config, &loaded.names));
 
     let quiet = arguments.quiet || arguments.json;
     let of_plan = plan.diagnostics.iter().chain(&plan.clashes).filter(|_| !arguments.remove);
     let markers = loaded.config.files.iter().flat_map(|file| &file.stray_markers);
-    let all: Vec<&Diagnostic> = loaded.config.diagnostics.iter().chain(markers).chain(of_plan).collect();
+    let mut all: Vec<&Diagnostic> = loaded.config.diagnostics.iter().chain(markers).chain(of_plan).collect();
+    all.sort_by_key(|diagnostic| diagnostic.at);
     let failed = all.iter().any(|d| d.severity == Severity::Error);
     loaded.complain(all.iter().copied().filter(|d| !quiet || failed && d.severity == Severity::Error));
     if failed {

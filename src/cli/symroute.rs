@@ -16,6 +16,7 @@ use crate::policy::{Plan, plan};
 use crate::report::check::Checked;
 use crate::snapshot::Snapshot;
 use crate::uplinks::find;
+use crate::uplinks::handwritten::judge;
 use crate::{check, host, report};
 
 /// Symmetric routing on a server with several default gateways
@@ -145,8 +146,10 @@ fn load(common: &Common) -> Loaded {
 }
 
 fn config(common: &Common, json: Json) -> Result<Exit> {
-    let loaded = load(common);
+    let mut loaded = load(common);
     let refused = loaded.config.refused();
+    loaded.config.diagnostics.extend(judge(&loaded.config, &loaded.names));
+    loaded.config.diagnostics.sort_by_key(|diagnostic| diagnostic.at);
     if json.json {
         say_json(&report::config_json(&loaded.config, &loaded.root))?;
     } else if !refused {
@@ -164,8 +167,9 @@ fn planned(loaded: &Loaded, snapshot: Option<&Snapshot>, going: &[&str]) -> Plan
 }
 
 fn complain(loaded: &Loaded, plan: &Plan, quiet: bool) -> bool {
-    let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
-    let failed = loaded.complain(all.filter(|d| !quiet || d.severity == Severity::Error));
+    let mut all: Vec<&Diagnostic> = loaded.config.diagnostics.iter().chain(&plan.diagnostics).collect();
+    all.sort_by_key(|diagnostic| diagnostic.at);
+    let failed = loaded.complain(all.into_iter().filter(|d| !quiet || d.severity == Severity::Error));
     if !quiet {
         // Only the next ifup meets them; the plan for what is up now stands.
         let as_warning = |clash: &Diagnostic| Diagnostic { severity: Severity::Warning, ..clash.clone() };
@@ -182,7 +186,8 @@ fn show_plan(common: &Common, json: Json) -> Result<Exit> {
         false => None,
     };
     let found = find(&loaded.config, None, &[], &loaded.names);
-    let plan = plan(found, snapshot.as_ref(), &loaded.names, None);
+    let mut plan = plan(found, snapshot.as_ref(), &loaded.names, None);
+    plan.diagnostics.extend(judge(&loaded.config, &loaded.names));
     if json.json {
         say_json(&report::plan_json(&plan, &loaded.config, &loaded.root))?;
         return Ok(if loaded.config.refused() || has_error(&plan) { Exit::CouldNot } else { Exit::Yes });

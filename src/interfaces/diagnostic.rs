@@ -15,6 +15,8 @@ pub enum Severity {
     Error,
     /// It can be used, but hardly means what its author meant.
     Warning,
+    /// It does what it says, and could do it better.
+    Hint,
 }
 
 impl Severity {
@@ -22,6 +24,7 @@ impl Severity {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Hint => "hint",
         }
     }
 }
@@ -29,6 +32,8 @@ impl Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
+    /// A stable name in kebab-case, where others may want to know the kind.
+    pub id: Option<&'static str>,
     /// Nowhere for a file that could not be read at all.
     pub at: Option<At>,
     /// The word in that line to point at; nothing found there points at the whole line.
@@ -41,10 +46,14 @@ pub struct Diagnostic {
 impl Diagnostic {
     pub fn error(at: At, word: &[u8], message: impl Into<String>, help: impl Into<String>) -> Self {
         let (word, message, help) = (word.to_vec(), message.into(), help.into());
-        Diagnostic { severity: Severity::Error, at: Some(at), word, message, help }
+        Diagnostic { severity: Severity::Error, id: None, at: Some(at), word, message, help }
     }
 
     pub fn warning(at: At, word: &[u8], message: impl Into<String>, help: impl Into<String>) -> Self {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(at, word, message, help) }
+    }
+
+    pub fn named(self, id: &'static str) -> Self {
+        Diagnostic { id: Some(id), ..self }
     }
 }

@@ -30,6 +30,7 @@ impl Config {
             Ok(bytes) => Config::parse(top, bytes, files, dialect),
             Err(error) => {
                 let diagnostic = Diagnostic {
+                    id: None,
                     severity: Severity::Error,
                     at: None,
                     word: Vec::new(),
@@ -568,12 +569,13 @@ impl<'a> Reader<'a> {
         if let Some((severity, reason)) = wrong {
             self.config.diagnostics.push(Diagnostic {
                 severity,
+                id: None,
                 at: Some(at),
                 word: Vec::new(),
                 message: format!("cannot read {}: {reason}", path.display()),
                 help: match severity {
                     Severity::Error => "Take the loop apart; symroute follows 100 levels and 10,000 files.".into(),
-                    Severity::Warning => "ifupdown goes on without it; mend the file or this line.".into(),
+                    _ => "ifupdown goes on without it; mend the file or this line.".into(),
                 },
             });
         }

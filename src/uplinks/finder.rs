@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
 
+use super::handwritten::{Line, lines};
 use super::{Layout, MAX_PRIORITY, Source, Uplink, Wish, Written, assign};
-use crate::interfaces::command::{Command, Policy, commands};
+use crate::interfaces::command::{Object, commands};
 use crate::interfaces::config::{Listed, Opt};
 use crate::interfaces::{Config, Diagnostic, Dialect, Family, Severity, Stanza};
 use crate::snapshot::MAIN;
 use crate::tables::{Names, RESERVED};
 
 /// The link of `eth0:1` is `eth0`.
-fn link_of(name: &BStr) -> &[u8] {
+pub(super) fn link_of(name: &BStr) -> &[u8] {
     &name[..name.find_byte(b':').unwrap_or(name.len())]
 }
 
@@ -27,20 +28,21 @@ fn is_link_name(name: &[u8]) -> bool {
 }
 
 pub(super) struct Finder<'a> {
-    config: &'a Config,
-    listed: Listed<'a>,
-    names: &'a Names,
+    pub(super) config: &'a Config,
+    pub(super) listed: Listed<'a>,
+    pub(super) names: &'a Names,
     pub(super) wrong: Vec<Diagnostic>,
     /// Addresses of all static stanzas, with link and family.
     pub(super) sources: Vec<(String, Family, Source)>,
-    /// Hand-written rules and routes, with the stanza that they stand in.
-    pub(super) policies: Vec<(usize, Policy)>,
+    /// The `ip` commands that the administrator wrote.
+    pub(super) lines: Vec<Line>,
 }
 
 impl<'a> Finder<'a> {
     pub(super) fn new(config: &'a Config, names: &'a Names) -> Self {
-        let (wrong, sources, policies) = (Vec::new(), Vec::new(), Vec::new());
-        Finder { config, listed: config.listed(), names, wrong, sources, policies }
+        let listed = config.listed();
+        let lines = lines(config, &listed);
+        Finder { config, listed, names, wrong: Vec::new(), sources: Vec::new(), lines }
     }
 
     /// All uplinks of the configuration, in file order.
@@ -77,7 +79,7 @@ impl<'a> Finder<'a> {
             return;
         };
         let link = link_of(link).to_str_lossy().into_owned();
-        self.commands(index, &link, &options);
+        self.added_addresses(index);
         for family in families {
             let of_family = match self.config.dialect {
                 Dialect::Ifupdown => options.clone(),
@@ -352,18 +354,17 @@ impl<'a> Finder<'a> {
                 }
                 b"up" => {
                     written.lines = true;
-                    let of_family = |command: &Command| matches!(command, Command::Rule(policy) | Command::Route(policy) if policy.inet6 == (family == Family::Inet6));
-                    for command in commands(&text, "").into_iter().filter(of_family) {
-                        if let Command::Rule(policy) | Command::Route(policy) = &command {
-                            let table = policy.table.as_deref().and_then(|table| self.names.number(table));
-                            if let Some(table) = table.filter(|table| *table != MAIN) {
-                                written.table.get_or_insert(table);
-                            }
+                    let of_family = commands(&text, &|_| None)
+                        .into_iter()
+                        .filter(|it| it.object != Object::Address && it.inet6 == (family == Family::Inet6));
+                    for command in of_family {
+                        let table = command.get("table").and_then(|table| self.names.number(table));
+                        if let Some(table) = table.filter(|table| *table != MAIN) {
+                            written.table.get_or_insert(table);
                         }
-                        if let Command::Rule(policy) = &command {
-                            let priority = policy.priority.as_deref().and_then(|text| text.parse::<u32>().ok());
-                            written.priority = written.priority.into_iter().chain(priority).min();
-                            let layered = policy.suppress_prefixlength.is_some();
+                        if command.object == Object::Rule {
+                            written.priority = written.priority.into_iter().chain(command.priority()).min();
+                            let layered = command.get("suppress_prefixlength").is_some();
                             let layout = if layered { Layout::Layered } else { Layout::Article };
                             written.layout = if layered { Some(layout) } else { written.layout.or(Some(layout)) };
                         }
@@ -375,29 +376,16 @@ impl<'a> Finder<'a> {
         Some(written)
     }
 
-    /// The `ip` commands that the administrator wrote: addresses are taken in, rules and routes noted.
-    fn commands(&mut self, index: usize, interface: &str, options: &[Opt]) {
-        let lines = options.iter().filter(|option| matches!(&option.name[..], b"pre-up" | b"up"));
-        for command in lines.flat_map(|option| commands(&option.value.to_str_lossy(), interface)) {
-            match command {
-                Command::Address(address) if address.adds => {
-                    let family = if address.inet6 { Family::Inet6 } else { Family::Inet };
-                    let text = address.what.unwrap_or_default();
-                    let net = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-                    let dev = address.dev.unwrap_or_default();
-                    if let Some(net) = net {
-                        let source = Source { net, peer: None, stanza: Some(index), by_prefix: false };
-                        self.sources.push((link_of(BStr::new(&dev)).to_str_lossy().into_owned(), family, source));
-                    }
-                }
-                Command::Rule(policy) => self.policies.push((index, policy)),
-                Command::Route(policy) => {
-                    let table = policy.table.as_deref();
-                    if table.is_some_and(|table| self.names.number(table) != Some(MAIN)) {
-                        self.policies.push((index, policy));
-                    }
-                }
-                Command::Address(_) => {}
+    /// Takes in the addresses that a stanza's own commands add.
+    fn added_addresses(&mut self, index: usize) {
+        let first = self.lines.partition_point(|line| line.stanza < index);
+        let own = self.lines[first..].iter().take_while(|line| line.stanza == index);
+        for command in own.filter(|line| line.phase.is_up()).map(|line| &line.command) {
+            let dev = command.get("dev").unwrap_or_default();
+            if let (Object::Address, true, Some(net)) = (command.object, command.adds(), command.prefix("to")) {
+                let family = if command.inet6 { Family::Inet6 } else { Family::Inet };
+                let source = Source { net, peer: None, stanza: Some(index), by_prefix: false };
+                self.sources.push((link_of(BStr::new(dev)).to_str_lossy().into_owned(), family, source));
             }
         }
     }
@@ -443,26 +431,27 @@ impl<'a> Finder<'a> {
     fn mark_hand_written(&mut self, uplinks: &mut [Uplink]) {
         for uplink in uplinks {
             let inet6 = uplink.family == Family::Inet6;
-            let serves = |(stanza, policy): &&(usize, Policy)| {
-                if policy.inet6 != inet6 {
+            let serves = |line: &&Line| {
+                let Line { stanza, phase, command, .. } = line;
+                if !phase.is_up() || !line.is_policy(self.names) || command.inet6 != inet6 {
                     return false;
                 }
-                let from = policy.from.as_deref().and_then(|from| {
-                    from.parse::<IpNet>().ok().or_else(|| from.parse::<IpAddr>().ok().map(IpNet::from))
-                });
+                let from = command.prefix("from").filter(|from| from.prefix_len() > 0);
                 let names_address =
                     from.is_some_and(|from| uplink.sources.iter().any(|source| from.contains(&source.net.addr())));
-                let via = policy.via.as_deref().and_then(|via| via.parse::<IpAddr>().ok());
-                let same_link = policy.dev.as_deref().is_none_or(|dev| dev == uplink.interface);
+                let via = command.address("via");
+                let dev = command.get("dev").map(|dev| link_of(BStr::new(dev)));
+                let same_link = dev.is_none_or(|dev| dev == uplink.interface.as_bytes());
                 *stanza == uplink.stanza && from.is_none() && via.is_none()
                     || names_address
                     || via.is_some() && via == uplink.gateway && same_link
             };
-            if let Some((stanza, _)) = self.policies.iter().find(serves) {
+            let found = self.lines.iter().find(serves).map(|line| line.stanza);
+            if let Some(stanza) = found {
                 uplink.hand_written = true;
                 self.wrong.push(Diagnostic::warning(
-                    self.config.stanzas[*stanza].at.unwrap_or(uplink.at),
-                    &self.config.stanzas[*stanza].interface,
+                    self.config.stanzas[stanza].at.unwrap_or(uplink.at),
+                    &self.config.stanzas[stanza].interface,
                     format!("policy routing for {} is written here by hand: symroute leaves it alone", uplink.label()),
                     "Take those 'ip rule' and 'ip route … table' lines out to let symroute do it, or write 'symroute no' to keep them.",
                 ));

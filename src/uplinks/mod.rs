@@ -4,6 +4,7 @@
 //! and a gateway that the files do not name (DHCP, router advertisements) is the kernel's default route.
 
 mod finder;
+pub mod handwritten;
 mod live;
 
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::finder::Finder;
+use crate::interfaces::command::Command;
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family};
 use crate::snapshot::{INET6_METRIC, Snapshot};
 use crate::tables::Names;
@@ -172,11 +174,12 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
         known.chain(in_kernel.map(|address| address.net)).filter(|net| !owned(net)).collect();
     other_networks.sort();
     other_networks.dedup();
-    let by_hand = || finder.policies.iter().map(|(_, policy)| policy);
+    // A table that is only flushed on the way down is in use as well.
+    let by_hand = || finder.lines.iter().filter(|line| line.is_policy(names)).map(|line| &line.command);
     Found {
         other_networks,
-        taken_tables: by_hand().filter_map(|policy| names.number(policy.table.as_deref()?)).collect(),
-        taken_priorities: by_hand().filter_map(|policy| policy.priority.as_deref()?.parse().ok()).collect(),
+        taken_tables: by_hand().filter_map(|command| names.number(command.get("table")?)).collect(),
+        taken_priorities: by_hand().filter_map(Command::priority).collect(),
         unset_metrics: match config.dialect {
             Dialect::IfupdownNg => [1, 1],
             _ => [0, INET6_METRIC],
