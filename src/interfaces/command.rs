@@ -394,7 +394,7 @@ const ROUTE: [Keyword; 35] = [
     ("table", true, "table", Takes::Value),
     ("dev", false, "dev", Takes::Value),
     ("oif", false, "dev", Takes::Value),
-    ("pref", false, "pref", Takes::Value),
+    ("pref", true, "pref", Takes::Value),
     ("ttl-propagate", false, "ttl-propagate", Takes::Value),
 ];
 
@@ -680,6 +680,22 @@ impl Reading<'_> {
         }
     }
 
+    /// Destination, gateway and source are of one family, unless the gateway's is named.
+    fn one_family(&mut self) {
+        let named = self.words.iter().any(|word| matches!(word.as_str(), "inet" | "inet6"));
+        let families = ["to", "via", "src"].into_iter().filter_map(|name| {
+            let net = prefix(self.given.get(name)?, false).filter(|net| net.prefix_len() > 0)?;
+            Some((name, net.addr().is_ipv6()))
+        });
+        let families: Vec<_> = families.collect();
+        let other = families.iter().find(|(_, inet6)| *inet6 != families[0].1);
+        if let (Some((name, _)), false) = (other, named) {
+            let word = self.given[name].clone();
+            let why = format!("'{word}' is of another family than '{}'", self.given[families[0].0]);
+            self.refuse(1, &word, why, None);
+        }
+    }
+
     fn address(&mut self) {
         while let Some(word) = self.next() {
             match keyword(&word, &ADDRESS) {
@@ -765,7 +781,10 @@ fn ip(written: &[String], words: &[String]) -> Option<Command> {
         }
         (_, Verb::Flush) => reading.flush(object),
         (Object::Rule, _) => reading.rule(),
-        (Object::Route, _) => reading.route(),
+        (Object::Route, _) => {
+            reading.route();
+            reading.one_family();
+        }
         (Object::Address, _) => reading.address(),
     }
     let Reading { inet6, given, refused, .. } = reading;

@@ -7,6 +7,7 @@
 
 mod check;
 mod explain;
+mod handwritten;
 mod judge;
 mod oracle;
 mod shapes;
@@ -113,7 +114,7 @@ fn main() {
         if let Some(reason) = &missing {
             eprintln!("The cases on {suite} are ignored: {reason}");
         }
-        for (name, case) in oracle::CASES {
+        for (name, case) in oracle::CASES.into_iter().chain(handwritten::HOST_CASES) {
             let run = move || {
                 case(suite);
                 Ok(())
