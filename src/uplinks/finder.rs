@@ -442,7 +442,8 @@ impl<'a> Finder<'a> {
                 let via = command.address("via");
                 let dev = command.get("dev").map(|dev| link_of(BStr::new(dev)));
                 let same_link = dev.is_none_or(|dev| dev == uplink.interface.as_bytes());
-                *stanza == uplink.stanza && from.is_none() && via.is_none()
+                // A lease's address and gateway are not known here, so whatever its stanza has is taken for its own.
+                *stanza == uplink.stanza && (uplink.dynamic || from.is_none() && via.is_none())
                     || names_address
                     || via.is_some() && via == uplink.gateway && same_link
             };

@@ -344,9 +344,11 @@ impl Judge<'_> {
             } else {
                 Self::failing(line, refused.exit)
             };
-            let help = match (&refused.mended, refused.word.starts_with('<')) {
+            let added = self.added_rules().find(|(_, other)| down && self.removes(&line.command, &other.command));
+            let mended = added.map(|(_, other)| other.command.with_verb("del")).or(refused.mended.clone());
+            let help = match (mended, refused.word.starts_with('<')) {
+                (_, true) => "Put the real value in its place.".into(),
                 (Some(mended), _) => format!("Write '{mended}'."),
-                (None, true) => "Put the real value in its place.".into(),
                 (None, false) => "Mend the word; ip-rule(8) and ip-route(8) say what may stand there.".into(),
             };
             let (word, message) = (refused.word.clone(), format!("{}: {then}", refused.why));
@@ -644,7 +646,8 @@ impl Judge<'_> {
                 .map(|(_, _, link, _)| link.as_ref())
                 .collect();
             if let (Some(ways), Some(owner)) = (ways, owner) {
-                if !ways.is_empty() && !ways.contains(&owner) {
+                let known = ways.iter().all(|way| self.is_stanza_link(way));
+                if known && !ways.is_empty() && !ways.contains(&owner) {
                     let way = ways.into_iter().next().cloned().unwrap_or_default();
                     let right = routes.iter().find(|(_, default, link, _)| *default && link.as_ref() == Some(&owner));
                     let right = right.map(|(table, ..)| match table {
@@ -757,11 +760,6 @@ impl Judge<'_> {
         let (text, link) = (text.to_string(), self.link(line).to_string());
         let dev = command.get("dev").map(|dev| link_of(BStr::new(dev)).to_str_lossy().into_owned());
         let fails = Self::failing(line, 2);
-        let read_as = if text == via.to_string() || via.is_ipv6() {
-            format!("{text} is")
-        } else {
-            format!("'ip' reads '{text}' as {via}, which is")
-        };
         if link_local {
             if dev.is_none() {
                 let message = format!("a link-local gateway wants its 'dev': {fails}");
@@ -786,28 +784,29 @@ impl Judge<'_> {
                 self.warn("hand-written-wrong-device", at, &text, message, help);
             }
             None if towards.is_empty() && !routed && !self.any_open(command.inet6) => {
-                let message = format!("{read_as} on none of the host's networks: {fails}");
-                let help = format!(
-                    "Give the router's address; if that is outside on purpose, write '{} dev {link} onlink'.",
-                    command.text()
-                );
-                self.warn("hand-written-wrong-gateway", at, &text, message, help);
+                self.off_link(at, via, "the host", &format!(" dev {link} onlink"));
             }
-            Some(dev)
-                if !towards.contains(dev)
-                    && !routed
-                    && self.is_stanza_link(dev)
-                    && !self.is_open(dev, command.inet6) =>
-            {
-                let message = format!("{read_as} on none of {dev}'s networks: {fails}");
-                let help = format!(
-                    "Give the router's address; if that is outside on purpose, write '{} onlink'.",
-                    command.text()
-                );
-                self.warn("hand-written-wrong-gateway", at, &text, message, help);
+            Some(dev) if !towards.contains(dev) && !routed && self.is_stanza_link(dev) => {
+                if !self.is_open(dev, command.inet6) {
+                    self.off_link(at, via, dev, " onlink");
+                }
             }
             _ => {}
         }
+    }
+
+    fn off_link(&mut self, at: usize, via: IpAddr, whose: &str, more: &str) {
+        let line = self.line(at);
+        let text = line.command.get("via").unwrap_or_default().to_string();
+        let fails = Self::failing(line, 2);
+        let (what, help) = if text == via.to_string() || via.is_ipv6() {
+            let with = line.command.text() + more;
+            (format!("{text} is"), format!("Give the router's address; if that is outside on purpose, write '{with}'."))
+        } else {
+            (format!("'ip' reads '{text}' as {via}, which is"), "Write the router's whole address.".to_string())
+        };
+        let message = format!("{what} on none of {whose}'s networks: {fails}");
+        self.warn("hand-written-wrong-gateway", at, &text, message, help);
     }
 
     /// `src` has to be an address of the server, and the one that the rules send here.
