@@ -115,6 +115,13 @@ impl Command {
         self.text().replacen(&own, &format!(" {verb} "), 1)
     }
 
+    /// A keyword and its value as they were written, to be pointed at; empty where it is not given.
+    pub fn said(&self, name: &str) -> String {
+        let keywords: &[Keyword] = if self.object == Object::Rule { &RULE } else { &ROUTE };
+        let is_it = |pair: &&[String]| keyword(&pair[0], keywords).is_some_and(|(_, _, known, _)| *known == name);
+        self.words.windows(2).rfind(is_it).map_or(String::new(), |pair| pair.join(" "))
+    }
+
     /// Puts another value in the place of what a keyword has, if it is given.
     pub fn set(&mut self, name: &'static str, value: &str) {
         let keywords: &[Keyword] = if self.object == Object::Rule { &RULE } else { &ROUTE };

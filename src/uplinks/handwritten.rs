@@ -405,11 +405,11 @@ impl Judge<'_> {
                     "Give a number from 1 to 4294967295 except 253 to 255, or a name.".to_string(),
                 )
             };
-            found.push((at, name, message, help));
+            found.push((at, line.command.said("table"), message, help));
         }
         drop(free);
-        for (at, name, message, help) in found {
-            self.warn("hand-written-unknown-table", at, &name, message, help);
+        for (at, word, message, help) in found {
+            self.warn("hand-written-unknown-table", at, &word, message, help);
         }
     }
 
@@ -522,7 +522,7 @@ impl Judge<'_> {
             let (word, what) = match what {
                 Some(keyword) => {
                     let (its, here) = (own(other, keyword), own(&line.command, keyword));
-                    (here.clone(), format!("'{keyword} {its}', and this line says '{keyword} {here}'"))
+                    (line.command.said(keyword), format!("'{keyword} {its}', and this line says '{keyword} {here}'"))
                 }
                 None => (String::new(), "other words".to_string()),
             };
@@ -621,7 +621,7 @@ impl Judge<'_> {
                 if idle.is_none() && owner.is_none() || !empty.insert(table) {
                     continue;
                 }
-                let word = format!("table {written}");
+                let word = line.command.said("table");
                 let Some(other) = idle else {
                     let message = format!(
                         "no line puts a route into table {written}: what {from} sends goes by main's default route"
@@ -661,7 +661,8 @@ impl Judge<'_> {
                         Some(right) => self.correct_table(at, &right),
                         None => format!("Let the rule look into a table whose default route leaves by {owner}."),
                     };
-                    self.warn("hand-written-wrong-table", at, &written, message, help);
+                    let word = self.line(at).command.said("table");
+                    self.warn("hand-written-wrong-table", at, &word, message, help);
                 }
             }
         }
@@ -745,7 +746,8 @@ impl Judge<'_> {
         }
         let message = format!("{dev} is no interface of these files: {}", Self::failing(line, 1));
         let help = format!("If {link} is meant, write '{}'.", line.command.with_value("dev", &link));
-        self.warn("hand-written-wrong-device", at, &dev, message, help);
+        let word = self.line(at).command.said("dev");
+        self.warn("hand-written-wrong-device", at, &word, message, help);
     }
 
     /// A gateway that is on none of the link's networks, or on those of two links.
@@ -764,7 +766,8 @@ impl Judge<'_> {
             if dev.is_none() {
                 let message = format!("a link-local gateway wants its 'dev': {fails}");
                 let help = format!("Write '{}'.", command.text().replacen(&text, &format!("{text} dev {link}"), 1));
-                self.warn("hand-written-wrong-gateway", at, &text, message, help);
+                let word = self.line(at).command.said("via");
+                self.warn("hand-written-wrong-gateway", at, &word, message, help);
             }
             return;
         }
@@ -781,15 +784,15 @@ impl Judge<'_> {
                     others.join(", ")
                 );
                 let help = format!("Write '{}'.", command.text().replacen(&text, &format!("{text} dev {link}"), 1));
-                self.warn("hand-written-wrong-device", at, &text, message, help);
+                let word = self.line(at).command.said("via");
+                self.warn("hand-written-wrong-device", at, &word, message, help);
             }
             None if towards.is_empty() && !routed && !self.any_open(command.inet6) => {
                 self.off_link(at, via, "the host", &format!(" dev {link} onlink"));
             }
-            Some(dev) if !towards.contains(dev) && !routed && self.is_stanza_link(dev) => {
-                if !self.is_open(dev, command.inet6) {
-                    self.off_link(at, via, dev, " onlink");
-                }
+            Some(dev) if !towards.contains(dev) && !routed => {
+                let known = self.is_stanza_link(dev) && !self.is_open(dev, command.inet6);
+                known.then(|| self.off_link(at, via, dev, " onlink"));
             }
             _ => {}
         }
@@ -806,7 +809,8 @@ impl Judge<'_> {
             (format!("'ip' reads '{text}' as {via}, which is"), "Write the router's whole address.".to_string())
         };
         let message = format!("{what} on none of {whose}'s networks: {fails}");
-        self.warn("hand-written-wrong-gateway", at, &text, message, help);
+        let word = self.line(at).command.said("via");
+        self.warn("hand-written-wrong-gateway", at, &word, message, help);
     }
 
     /// `src` has to be an address of the server, and the one that the rules send here.
@@ -838,7 +842,8 @@ impl Judge<'_> {
                         command.get("table").unwrap_or_default()
                     );
                     let help = mended(Some(&from));
-                    self.warn("hand-written-wrong-source", at, &src, message, help);
+                    let word = self.line(at).command.said("src");
+                    self.warn("hand-written-wrong-source", at, &word, message, help);
                 }
             }
             None => {
@@ -853,7 +858,8 @@ impl Judge<'_> {
                 let what = if is_gateway { "is the gateway's address" } else { "is the address of no stanza" };
                 let message = format!("{src} {what}, and 'src' wants one of the server's: {}", Self::failing(line, 2));
                 let help = mended(own.first());
-                self.warn("hand-written-wrong-source", at, &src, message, help);
+                let word = self.line(at).command.said("src");
+                self.warn("hand-written-wrong-source", at, &word, message, help);
             }
         }
     }
@@ -946,7 +952,9 @@ impl Judge<'_> {
             let message =
                 format!("this is about {other} and stands in the stanza of {link}: it comes and goes with {link}");
             let help = format!("Move the lines about {other} to its own stanza.");
-            self.warn("hand-written-wrong-stanza", at, &other, message, help);
+            let keyword = if self.line(at).command.object == Object::Rule { "from" } else { "dev" };
+            let word = self.line(at).command.said(keyword);
+            self.warn("hand-written-wrong-stanza", at, &word, message, help);
         }
     }
 }
