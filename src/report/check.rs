@@ -130,7 +130,7 @@ pub fn text(checked: &Checked, verbose: bool, color: bool) -> String {
     for finding in checked.findings {
         let (word, code) = match finding.severity {
             Severity::Error => ("error", "1;31"),
-            Severity::Warning => ("warning", "1;33"),
+            Severity::Warning | Severity::Hint => ("warning", "1;33"),
         };
         let word = if color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_string() };
         let place = finding.at.map(|at| begins(checked.config, checked.root, at));
