@@ -89,6 +89,10 @@ fn main() {
         return;
     }
     let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A case waits for packets most of the time.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads = arguments.test_threads.or(Some(4 * cores));
     let mut trials = Vec::new();
     let missing = World::possible().err();
     let run = || {

@@ -3,7 +3,7 @@
 
 use crate::check::assert_quiet;
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, state};
-use crate::world::World;
+use crate::world::{Host, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -253,14 +253,9 @@ pub fn run(world: &World, shape: Shape, way: Way) {
         );
         world.settle();
         assert_kernel_is_plan(world);
-        let mut unreached = Vec::new();
-        for to in shape.reached {
-            for (name, from) in [("remote client", &world.client), ("LAN client", &world.lan)] {
-                if !from.reaches(None, to) {
-                    unreached.push(format!("{name} -> {to}"));
-                }
-            }
-        }
+        let from = [("remote client", &world.client), ("LAN client", &world.lan)];
+        let ways: Vec<_> = shape.reached.iter().flat_map(|to| from.map(|(name, host)| (name, host, *to))).collect();
+        let unreached = Host::lost(&ways);
         assert!(unreached.is_empty(), "{unreached:#?}\n{}", state(world));
         assert_quiet(world);
         let rules = server.ok("ip rule").lines().count();

@@ -229,6 +229,19 @@ impl Host {
     pub fn reaches(&self, from: Option<&str>, to: &str) -> bool {
         self.pings(from, to) && self.talks(from, to)
     }
+
+    /// Those of `ways`, each a name, a host and an address, that lead nowhere by ping or by TCP; all at once.
+    pub fn lost(ways: &[(&str, &Host, &str)]) -> Vec<String> {
+        std::thread::scope(|scope| {
+            let tries: Vec<_> = ways
+                .iter()
+                .map(|(name, host, to)| {
+                    scope.spawn(move || (!host.reaches(None, to)).then(|| format!("{name} -> {to}")))
+                })
+                .collect();
+            tries.into_iter().filter_map(|tried| tried.join().expect("no panic")).collect()
+        })
+    }
 }
 
 /// The whole laboratory.
@@ -413,6 +426,13 @@ impl World {
                 "set -e; echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip link set eth0 up
                 ip addr add 203.0.113.2/26 dev eth0; ip route add default via 203.0.113.1
                 ip addr add 2001:db8:c::2/64 dev eth0 nodad; ip route add default via 2001:db8:c::1",
+            )
+            .ok();
+        // Duplicate address detection as always, but without its second of silence and random delay.
+        self.server
+            .outside(
+                "cd /proc/sys/net/ipv6; for dev in default eth0 eth1 eth2; do
+                echo 0 > conf/$dev/router_solicitation_delay; echo 200 > neigh/$dev/retrans_time_ms; done",
             )
             .ok();
         self.server.mount_debian(root);
