@@ -284,7 +284,7 @@ fn addresses(uplink: &Uplink) -> String {
 /// The uplinks in a few lines, aligned.
 pub fn summary(plan: &Plan) -> String {
     if plan.uplinks.is_empty() {
-        return "No uplinks: no stanza has a gateway.\n".into();
+        return "No uplinks found.\n".into();
     }
     let mut rows: Vec<[String; 5]> = Vec::new();
     for (at, uplink) in plan.uplinks.iter().enumerate() {

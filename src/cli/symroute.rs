@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
+use bstr::ByteSlice;
 use clap::{Parser, Subcommand};
 
 use super::{Common, Exit, Loaded, color, exit, say, say_error, say_json};
@@ -17,7 +18,7 @@ use crate::report::check::Checked;
 use crate::snapshot::Snapshot;
 use crate::uplinks::find;
 use crate::uplinks::handwritten::judge;
-use crate::{check, host, report};
+use crate::{check, host, ifstate, report};
 
 /// Symmetric routing on a server with several default gateways
 ///
@@ -141,8 +142,13 @@ fn run(command: Command, common: &Common) -> Result<Exit> {
     }
 }
 
+/// The configuration, and what is up by it.
 fn load(common: &Common) -> Loaded {
-    Loaded::read(&common.root, &common.interfaces, common.dialect)
+    let mut loaded = Loaded::read(&common.root, &common.interfaces, common.dialect);
+    if common.root.as_os_str() == "/" {
+        loaded.config.up_as = ifstate::up_as(&loaded.root, loaded.config.dialect);
+    }
+    loaded
 }
 
 fn config(common: &Common, json: Json) -> Result<Exit> {
@@ -323,8 +329,13 @@ fn reconcile(
 ) -> Result<Option<usize>> {
     let _lock = if change.dry_run { None } else { Some(kernel::lock()?) };
     let mut socket = Socket::open()?;
+    // In this order: whoever begins to go down after this look waits for the lock, and takes its own away.
     let snapshot = kernel::snapshot(&mut socket)?;
-    let plan = planned(loaded, Some(&snapshot), going);
+    let aliases = loaded.config.stanzas.iter().filter_map(|stanza| stanza.interface.to_str().ok());
+    let names = snapshot.links.iter().map(|link| &link.name[..]).chain(aliases.filter(|name| name.contains(':')));
+    let leaving = ifstate::going_down(loaded.config.dialect, names);
+    let going: Vec<&str> = going.iter().copied().chain(leaving.iter().map(String::as_str)).collect();
+    let plan = planned(loaded, Some(&snapshot), &going);
     usable(loaded, &plan)?;
     look(&plan, &snapshot)?;
     let hands_off = |at| hands_off(&plan, at);
@@ -395,10 +406,20 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
         ("stop", _) | (_, "down" | "pre-down") => Event::Down,
         (mode, phase) => bail!("{interface}: neither MODE '{mode}' nor PHASE '{phase}' says whether it comes or goes"),
     };
-    let loaded = load(common);
-    // The files alone say whether there is anything to do: no socket is opened on a host with one uplink.
+    let mut loaded = load(common);
+    let up_as = &mut loaded.config.up_as;
+    up_as.retain(|(link, _)| link != interface.as_bytes());
+    let logical = variable("LOGICAL");
+    if event == Event::Up && !logical.is_empty() {
+        up_as.push((interface.as_str().into(), logical.as_str().into()));
+    }
+    // The files alone say whether there is anything to do: no socket is opened on a host with one uplink. But
+    // which uplinks there are may depend on what is up, and then the last to go has to be taken away.
     let by_files = planned(&loaded, None, &[]);
-    if by_files.managed.is_empty() {
+    if by_files.managed.is_empty()
+        && !loaded.config.chooses_at_run_time()
+        && (logical.is_empty() || logical == interface)
+    {
         return Ok(Exit::Yes);
     }
     let in_one_line = |diagnostic: &Diagnostic| report::one_line(&loaded.config, &loaded.root, diagnostic);

@@ -212,6 +212,9 @@ pub struct Config {
     pub lists: Lists,
     pub stanzas: Vec<Stanza>,
     pub mappings: Vec<Mapping>,
+    /// Links that are up, each with the stanza that it is up as: what `ifup` noted, which alone tells what a
+    /// mapping or a pattern chose. Nothing where only the files are read.
+    pub up_as: Vec<(BString, BString)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -226,15 +229,20 @@ impl Config {
         self.files[at.file].document.raw(at.line)
     }
 
-    /// What the `auto` and `allow-*` lists name.
+    /// What the `auto` and `allow-*` lists name, and what is up.
     pub fn listed(&self) -> Listed<'_> {
-        Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names))
+        Listed { up_as: &self.up_as, ..Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names)) }
     }
 
     /// What the `auto` lists name: comes up at boot.
     pub fn at_boot(&self) -> Listed<'_> {
         let auto = self.lists.allow.iter().filter(|(class, _)| class == "auto");
         Listed::of(auto.flat_map(|(_, names)| names))
+    }
+
+    /// Is it only known while an interface is up which stanza it is up as?
+    pub fn chooses_at_run_time(&self) -> bool {
+        !self.mappings.is_empty() || self.listed().logical.values().flatten().any(Option::is_none)
     }
 }
 
@@ -245,6 +253,7 @@ pub struct Listed<'a> {
     patterns: Vec<&'a BStr>,
     /// Logical names with the links that they are for; nothing for a pattern.
     logical: HashMap<&'a BStr, Vec<Option<&'a BStr>>>,
+    up_as: &'a [(BString, BString)],
 }
 
 impl<'a> Listed<'a> {
@@ -268,15 +277,22 @@ impl<'a> Listed<'a> {
         self.names.contains(name.as_bstr())
             || self.logical.contains_key(name.as_bstr())
             || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
+            || self.up_as.iter().any(|(link, logical)| link == name || logical == name)
     }
 
-    /// The link of a stanza: its own name, or for a logical name the one link that it is listed for. Nothing
-    /// where that is for a pattern or several.
-    pub fn link(&self, name: &'a BStr) -> Option<&'a BStr> {
-        match self.logical.get(name).map(Vec::as_slice) {
-            None => Some(name),
-            Some([link]) => *link,
-            Some(_) => None,
+    /// The links of a stanza: those that are up as it, or else those that it is listed for, or else its own
+    /// name. None where only `ifup` will tell, as for a pattern.
+    pub fn links(&self, name: &'a BStr) -> Vec<&'a BStr> {
+        let up: Vec<&BStr> =
+            self.up_as.iter().filter(|(_, logical)| logical == name).map(|(link, _)| link.as_bstr()).collect();
+        match self.logical.get(name) {
+            Some(links) => {
+                let elsewhere = |link: &&BStr| self.up_as.iter().any(|(up, logical)| up == *link && logical != name);
+                let listed = links.iter().copied().flatten().filter(|link| !elsewhere(link) && !up.contains(link));
+                up.iter().copied().chain(listed).collect()
+            }
+            None if up.is_empty() && !self.up_as.iter().any(|(link, _)| link == name) => vec![name],
+            None => up,
         }
     }
 }

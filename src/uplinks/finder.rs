@@ -65,27 +65,34 @@ impl<'a> Finder<'a> {
             _ => &[Family::Inet, Family::Inet6],
         };
         let options = stanza.own_options();
-        let Some(link) = self.listed.link(stanza.interface.as_bstr()) else {
+        let links = self.listed.links(stanza.interface.as_bstr());
+        let by_files = self.config.up_as.is_empty();
+        let has_address = stanza.method == "static";
+        if links.is_empty() && by_files || links.len() > 1 && (by_files || has_address) {
             let gateway = options.iter().find(|option| option.name.ends_with(b"gateway"));
             self.wrong.extend(gateway.map(|option| {
-                let message =
-                    format!("'{}' stands for more than one link: this stanza is left alone", stanza.interface);
+                let message = format!(
+                    "'{}' does not say which one link it is for: no lines are written for it",
+                    stanza.interface
+                );
                 let help = format!(
-                    "Name one link for it, as in 'auto eth0={}', or give each link a stanza.",
+                    "The hooks know it when it is up. Or name one link, as in 'auto eth0={}'.",
                     stanza.interface
                 );
                 Diagnostic::warning(option.at, &option.name, message, help)
             }));
             return;
-        };
-        let link = link_of(link).to_str_lossy().into_owned();
+        }
         self.added_addresses(index);
-        for family in families {
-            let of_family = match self.config.dialect {
-                Dialect::Ifupdown => options.clone(),
-                _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
-            };
-            self.stanza_in(index, stanza, &link, *family, &of_family, uplinks);
+        for link in links {
+            let link = link_of(link).to_str_lossy().into_owned();
+            for family in families {
+                let of_family = match self.config.dialect {
+                    Dialect::Ifupdown => options.clone(),
+                    _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
+                };
+                self.stanza_in(index, stanza, &link, *family, &of_family, uplinks);
+            }
         }
     }
 
@@ -114,6 +121,16 @@ impl<'a> Finder<'a> {
         let table_gateway = get("symroute-gateway");
         let brought_up = self.listed.has(&stanza.interface);
         if own_gateway.is_none() && table_gateway.is_none() && !dynamic {
+            return;
+        }
+        if !brought_up && self.chosen_by_mapping(stanza.interface.as_bstr()) {
+            let option = own_gateway.or(table_gateway).filter(|_| self.config.up_as.is_empty());
+            self.wrong.extend(option.map(|option| {
+                let message =
+                    format!("a mapping decides which link '{}' is for: no lines are written for it", stanza.interface);
+                let help = "The hooks know it when it is up; give its default route a 'metric' of its own.";
+                Diagnostic::warning(option.at, &option.name, message, help)
+            }));
             return;
         }
         if !brought_up && (dynamic || self.only_a_template(stanza.interface.as_bstr())) {
@@ -180,14 +197,16 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Is the name only there to inherit from, or for a mapping to choose?
+    /// Is the name only there to inherit from?
     fn only_a_template(&self, name: &BStr) -> bool {
-        let inherited =
-            self.config.stanzas.iter().any(|stanza| stanza.inherits.as_ref().is_some_and(|other| other == name));
-        let mapped = self.config.mappings.iter().flat_map(|mapping| &mapping.maps);
-        inherited
-            || name == "default"
-            || mapped.flat_map(|map| map.fields_with(char::is_whitespace)).any(|word| word == name.as_bytes())
+        let inherits = |stanza: &Stanza| stanza.inherits.as_ref().is_some_and(|other| other == name);
+        name == "default" || self.config.stanzas.iter().any(inherits)
+    }
+
+    /// May a mapping's script print the name? Its `map` lines hold it, or it has none.
+    fn chosen_by_mapping(&self, name: &BStr) -> bool {
+        let has = |map: &bstr::BString| map.fields_with(char::is_whitespace).any(|word| word == name.as_bytes());
+        self.config.mappings.iter().any(|mapping| mapping.maps.is_empty() || mapping.maps.iter().any(has))
     }
 
     /// The addresses of a static stanza, as ifupdown's conversions make them (archcommon.c

@@ -53,6 +53,10 @@ const CASES: &[(&str, Case)] = &[
     ("check_findings_of_filters", check::findings_of_filters),
     ("check_findings_of_sockets", check::findings_of_sockets),
     ("check_findings_of_policy", check::findings_of_policy),
+    ("beside_an_ifdown", beside_an_ifdown),
+    ("chosen_at_run_time", chosen_at_run_time),
+    ("two_nics_in_one_subnet", shapes::two_nics_in_one_subnet),
+    ("containers_and_a_tunnel", shapes::containers_and_a_tunnel),
     ("broken_two_gateway_lines", broken_two_gateway_lines),
     ("broken_with_metric_alone", broken_with_metric_alone),
     ("lines", lines),
@@ -138,7 +142,7 @@ fn main() {
             trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
         }
         for (name, shape) in shapes::SHAPES {
-            for way in [shapes::Way::Lines, shapes::Way::Hooks] {
+            for way in shape.ways() {
                 let run = move || {
                     shapes::run(&World::new(suite)?, shape, way);
                     Ok(())

@@ -288,3 +288,96 @@ pub fn read_only_proc(world: &World) {
     world.server.ok("ifdown eth0 eth1 eth2");
     assert_nothing_left(world);
 }
+
+/// While `ifdown` works on one interface the kernel still has its addresses; a hook of another one, or an
+/// administrator's `apply`, does not bring its rules back.
+pub fn beside_an_ifdown(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    // This line runs after the hook of if-down.d, before the addresses go.
+    let slow = "metric 20\n    down touch /tmp/going; while [ ! -e /tmp/go ]; do sleep 0.05; done\n";
+    world.configure(&WITH_METRIC.replacen("metric 20\n", slow, 1));
+    server.ok("ifup -a");
+    let rules = || server.ok("ip rule; ip -6 rule");
+    assert!(rules().contains(B4));
+    std::thread::scope(|scope| {
+        let down = scope.spawn(|| server.ok("ifdown eth1"));
+        server.ok("for n in $(seq 200); do [ ! -e /tmp/going ] || exit 0; sleep 0.05; done; exit 1");
+        assert!(server.ok("ip addr").contains(B4), "the address is still there");
+        for command in ["IFACE=eth0 MODE=start symroute hook", "symroute apply", "symroute up eth0"] {
+            server.ok(command);
+            assert!(!rules().contains(B4) && !rules().contains("eth1"), "{command}:\n{}", rules());
+            assert!(rules().contains(A4), "{command}:\n{}", rules());
+        }
+        server.ok("symroute status; touch /tmp/go");
+        down.join().expect("no panic");
+    });
+    assert!(!rules().contains(B4), "{}", rules());
+    server.ok("ifup eth1");
+    assert_kernel_is_plan(world);
+}
+
+/// What a mapping or a pattern chose is known while it is up: to `status` and `apply` as well, and to the hook
+/// of the last one that goes.
+pub fn chosen_at_run_time(world: &World) {
+    let server = &world.server;
+    let interfaces = "auto lo
+iface lo inet loopback
+auto eth0 /eth1=wan
+mapping eth0
+    script /etc/network/choose
+iface home inet static
+    address 192.0.2.10/24
+    gateway 192.0.2.1
+iface wan inet static
+    address 198.51.100.10/24
+    gateway 198.51.100.1
+    metric 10
+";
+    world.configure(interfaces);
+    server.write("/etc/network/choose", b"#!/bin/sh\necho home\n");
+    server.ok("chmod 755 /etc/network/choose");
+    let written = server.run("symroute-gen --write");
+    assert_eq!(written.code(), 0);
+    assert_eq!(
+        written.text(),
+        "No uplinks found.
+
+Nothing to write.
+warning: a mapping decides which link 'home' is for: no lines are written for it
+ --> /etc/network/interfaces:8:5
+  |
+8 |     gateway 192.0.2.1
+  |     ^^^^^^^
+  |
+  = help: The hooks know it when it is up; give its default route a 'metric' of its own.
+warning: 'wan' does not say which one link it is for: no lines are written for it
+  --> /etc/network/interfaces:11:5
+   |
+11 |     gateway 198.51.100.1
+   |     ^^^^^^^
+   |
+   = help: The hooks know it when it is up. Or name one link, as in 'auto eth0=wan'.
+"
+    );
+    assert_eq!(server.read("/etc/network/interfaces"), interfaces.as_bytes());
+    world.install_hooks();
+    for _ in 0..2 {
+        server.ok("ifup -a");
+        for to in [A4, B4] {
+            assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+        }
+        assert_kernel_is_plan(world);
+        server.ok("ip rule del priority 101");
+        assert_eq!(server.run("symroute status").code(), 1);
+        assert_eq!(server.ok("symroute apply"), "1 change made; everything is in place.\n");
+        server.ok("symroute status");
+        // One uplink is left, and needs no rules.
+        server.ok("ifdown eth0");
+        assert_nothing_left(world);
+        server.ok("ifdown eth1; ifup eth1; ifup eth0=home");
+        assert_kernel_is_plan(world);
+        server.ok("ifdown eth1; ifdown eth0");
+        assert_nothing_left(world);
+    }
+}
