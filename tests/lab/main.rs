@@ -92,7 +92,6 @@ fn main() {
         }
         return;
     }
-    let arguments = Arguments::from_args();
     let mut arguments = Arguments::from_args();
     // A case waits for packets most of the time.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

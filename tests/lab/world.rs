@@ -195,6 +195,11 @@ impl Host {
         Holder(command.spawn().expect("nsenter"))
     }
 
+    /// Answers what [`Host::talks`] asks, until it is dropped.
+    pub fn echo(&self) -> Holder {
+        self.background("exec socat TCP6-LISTEN:7000,ipv6only=0,fork,reuseaddr PIPE")
+    }
+
     pub fn write(&self, path: &str, text: &[u8]) {
         use std::io::Write;
         let mut command = self.command(&format!("cat > {path}"));
@@ -322,7 +327,7 @@ impl World {
     pub fn with_providers(suite: &str, count: usize) -> Result<World, String> {
         let mut world = World::new(suite)?;
         for n in 0..count {
-            let isp = Host { holder: start(Some(&world._first))?, user_namespace: !is_root(), root: None };
+            let isp = world.another_host();
             world.link(&world.server, &format!("eth{}", n + 3), &isp, "cust0");
             world.link(&world.client, &format!("to-{n}"), &isp, "core");
             let (gateway, core) = (16 * n + 1, 128 + 4 * (n + 3));
@@ -356,7 +361,13 @@ impl World {
         Ok(world)
     }
 
-    fn link(&self, host: &Host, name: &str, other: &Host, peer: &str) {
+    /// One more host, without links.
+    pub fn another_host(&self) -> Host {
+        Host { holder: start(Some(&self._first)).expect("a namespace"), user_namespace: !is_root(), root: None }
+    }
+
+    /// A wire between two hosts.
+    pub fn link(&self, host: &Host, name: &str, other: &Host, peer: &str) {
         let (pid, other) = (host.holder.0.id(), other.holder.0.id());
         self._first.outside(&format!("ip link add {name} netns {pid} type veth peer name {peer} netns {other}")).ok();
     }
@@ -436,9 +447,8 @@ impl World {
             )
             .ok();
         self.server.mount_debian(root);
-        let echo = "exec socat TCP6-LISTEN:7000,ipv6only=0,fork,reuseaddr PIPE";
         let hosts = [&self.server, &self.lan, &self.client, &self.neighbour_a, &self.neighbour_b];
-        self._echo = hosts.map(|host| host.background(echo)).into();
+        self._echo = hosts.map(Host::echo).into();
         self
     }
 
