@@ -250,9 +250,15 @@ impl<'a> Reader<'a> {
                     }
                 } else {
                     self.no_comment(at, &names);
-                    for name in names {
+                    let all = if self.config.dialect == Dialect::IfupdownNg { 1 } else { names.len() };
+                    for name in names.iter().take(all) {
                         self.allow(class, name);
                     }
+                    self.config.diagnostics.extend(names.get(all).map(|name| {
+                        let what =
+                            format!("ifupdown-ng takes one name from this line: '{}' is not listed", name.as_bstr());
+                        Diagnostic::warning(at, name, what, "Give each interface a line of its own.")
+                    }));
                     *open = Open::Nothing;
                 }
             }

@@ -84,7 +84,8 @@ fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
 /// The plan for the uplinks that were found: a pure function of configuration and snapshot. `layout` is what
 /// the command line asks for; a stanza's own `symroute-layout` wins.
 pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Option<Layout>) -> Plan {
-    let Found { uplinks, other_networks, taken_tables, taken_priorities, unset_metrics, mut diagnostics } = found;
+    let Found { uplinks, other_networks, taken_tables, taken_priorities, unset_metrics, one_metric, mut diagnostics } =
+        found;
     let managed: Vec<usize> = (0..uplinks.len()).filter(|at| is_managed(&uplinks, &uplinks[*at])).collect();
     let layouts: HashMap<usize, Layout> = managed
         .iter()
@@ -139,10 +140,21 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
     for (family, unset) in [Family::Inet, Family::Inet6].into_iter().zip(unset_metrics) {
         plan.choose_primary(family, unset);
     }
+    if one_metric {
+        plan.share_metrics();
+    }
     plan
 }
 
 impl Plan {
+    /// The larger of what both families of an interface need serves both.
+    fn share_metrics(&mut self) {
+        let interface = |at: &usize| &self.uplinks[*at].interface;
+        let largest =
+            |at| self.metrics.iter().filter(|(other, _)| interface(other) == interface(at)).map(|it| *it.1).max();
+        self.metrics = self.metrics.keys().filter_map(|at| Some((*at, largest(at)?))).collect();
+    }
+
     /// Main's default route: the smallest metric wins, then the first in the file; the others need larger
     /// ones. `unset` is what a stanza without `metric` gets: from ifupdown 0 in inet and the kernel's 1024 in inet6.
     fn choose_primary(&mut self, family: Family, unset: u32) {

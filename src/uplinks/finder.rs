@@ -51,9 +51,26 @@ impl<'a> Finder<'a> {
         for (index, stanza) in self.config.stanzas.iter().enumerate() {
             self.stanza(index, stanza, &mut uplinks);
         }
+        self.share_metrics(&mut uplinks);
         self.assign_sources(&mut uplinks);
         self.mark_hand_written(&mut uplinks);
         uplinks
+    }
+
+    /// An interface has one `metric` for both families: ifupdown-ng takes the last of its stanzas that has one,
+    /// ifupdown2 the first.
+    fn share_metrics(&mut self, uplinks: &mut [Uplink]) {
+        if self.config.dialect == Dialect::Ifupdown {
+            return;
+        }
+        for at in 0..uplinks.len() {
+            let same = |other: &&Uplink| other.interface == uplinks[at].interface && other.in_main;
+            let mut metrics: Vec<(usize, u32)> =
+                uplinks.iter().filter(same).filter_map(|other| Some((other.stanza, other.metric?))).collect();
+            metrics.sort_unstable();
+            let metric = if self.config.dialect == Dialect::IfupdownNg { metrics.last() } else { metrics.first() };
+            uplinks[at].metric = metric.map(|(_, metric)| *metric).or(uplinks[at].metric);
+        }
     }
 
     fn stanza(&mut self, index: usize, stanza: &Stanza, uplinks: &mut Vec<Uplink>) {

@@ -155,6 +155,8 @@ pub struct Found {
     pub taken_priorities: Vec<u32>,
     /// Metrics of main's inet and inet6 default routes whose stanza has no `metric`.
     pub unset_metrics: [u32; 2],
+    /// An interface has one metric for both families, whichever of its stanzas names it.
+    pub one_metric: bool,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -184,6 +186,7 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
             Dialect::IfupdownNg => [1, 1],
             _ => [0, INET6_METRIC],
         },
+        one_metric: config.dialect != Dialect::Ifupdown,
         diagnostics: finder.wrong,
         uplinks,
     }

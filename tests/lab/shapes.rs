@@ -246,9 +246,9 @@ iface eth1 inet static
         Shape {
             interfaces: "auto br0 eth1
 iface br0 inet static
-    bridge_ports eth0
-    bridge_stp off
-    bridge_fd 0
+    bridge-ports eth0
+    bridge-stp off
+    bridge-fd 0
     address 192.0.2.10/24
     gateway 192.0.2.1
 iface br0 inet6 static
@@ -352,8 +352,7 @@ impl Shape {
 
 pub fn run(world: &World, shape: Shape, way: Way) {
     let server = &world.server;
-    let original = LAN.to_string() + shape.interfaces;
-    world.configure(&original);
+    let original = world.configure(&(LAN.to_string() + shape.interfaces));
     for (path, text) in shape.files {
         server.write(path, text.as_bytes());
         server.ok(&format!("case {path} in */choose) chmod 755 {path};; esac"));

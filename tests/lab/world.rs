@@ -251,6 +251,7 @@ impl Host {
 
 /// The whole laboratory.
 pub struct World {
+    pub suite: &'static str,
     pub server: Host,
     pub isp_a: Host,
     pub isp_b: Host,
@@ -302,13 +303,14 @@ impl World {
     }
 
     /// A server that runs Debian `suite`, nothing configured yet; or the reason why there can be none.
-    pub fn new(suite: &str) -> Result<World, String> {
+    pub fn new(suite: &'static str) -> Result<World, String> {
         let root = root_of(suite);
         let first = Host { holder: start(None)?, user_namespace: !is_root(), root: None };
         let host = |root: Option<PathBuf>| -> Result<Host, String> {
             Ok(Host { holder: start(Some(&first))?, user_namespace: !is_root(), root })
         };
         let world = World {
+            suite,
             server: host(Some(Path::new(STAGE).join("debian")))?,
             isp_a: host(None)?,
             isp_b: host(None)?,
@@ -324,7 +326,7 @@ impl World {
     }
 
     /// The same with `count` more providers.
-    pub fn with_providers(suite: &str, count: usize) -> Result<World, String> {
+    pub fn with_providers(suite: &'static str, count: usize) -> Result<World, String> {
         let mut world = World::new(suite)?;
         for n in 0..count {
             let isp = world.another_host();
@@ -469,7 +471,17 @@ impl World {
             .ok("for n in $(seq 50); do [ -n \"$(ip -6 addr show tentative)\" ] || exit 0; sleep 0.1; done; exit 1");
     }
 
-    pub fn configure(&self, interfaces: &str) {
-        self.server.write("/etc/network/interfaces", interfaces.as_bytes());
+    /// Writes the interfaces file, as this server's ifup reads it; gives what was written.
+    pub fn configure(&self, interfaces: &str) -> String {
+        let line = |line: &str| match line.strip_prefix("auto ") {
+            // ifupdown-ng takes one name a line, and the others for nothing.
+            Some(names) if self.suite == "bookworm-ng" => {
+                names.split_whitespace().map(|name| format!("auto {name}\n")).collect()
+            }
+            _ => format!("{line}\n"),
+        };
+        let text: String = interfaces.lines().map(line).collect();
+        self.server.write("/etc/network/interfaces", text.as_bytes());
+        text
     }
 }
