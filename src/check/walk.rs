@@ -204,17 +204,17 @@ fn ask(steps: &mut [Step], snapshot: &Snapshot, surroundings: &Surroundings, flo
         let rule = steps[at].rule.clone();
         let plain = RuleMore::default();
         let more = rule.more.as_deref().unwrap_or(&plain);
-        if let Err(no) = matches(&rule, more, snapshot, flow) {
-            let unsure = matches!(no, Said::Unsure(_));
+        if let Some(no) = unmatched(&rule, more, snapshot, flow) {
+            let end = if let Said::Unsure(why) = &no { Some(End::Unsure(why.clone())) } else { None };
             steps[at].said = no;
-            if let (Said::Unsure(why), true) = (&steps[at].said, unsure) {
-                return End::Unsure(why.clone());
+            if let Some(end) = end {
+                return end;
             }
             at += 1;
             continue;
         }
-        let refused = |errno| Err((Said::Refused(None, errno), End::Refused { step: at, errno }));
-        let said = match more.action {
+        let refused = |errno| (Said::Refused(None, errno), Some(End::Refused { step: at, errno }));
+        let (said, end) = match more.action {
             Action::Goto(target) => match steps.iter().position(|step| step.rule.priority == target) {
                 Some(to) if to > at => {
                     for passed in &mut steps[at + 1..to] {
@@ -224,55 +224,51 @@ fn ask(steps: &mut [Step], snapshot: &Snapshot, surroundings: &Surroundings, flo
                     at = to;
                     continue;
                 }
-                _ => Ok(Said::GotoNowhere(target)),
+                _ => (Said::GotoNowhere(target), None),
             },
-            Action::Nop => Ok(Said::Nop),
+            Action::Nop => (Said::Nop, None),
             Action::Unreachable => refused(Errno::ENETUNREACH),
             Action::Prohibit => refused(Errno::EACCES),
             Action::Blackhole | Action::Other(_) => refused(Errno::EINVAL),
             // The table of a VRF, and the packet is of none.
-            Action::Lookup if more.l3mdev => Ok(Said::NoRoute),
+            Action::Lookup if more.l3mdev => (Said::NoRoute, None),
             Action::Lookup => match flow.look_in(rule.table, snapshot, surroundings) {
-                Looked::Nothing => Ok(Said::NoRoute),
-                Looked::Throw(route) => Ok(Said::Throw(route)),
+                Looked::Nothing => (Said::NoRoute, None),
+                Looked::Throw(route) => (Said::Throw(route), None),
                 Looked::Refused(route, errno) => {
-                    Err((Said::Refused(Some(route), errno), End::Refused { step: at, errno }))
+                    (Said::Refused(Some(route), errno), Some(End::Refused { step: at, errno }))
                 }
-                Looked::Unsure(why) => Err((Said::Unsure(why.clone()), End::Unsure(why))),
+                Looked::Unsure(why) => (Said::Unsure(why.clone()), Some(End::Unsure(why))),
                 Looked::Found { route, hops } => match suppressed(&rule, more, snapshot, &route, &hops) {
-                    Ok(Some(why)) => Ok(Said::Suppressed(route, why)),
+                    Ok(Some(why)) => (Said::Suppressed(route, why), None),
                     Ok(None) => {
                         let ways = hops.iter().map(|hop| flow.way(&route, hop, snapshot)).collect();
-                        Err((Said::Route(route.clone()), End::Found { step: at, route, ways }))
+                        (Said::Route(route.clone()), Some(End::Found { step: at, route, ways }))
                     }
-                    Err(why) => Err((Said::Unsure(why.clone()), End::Unsure(why))),
+                    Err(why) => (Said::Unsure(why.clone()), Some(End::Unsure(why))),
                 },
             },
         };
-        match said {
-            Ok(said) => steps[at].said = said,
-            Err((said, end)) => {
-                steps[at].said = said;
-                return end;
-            }
+        steps[at].said = said;
+        if let Some(end) = end {
+            return end;
         }
         at += 1;
     }
     End::Nothing
 }
 
-/// `fib_rule_match` (net/core/fib_rules.c), `fib4_rule_match` and `fib6_rule_match`: is the rule for the packet?
-/// If not, why.
-fn matches(rule: &Rule, more: &RuleMore, snapshot: &Snapshot, flow: &Flow) -> Result<(), Said> {
-    let no = mismatch(rule, more, snapshot, flow);
-    match (no, more.not) {
-        (None, _) if more.unknown => Err(Said::Unsure(format!(
+/// `fib_rule_match` (net/core/fib_rules.c), `fib4_rule_match` and `fib6_rule_match`: why the rule is not for the
+/// packet; nothing if it is.
+fn unmatched(rule: &Rule, more: &RuleMore, snapshot: &Snapshot, flow: &Flow) -> Option<Said> {
+    match (mismatch(rule, more, snapshot, flow), more.not) {
+        (None, _) if more.unknown => Some(Said::Unsure(format!(
             "rule {} has a selector that symroute does not know; 'ip rule' may show it",
             rule.priority
         ))),
-        (None, false) | (Some(_), true) => Ok(()),
-        (Some(why), false) => Err(Said::No(why)),
-        (None, true) => Err(Said::No("it is for all that this does not match, and this matches".into())),
+        (None, false) | (Some(_), true) => None,
+        (Some(why), false) => Some(Said::No(why)),
+        (None, true) => Some(Said::No("its selectors match, and it is for everything else".into())),
     }
 }
 
@@ -346,6 +342,16 @@ fn suppressed(
     route: &Route,
     hops: &[Nexthop],
 ) -> Result<Option<String>, String> {
+    let too_short = |route: &Route, limit: u32| u32::from(route.dst.prefix_len()) <= limit;
+    if let Some(limit) = rule.suppress_prefixlen.filter(|_| shares_cache(route)) {
+        let others = snapshot.routes.iter().filter(|other| shares_cache(other));
+        if others.into_iter().any(|other| too_short(other, limit) != too_short(route, limit)) {
+            return Err(format!(
+                "rule {} looks at a prefix length, and the kernel may take that of another route by a nexthop object",
+                rule.priority
+            ));
+        }
+    }
     let length = u32::from(route.dst.prefix_len());
     if let Some(limit) = rule.suppress_prefixlen.filter(|limit| length <= *limit) {
         return Ok(Some(format!("its prefix length {length} is not more than {limit}")));
@@ -363,6 +369,12 @@ fn suppressed(
         n if n == looked_at.len() => Ok(Some(format!("its device is of group {group}"))),
         _ => Err(format!("rule {} suppresses one of several nexthops, and a hash chooses", rule.priority)),
     }
+}
+
+/// inet6 routes through one nexthop object share a cached route on each processor, and what the kernel then tells
+/// (or a rule looks at) of table and prefix is that of the route that came first (`rt6_get_pcpu_route`).
+fn shares_cache(route: &Route) -> bool {
+    route.family == Family::Inet6 && route.more.as_ref().is_some_and(|more| more.nexthop_id.is_some())
 }
 
 /// What a table answers.
@@ -641,6 +653,11 @@ impl Walk {
         let same_way = |ours: &Way, theirs: &Way| {
             let table = if merged(ours.table, theirs.table) { ours.table } else { theirs.table };
             *ours == Way { source: None, table, ..theirs.clone() }
+        };
+        let shared = matches!(&self.outcome, Outcome::Route { route, .. } if shares_cache(route));
+        let same_way = |ours: &Way, theirs: &Way| {
+            let table = if shared { ours.table } else { theirs.table };
+            same_way(ours, &Way { table, ..theirs.clone() })
         };
         let same = match (&self.outcome, answer) {
             (Outcome::Unsure(_), _) => return Verdict::Unsure,

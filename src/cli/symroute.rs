@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use bstr::ByteSlice;
 use clap::{Parser, Subcommand};
 
+use super::explain::{Question, explain};
 use super::{Common, Exit, Loaded, color, exit, say, say_error, say_json};
 use crate::check::finding::{self, PAGES};
 use crate::check::findings::{Asked, Host, findings};
@@ -98,6 +99,12 @@ enum Command {
         #[arg(long, value_name = "ID", exclusive = true)]
         explain: Option<String>,
     },
+    /// Show which way a packet goes and why: the rules one by one, what their tables answer, and the kernel's own
+    /// answer; exit code 1 when there is no route. Nothing is sent
+    Explain {
+        #[command(flatten)]
+        question: Question,
+    },
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -139,6 +146,7 @@ fn run(command: Command, common: &Common) -> Result<Exit> {
         Command::Status { json } => status(common, json),
         Command::Check { explain: Some(id), .. } => page(&id),
         Command::Check { json, to, ignore, explain: None } => prove(common, json, &to, &ignore),
+        Command::Explain { question } => explain(common, &question),
     }
 }
 

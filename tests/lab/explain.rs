@@ -98,8 +98,10 @@ fn fault(socket: &mut Socket, snapshot: &Snapshot, query: &Query, walked: &Walk,
             let table = theirs.table == route.table || route.table == 255 && theirs.table == 254;
             table && theirs.dst == route.dst && theirs.metric == route.metric && theirs.family == route.family
         });
-        let inet6_group = ways.len() > 1 && query.family() == Family::Inet6;
-        if !same && !inet6_group {
+        // Of a nexthop object that several routes have, the kernel tells the one that came first.
+        let object = route.more.as_ref().is_some_and(|more| more.nexthop_id.is_some());
+        let loose = query.family() == Family::Inet6 && (ways.len() > 1 || object);
+        if !same && !loose {
             return says(&format!("another route: {theirs:?}"));
         }
     }
