@@ -242,7 +242,7 @@ fn ask(steps: &mut [Step], snapshot: &Snapshot, surroundings: &Surroundings, flo
                 Looked::Found { route, hops } => match suppressed(&rule, more, snapshot, &route, &hops) {
                     Ok(Some(why)) => (Said::Suppressed(route, why), None),
                     Ok(None) => {
-                        let ways = hops.iter().map(|hop| flow.way(&route, hop, snapshot)).collect();
+                        let ways = hops.iter().flat_map(|hop| flow.ways(&route, hop, snapshot)).collect();
                         (Said::Route(route.clone()), Some(End::Found { step: at, route, ways }))
                     }
                     Err(why) => (Said::Unsure(why.clone()), Some(End::Unsure(why))),
@@ -557,12 +557,10 @@ impl Flow<'_> {
         Some(if on_device { 2 } else { 0 } | (preference ^ 2) << 2)
     }
 
-    fn way(&self, route: &Route, hop: &Nexthop, snapshot: &Snapshot) -> Way {
+    /// Where a nexthop leads to. An own address for a gateway is the old way of saying that all is on the link, but
+    /// only if no route to it stood in the table when the route was made: then it may be either.
+    fn ways(&self, route: &Route, hop: &Nexthop, snapshot: &Snapshot) -> Vec<Way> {
         let kind = route.kind();
-        // An own address for a gateway is the old way of saying that all is on the link.
-        let own = |gateway: &IpAddr| {
-            self.family == Family::Inet && snapshot.addresses.iter().any(|known| known.net.addr() == *gateway)
-        };
         let for_host = match self.family {
             Family::Inet => kind == Kind::Local || kind == Kind::Broadcast && !self.sent(),
             // The kernel's own anycast addresses are the host's, those that somebody wrote are not.
@@ -571,12 +569,17 @@ impl Flow<'_> {
                 own && !needs_device(&route.dst.addr())
             }
         };
-        Way {
+        let way = |gateway| Way {
             kind,
             table: route.table,
             dev: if for_host { Some("lo".into()) } else { hop.dev.clone() },
-            gateway: hop.gateway.filter(|gateway| !for_host && kind != Kind::Broadcast && !own(gateway)),
+            gateway,
             source: None,
+        };
+        let own = |gateway: &IpAddr| snapshot.addresses.iter().any(|known| known.net.addr() == *gateway);
+        match hop.gateway.filter(|_| !for_host && kind != Kind::Broadcast) {
+            Some(gateway) if self.family == Family::Inet && own(&gateway) => vec![way(None), way(Some(gateway))],
+            gateway => vec![way(gateway)],
         }
     }
 }

@@ -14,7 +14,8 @@ use symroute::interfaces::Family;
 use symroute::kernel::{self, Socket};
 use symroute::snapshot::{Answer, Kind, Query, Snapshot};
 
-use crate::world::Host;
+use crate::PLAIN;
+use crate::world::{B4, B6, Host, World};
 
 /// Tells this program that it runs inside the namespace, with which seed.
 pub const INSIDE: &str = "SYMROUTE_EXPLAIN_INSIDE";
@@ -32,6 +33,56 @@ pub fn explain_agrees_with_the_kernel() {
     let ran = host.outside(&format!("{INSIDE}={seed} exec '{}'", program.display()));
     assert!(ran.succeeded(), "SYMROUTE_SEED={seed}\n{}", ran.text());
     println!("SYMROUTE_SEED={seed}: {}", ran.stdout().trim());
+}
+
+/// What an administrator reads, whole: on the healthy server with two uplinks, then with somebody's rules before
+/// ours. Lines that begin with `# ` are run on the server.
+const TRANSCRIPT: &str = include_str!("../fixtures/explain.transcript");
+
+pub fn explains_the_server(world: &World) {
+    let server = &world.server;
+    world.configure(PLAIN);
+    server.ok("symroute-gen --write && ifup -a");
+    world.settle();
+    let mut produced = String::new();
+    for command in TRANSCRIPT.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let ran = server.run(command);
+        let _ = write!(produced, "# {command}\n{}", ran.text());
+        if !ran.succeeded() {
+            let _ = writeln!(produced, "[exit code {}]", ran.code());
+        }
+    }
+    assert_eq!(produced, TRANSCRIPT, "produced:\n{produced}");
+}
+
+/// The JSON has iproute2's keys: each rule as `ip -j rule` has it, and the kernel's answer as `ip -j route get` has.
+pub fn explains_in_json(world: &World) {
+    let server = &world.server;
+    world.configure(PLAIN);
+    server.ok("symroute-gen --write && ifup -a");
+    world.settle();
+    server.ok("ip rule add not from 192.0.2.0/25 to 203.0.113.128/26 fwmark 1/0xff iif eth2 uidrange 0-5 ipproto udp \
+         sport 5 dport 50-60 pref 50 lookup 7
+         ip rule add pref 60 goto 70; ip rule add pref 70 nop; ip rule add pref 80 from 203.0.113.64/26 prohibit");
+    for (family, from, to) in [("-4", B4, "203.0.113.190"), ("-6", B6, "2001:db8:f::99")] {
+        let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+        let ours = parse(server.ok(&format!("symroute explain --json --from {from} --to {to}")));
+        let rules = parse(server.ok(&format!("ip {family} -j rule")));
+        let get = parse(server.ok(&format!("ip {family} -j route get {to} from {from}")));
+        let (ours_rules, rules) = (ours["rules"].as_array().unwrap(), rules.as_array().unwrap());
+        assert_eq!(ours_rules.len(), rules.len());
+        for (ours, theirs) in ours_rules.iter().zip(rules) {
+            for (key, value) in theirs.as_object().unwrap() {
+                let named = ["table", "protocol"].contains(&key.as_str());
+                assert!(ours.get(key).is_some_and(|ours| named || ours == value), "{key} of {theirs} in {ours}");
+            }
+        }
+        for key in ["dev", "gateway"] {
+            assert_eq!(ours["kernel"][key], get[0][key], "{ours:#}");
+            assert_eq!(ours["answer"]["ways"][0][key], get[0][key], "{ours:#}");
+        }
+        assert_eq!((&ours["verdict"], &ours["answer"]["priority"]), (&"same".into(), &112.into()), "{ours:#}");
+    }
 }
 
 /// The part that runs in the namespace.

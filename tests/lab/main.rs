@@ -129,6 +129,8 @@ const CASES: &[(&str, Case)] = &[
     ("what_happens_to_a_running_server", what_happens_to_a_running_server),
     ("killed_at_any_point", killed_at_any_point),
     ("beside_many_foreign_rules_and_routes", beside_many_foreign_rules_and_routes),
+    ("explains_the_server", explain::explains_the_server),
+    ("explains_in_json", explain::explains_in_json),
 ];
 
 fn main() {
