@@ -679,3 +679,89 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Link, RouteMore, RuleMore};
+
+    fn rule(priority: u32, table: u32, more: RuleMore) -> Rule {
+        let more = (more != RuleMore::default()).then(|| Box::new(more));
+        Rule {
+            family: Family::Inet,
+            priority,
+            src: None,
+            oif: None,
+            table,
+            suppress_prefixlen: None,
+            protocol: 0,
+            more,
+        }
+    }
+
+    /// Table 1 leads to eth0.
+    fn host(rules: Vec<Rule>) -> Snapshot {
+        let route = Route {
+            family: Family::Inet,
+            table: 1,
+            dst: "0.0.0.0/0".parse().unwrap(),
+            gateway: None,
+            dev: Some("eth0".into()),
+            scope: 0,
+            metric: 0,
+            onlink: false,
+            protocol: 3,
+            more: None,
+            state: Default::default(),
+        };
+        let link = |index, name: &str, vrf| Link { index, name: name.into(), up: true, group: 0, vrf };
+        let links = vec![link(1, "lo", false), link(2, "eth0", false), link(3, "red", true)];
+        Snapshot { links, addresses: Vec::new(), rules, routes: vec![route] }
+    }
+
+    fn ask(snapshot: &Snapshot, query: Query) -> Walk {
+        walk(snapshot, &Surroundings::default(), &query)
+    }
+
+    fn question() -> Query {
+        Query::to("203.0.113.9".parse().unwrap())
+    }
+
+    /// What the kernel of the laboratory cannot make: the walk must say that it does not know, but only where it matters.
+    #[test]
+    fn says_what_it_cannot_tell() {
+        let unknown = RuleMore { unknown: true, ..RuleMore::default() };
+        let walked = ask(&host(vec![rule(5, 1, unknown.clone())]), question());
+        assert!(matches!(walked.outcome, Outcome::Unsure(_)), "{walked:?}");
+
+        let elsewhere = RuleMore { dst: "192.0.2.0/24".parse().ok(), ..unknown };
+        let walked = ask(&host(vec![rule(5, 7, elsewhere), rule(6, 1, RuleMore::default())]), question());
+        assert!(matches!(walked.outcome, Outcome::Route { step: 1, .. }), "{walked:?}");
+
+        let mut hidden = host(vec![rule(5, 1, RuleMore::default())]);
+        hidden.routes[0].dev = None;
+        hidden.routes[0].more = Some(Box::new(RouteMore { nexthop_id: Some(9), ..RouteMore::default() }));
+        assert!(matches!(ask(&hidden, question()).outcome, Outcome::Unsure(_)));
+
+        let bound = Query { oif: Some("red".into()), ..question() };
+        let walked = ask(&host(vec![rule(5, 1, RuleMore::default())]), bound);
+        assert!(matches!(walked.outcome, Outcome::Unsure(_)), "{walked:?}");
+        assert_eq!(walked.verdict(&question(), &Answer::Refused(Errno::ENETUNREACH)), Verdict::Unsure);
+    }
+
+    /// A difference is told, not passed over.
+    #[test]
+    fn tells_a_difference() {
+        let walked = ask(&host(vec![rule(5, 1, RuleMore::default())]), question());
+        let way = Way { table: 1, dev: Some("eth0".into()), ..Way::default() };
+        let verdict = |answer| walked.verdict(&question(), &answer);
+        assert_eq!(verdict(Answer::Route(way.clone())), Verdict::Same);
+        assert_eq!(verdict(Answer::Route(Way { table: 2, ..way.clone() })), Verdict::Differs);
+        assert_eq!(verdict(Answer::Route(Way { dev: Some("eth1".into()), ..way.clone() })), Verdict::Differs);
+        assert_eq!(verdict(Answer::Route(Way { gateway: "192.0.2.1".parse().ok(), ..way })), Verdict::Differs);
+        assert_eq!(verdict(Answer::Refused(Errno::EINVAL)), Verdict::Differs);
+        let received = Query { iif: Some("eth0".into()), ..question() };
+        assert_eq!(walked.verdict(&received, &Answer::Refused(Errno::EINVAL)), Verdict::SourceCheck);
+        assert_eq!(walked.verdict(&received, &Answer::Refused(Errno::EACCES)), Verdict::Differs);
+    }
+}
