@@ -124,11 +124,12 @@ fn is_link_local(address: &IpAddr) -> bool {
 }
 
 /// An address outside every network that the host knows, to stand for the Internet. Nothing is sent there.
-pub fn distant(snapshot: &Snapshot, family: Family) -> Option<IpAddr> {
+fn distant(plan: &Plan, snapshot: &Snapshot, family: Family) -> Option<IpAddr> {
     let networks = Networks::new(snapshot, family);
     let unknown = |address: &IpAddr| {
         let on_host = snapshot.addresses.iter().any(|known| known.net.contains(address));
-        networks.way(address).is_none() && !on_host
+        let gateway = plan.uplinks.iter().any(|uplink| uplink.gateway == Some(*address));
+        networks.way(address).is_none() && !on_host && !gateway
     };
     match family {
         // Documentation networks (RFC 5737), then the first host of every other one.
@@ -156,7 +157,7 @@ pub fn probes(plan: &Plan, snapshot: &Snapshot, to: &[IpAddr]) -> Vec<Probe> {
         }
         let networks = Networks::new(snapshot, family);
         let asked = to.iter().copied().find(|to| to.is_ipv6() == (family == Family::Inet6));
-        let distant = asked.or_else(|| distant(snapshot, family));
+        let distant = asked.or_else(|| distant(plan, snapshot, family));
         let hosts: Vec<(IpNet, IpAddr)> = networks
             .0
             .keys()

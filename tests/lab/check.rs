@@ -37,7 +37,7 @@ fn found_and_mended(world: &World, id: &str, how: &str, works: &dyn Fn() -> bool
 }
 
 /// Follows the advice of a finding, and sees the packets and the finding go.
-fn mended(world: &World, id: &str, works: &dyn Fn() -> bool) {
+pub fn mended(world: &World, id: &str, works: &dyn Fn() -> bool) {
     let report = check(world);
     let finding = report["findings"].as_array().expect("a list").iter().find(|finding| finding["id"] == id);
     let finding = finding.unwrap_or_else(|| panic!("{id} is not among {:?}\n{}", ids(&report), state(world)));

@@ -2,7 +2,7 @@
 //! lines alone and with the hooks alone, is reached at every address, and leaves nothing behind.
 
 use crate::PLAIN as PLAIN_FILE;
-use crate::check::assert_quiet;
+use crate::check::{assert_quiet, mended};
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, assert_symmetric, state};
 use crate::world::{Host, PUBLIC, World};
 
@@ -381,6 +381,10 @@ pub fn run(world: &World, shape: Shape, way: Way) {
         let unreached = Host::lost(&ways);
         assert!(unreached.is_empty(), "{unreached:#?}\n{}", state(world));
         (shape.also)(world);
+        if server.ok("ip route show default").is_empty() {
+            // ifupdown-ng makes no default route for a gateway outside every network.
+            mended(world, "no-default", &|| server.pings(None, "203.0.113.190"));
+        }
         assert_quiet(world);
         let rules = server.ok("ip rule").lines().count();
         assert!(rules < 25, "{rules} rules");
