@@ -779,8 +779,14 @@ impl Judge<'_> {
             other.command.get("via").is_none() && to.is_some_and(|net| net.contains(&via))
         });
         let towards = self.links_towards(via, command.inet6);
+        // The kernel looks for the gateway in the route's own table first (net/ipv4/fib_semantics.c `fib_check_nh`).
+        let in_table = self.added_routes().any(|(other_at, other, of)| {
+            let to = other.command.prefix("to").filter(|net| net.prefix_len() > 0);
+            let here = other_at < at && self.table(command) == Some(of) && self.link(other) == link;
+            here && other.command.get("via").is_none() && to.is_some_and(|net| net.contains(&via))
+        });
         match &dev {
-            None if towards.len() > 1 && towards.contains(&link) => {
+            None if towards.len() > 1 && towards.contains(&link) && !in_table => {
                 let others: Vec<&str> = towards.iter().filter(|other| **other != link).map(String::as_str).collect();
                 let message = format!(
                     "{text} is in a network of {link} and of {}: without 'dev' the kernel takes the one that it finds first",

@@ -7,7 +7,8 @@ use std::fmt::Write;
 use serde_json::Value;
 use symroute::interfaces::command::{Command, Object, commands, number};
 
-use crate::world::Host;
+use crate::judge::{assert_kernel_is_plan, assert_nothing_left, state};
+use crate::world::{A4, A6, B4, Host, World};
 
 /// Takes the suite.
 type Case = fn(&str);
@@ -340,4 +341,245 @@ fn commands_are_read_as_ip_reads_them(suite: &str) {
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), lines.len(), wrong.join("\n"));
     assert!(refused > 80 && taken > 120, "too few of either: {refused} refused, {taken} taken");
+}
+
+pub const CASES: [(&str, crate::Case); 3] = [
+    ("what_the_warnings_say_comes_true", what_the_warnings_say_comes_true),
+    ("right_policy_by_hand_is_left_alone", right_policy_by_hand_is_left_alone),
+    ("from_lines_by_hand_to_symroute", from_lines_by_hand_to_symroute),
+];
+
+fn fixture(name: &str) -> String {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/handwritten");
+    std::fs::read_to_string(directory.join(name)).expect("a fixture")
+}
+
+/// Gives the server an `/etc` of its own, in memory.
+fn own_etc(world: &World) {
+    world.server.mount("mkdir tmp/etc; cp -a etc/. tmp/etc/; mount --bind tmp/etc etc");
+    world.server.ok("mkdir -p /etc/iproute2/rt_tables.d; echo '200 isp-b' > /etc/iproute2/rt_tables.d/local.conf");
+}
+
+fn rules(world: &World, with: &str) -> Vec<String> {
+    let rules = world.server.ok("ip rule; ip -6 rule");
+    rules.lines().filter(|line| line.contains(with)).map(String::from).collect()
+}
+
+fn what_the_warnings_say_comes_true(world: &World) {
+    own_etc(world);
+    let server = &world.server;
+    // Fails with an exit code of `ip` that ifup tells.
+    for (name, exit, reason) in [
+        ("directory-for-program", 126, "Permission denied"),
+        ("from-fwmark", 1, "prefix is expected rather than \"fwmark\""),
+        ("lookup-table", 255, "invalid table ID"),
+        ("lookup-in-a-route", 255, "\"to\" is duplicate"),
+        ("address-for-a-network", 2, "Invalid prefix for given prefix length"),
+        ("unknown-name", 255, "\"isp-c\" is wrong"),
+        ("wrong-source", 2, "Invalid prefsrc"),
+        ("wrong-gateway", 2, "invalid gateway"),
+        ("wrong-device", 1, "Cannot find device"),
+        ("ipv6-without-6", 2, "Invalid source address"),
+        ("link-local-without-dev", 2, "Egress device not specified"),
+        ("placeholders", 2, "annot open"),
+    ] {
+        world.configure(&fixture(name));
+        let warned = server.run("symroute config").text();
+        assert!(warned.contains(&format!("the line fails ({exit}), and ifup stops there")), "{name}: {warned}");
+        let up = server.run("ifup eth1");
+        assert!(!up.succeeded() && up.text().contains(reason), "{name}: {}", up.text());
+        // The line itself, as ifup ran it.
+        let place = warned.lines().find(|line| line.trim_start().starts_with("--> ")).expect("a place");
+        let number: usize = place.split(':').nth(1).and_then(|number| number.parse().ok()).expect("a line");
+        let line = fixture(name).lines().nth(number - 1).expect("that line").trim().to_string();
+        let command = line.split_once(' ').expect("an option").1.replace('\'', "'\\''");
+        assert_eq!(server.run(&format!("cd /tmp; sh -c '{command}'")).code(), exit, "{name}: {command}");
+        clean(world);
+    }
+    // Rules that stay.
+    for (name, copies) in
+        [("leaks", 4), ("no-priority", 0), ("deletes-another-table", 1), ("deletes-without-table-word", 1)]
+    {
+        world.configure(&fixture(name));
+        server.ok("ifup eth0");
+        for _ in 0..2 {
+            server.run("ifup eth1");
+            server.ok("ifdown eth1");
+        }
+        assert_eq!(rules(world, "198.51.100.10").len(), copies, "{name}");
+        clean(world);
+    }
+    world.configure(&fixture("leaks-with-priority"));
+    server.ok("ifup eth1; ifdown eth1");
+    let again = server.run("ifup eth1");
+    assert!(!again.succeeded() && again.text().contains("File exists"), "{}", again.text());
+    clean(world);
+    // Run again, as after a failure further down.
+    world.configure(&fixture("no-priority"));
+    server.ok("ifup eth1");
+    server.run("ifup --force --ignore-errors eth1");
+    assert_eq!(rules(world, "198.51.100.10").len(), 4);
+    server.ok("ifdown eth1");
+    assert_eq!(rules(world, "198.51.100.10").len(), 2);
+    clean(world);
+    // Rules and routes that lead elsewhere.
+    for (name, lookup, goes) in [
+        ("wrong-table", "203.0.113.190 from 198.51.100.10", "via 192.0.2.1 dev eth0"),
+        ("empty-table", "203.0.113.190 from 198.51.100.10", "via 192.0.2.1 dev eth0"),
+        ("to-for-from", "203.0.113.190 from 198.51.100.10", "via 192.0.2.1 dev eth0"),
+        ("tunnel-for-table", "203.0.113.190 from 198.51.100.10", "via 192.0.2.1 dev eth0"),
+        ("deletes-what-nobody-added", "203.0.113.190 from 198.51.100.10", "via 192.0.2.1 dev eth0"),
+        ("no-subnet", "198.51.100.20 from 198.51.100.10", "via 198.51.100.1 dev eth1"),
+        ("source-of-the-other-link", "203.0.113.190 from 198.51.100.10", "via 198.51.100.1 dev eth1"),
+    ] {
+        world.configure(&fixture(name));
+        server.ok("ifup eth0; ifup eth1");
+        let get = server.ok(&format!("ip route get {lookup}"));
+        assert!(get.contains(goes), "{name}: {get}");
+        server.ok("ifdown eth1; ifdown eth0");
+        clean(world);
+    }
+    world.configure(&fixture("wrong-stanza"));
+    server.ok("ifup eth0; ifup eth1; ifdown eth1");
+    assert_eq!(rules(world, "192.0.2.10"), [""; 0], "eth0 is up, and its rule went with eth1");
+    clean(world);
+    // Both links have the network; the route goes by the one that came first.
+    world.configure(&fixture("gateway-of-two-links"));
+    server.ok("ifup eth0; ifup eth1");
+    let table = server.ok("ip route show table 2");
+    assert!(table.contains("default via 198.51.100.1 dev eth0"), "{table}");
+    clean(world);
+    // The mends, as they are proposed.
+    for name in ["leaks", "leaks-with-priority", "leaks-in-part", "no-priority"] {
+        world.configure(&mended(world, &fixture(name)));
+        let said = server.run("symroute config").text();
+        assert!(!said.contains("hand-written"), "{name}: {said}");
+        for _ in 0..2 {
+            server.ok("ifup eth1; ifdown eth1");
+            assert_eq!(rules(world, "198.51.100.10").len() + rules(world, "fwmark").len(), 0, "{name}");
+        }
+        let order = |interfaces: &str| {
+            world.configure(interfaces);
+            server.ok("ifup eth1");
+            let rules = rules(world, "198.51.100.10");
+            server.ok("ifdown eth1");
+            clean(world);
+            rules.iter().map(|rule| rule.split_once('\t').expect("a rule").1.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            order(&mended(world, &fixture(name))),
+            order(&fixture(name)),
+            "{name}: the same rules in the same order"
+        );
+    }
+    // A name for the table, by the command that is proposed.
+    world.configure(&fixture("unknown-name"));
+    let said = server.run("symroute config").text();
+    let command = said.lines().find_map(|line| line.split_once("Give it a number: ")).expect("a command").1;
+    server.ok(command);
+    assert!(!server.run("symroute config").text().contains("hand-written"));
+    server.ok("ifup eth1; ifdown eth1");
+}
+
+/// The proposed lines in place of those that they are about.
+fn mended(world: &World, interfaces: &str) -> String {
+    world.configure(interfaces);
+    let said = world.server.run("symroute config").text();
+    let proposed: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("post-up") || line.starts_with("pre-down"))
+        .collect();
+    assert!(!proposed.is_empty(), "{said}");
+    let about = |line: &str| {
+        let add = line.replacen("del", "add", 1).replacen("pre-down", "post-up", 1).replacen("post-down", "post-up", 1);
+        proposed.iter().any(|proposed| proposed.starts_with(&add))
+    };
+    let rest = interfaces.lines().filter(|line| !about(line.trim()));
+    rest.map(|line| format!("{line}\n")).chain(proposed.iter().map(|line| format!("    {line}\n"))).collect()
+}
+
+/// As if nothing had been up.
+fn clean(world: &World) {
+    world.server.run(
+        "ifdown --force --ignore-errors eth0 eth1 eth0:1 eth1:1; rm -f /run/network/ifstate*
+        for dev in eth0 eth1; do ip addr flush dev $dev; ip link set $dev down; done
+        for f in -4 -6; do ip $f rule flush; ip $f rule add lookup main pref 32766; done
+        ip rule add lookup default pref 32767; for t in 1 2 3 100 200 300; do ip route flush table $t; done",
+    );
+}
+
+fn right_policy_by_hand_is_left_alone(world: &World) {
+    own_etc(world);
+    world.install_hooks();
+    let interfaces = fixture("right");
+    world.configure(&interfaces);
+    let server = &world.server;
+    for style in ["iproute2", "article", "hook"] {
+        let said = server.run(&format!("symroute-gen --write --style {style}"));
+        assert!(said.succeeded() && !said.text().contains("[hand-written"), "{}", said.text());
+        assert_eq!(server.read("/etc/network/interfaces"), interfaces.as_bytes());
+    }
+    for _ in 0..2 {
+        server.ok("ifup -a");
+        world.settle();
+        server.ok("symroute apply");
+        assert_eq!(server.ok("ip route show table all proto 97; ip -6 route show table all proto 97"), "");
+        assert_eq!(rules(world, "proto 97"), [""; 0]);
+        for (from, count) in [("192.0.2.10", 2), ("2001:db8:a::/64", 1), ("198.51.100.0/24", 1), ("198.51.100.11", 1)] {
+            assert_eq!(rules(world, &format!(" {from} ")).len(), count, "{from}\n{}", state(world));
+        }
+        for to in [A4, A6, B4, "198.51.100.11"] {
+            assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+        }
+        server.ok("ifdown -a");
+        assert_nothing_left(world);
+    }
+}
+
+/// The way that docs/hand-written.md describes, on a server that stays up and is reached all the time.
+fn from_lines_by_hand_to_symroute(world: &World) {
+    let server = &world.server;
+    let lines = |n: u8, net: &str, dev: &str| {
+        format!(
+            "    post-up ip route add {net}.0/24 dev {dev} table {n}\n    post-up ip route add default via {net}.1 dev {dev} table {n}\n    \
+             post-up ip rule add from {net}.10 table {n} priority {n}00\n    \
+             pre-down ip rule del from {net}.10 table {n} priority {n}00\n    pre-down ip route flush table {n}\n"
+        )
+    };
+    let stanzas = |a: &str, b: &str| {
+        format!(
+            "auto lo eth0 eth1 eth2\niface lo inet loopback\niface eth0 inet static\n    address 192.0.2.10/24\n    \
+             gateway 192.0.2.1\n{a}iface eth1 inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n    metric 20\n{b}\
+             iface eth2 inet static\n    address 203.0.113.1/26\n"
+        )
+    };
+    world.configure(&stanzas(&lines(1, "192.0.2", "eth0"), &lines(2, "198.51.100", "eth1")));
+    server.ok("ifup -a");
+    let reached = |when: &str| {
+        for to in [A4, B4] {
+            assert!(world.client.reaches(None, to), "{when}: {to}\n{}", state(world));
+        }
+    };
+    reached("by hand");
+    // 1: the lines out of the file; 2: symroute's in; 3: the running system; 4: what the lines had made.
+    world.configure(&stanzas("", ""));
+    server.ok("symroute-gen --write");
+    let text = String::from_utf8(server.read("/etc/network/interfaces")).expect("text");
+    assert!(
+        text.contains("table 3") && !text.contains("table 1 "),
+        "numbers that are in use are left to those who use them: {text}"
+    );
+    server.ok("symroute apply");
+    reached("beside each other");
+    server.ok("ip rule del from 192.0.2.10 table 1 priority 100; ip route flush table 1
+         ip rule del from 198.51.100.10 table 2 priority 200; ip route flush table 2");
+    assert_kernel_is_plan(world);
+    reached("symroute alone");
+    assert!(world.lan.reaches(None, B4), "what the lines by hand did not have");
+    server.ok("ifdown -a");
+    assert_nothing_left(world);
+    server.ok("ifup -a");
+    assert_kernel_is_plan(world);
+    reached("after ifdown and ifup");
 }

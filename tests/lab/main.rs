@@ -201,8 +201,8 @@ fn main() {
                 add(&format!("shape_{name}_{way:?}").to_lowercase(), Box::new(run));
             }
         }
-        let native = if suite.contains('-') { NATIVE_CASES } else { &[] };
-        for &(name, case) in CASES.iter().chain(native) {
+        let own = if suite.contains('-') { NATIVE_CASES } else { &handwritten::CASES };
+        for &(name, case) in CASES.iter().chain(own) {
             add(
                 name,
                 Box::new(move || {
