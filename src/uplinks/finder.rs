@@ -465,26 +465,28 @@ impl<'a> Finder<'a> {
     /// Hand-written policy serves the uplink whose stanza it stands in, whose address it names, or whose
     /// gateway it routes through.
     fn mark_hand_written(&mut self, uplinks: &mut [Uplink]) {
+        let policy = |line: &&Line| line.phase.is_up() && line.is_policy(self.names);
+        let mut policies = Vec::new();
+        for line in self.lines.iter().filter(policy) {
+            let from = line.command.prefix("from").filter(|from| from.prefix_len() > 0);
+            let dev = line.command.get("dev").map(|dev| link_of(BStr::new(dev)));
+            policies.push((line, from, line.command.address("via"), dev));
+        }
         for uplink in uplinks {
             let inet6 = uplink.family == Family::Inet6;
-            let serves = |line: &&Line| {
-                let Line { stanza, phase, command, .. } = line;
-                if !phase.is_up() || !line.is_policy(self.names) || command.inet6 != inet6 {
+            let serves = |(line, from, via, dev): &&(&Line, Option<IpNet>, Option<IpAddr>, Option<&[u8]>)| {
+                if line.command.inet6 != inet6 {
                     return false;
                 }
-                let from = command.prefix("from").filter(|from| from.prefix_len() > 0);
                 let names_address =
                     from.is_some_and(|from| uplink.sources.iter().any(|source| from.contains(&source.net.addr())));
-                let via = command.address("via");
-                let dev = command.get("dev").map(|dev| link_of(BStr::new(dev)));
                 let same_link = dev.is_none_or(|dev| dev == uplink.interface.as_bytes());
                 // A lease's address and gateway are not known here, so whatever its stanza has is taken for its own.
-                *stanza == uplink.stanza && (uplink.dynamic || from.is_none() && via.is_none())
+                line.stanza == uplink.stanza && (uplink.dynamic || from.is_none() && via.is_none())
                     || names_address
-                    || via.is_some() && via == uplink.gateway && same_link
+                    || via.is_some() && *via == uplink.gateway && same_link
             };
-            let found = self.lines.iter().find(serves).map(|line| line.stanza);
-            if let Some(stanza) = found {
+            if let Some(stanza) = policies.iter().find(serves).map(|(line, ..)| line.stanza) {
                 uplink.hand_written = true;
                 self.wrong.push(Diagnostic::warning(
                     self.config.stanzas[stanza].at.unwrap_or(uplink.at),

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::Source;
 use super::finder::{Finder, link_of};
-use crate::interfaces::command::{Command, Object, Verb, commands, number};
+use crate::interfaces::command::{Command, Object, Verb, commands, number, prefix};
 use crate::interfaces::config::Listed;
 use crate::interfaces::{At, Config, Diagnostic, Family, Severity, Stanza};
 use crate::snapshot::MAIN;
@@ -136,10 +136,11 @@ pub fn judge(config: &Config, names: &Names) -> Vec<Diagnostic> {
             finder.listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr());
         link_of(link).to_str_lossy().into_owned()
     });
-    let links = links.collect();
+    let links: Vec<String> = links.collect();
+    let host = Host::new(&finder, &links);
     let proposed = propose(&finder.lines);
     let meant = finder.lines.clone();
-    let mut judge = Judge { finder: &finder, meant, links, gone: HashSet::new(), found: Vec::new(), proposed };
+    let mut judge = Judge { host, finder: &finder, meant, links, gone: HashSet::new(), found: Vec::new(), proposed };
     judge.refused_lines();
     judge.unknown_tables();
     judge.rules_and_their_tables();
@@ -171,7 +172,105 @@ enum Table {
     Name(String),
 }
 
+/// The table that a command is about; none for a rule that says `unreachable` and the like.
+fn table(command: &Command, names: &Names) -> Option<Table> {
+    let Some(text) = command.get("table") else {
+        let elsewhere = ["type", "goto", "l3mdev"].into_iter().any(|other| command.get(other).is_some());
+        return (command.object == Object::Route || !elsewhere).then_some(Table::Number(MAIN));
+    };
+    Some(names.number(text).map_or_else(|| Table::Name(text.to_string()), Table::Number))
+}
+
+/// The text as one address, whatever its prefix length says in full.
+fn single(text: &str, inet6: bool) -> Option<IpAddr> {
+    prefix(text, inet6).filter(|net| net.prefix_len() == net.max_prefix_len()).map(|net| net.addr())
+}
+
+/// A route that a line adds.
+struct Road {
+    /// Index into the lines.
+    at: usize,
+    table: Table,
+    /// Where to; nothing for everywhere, or for what is no network.
+    net: Option<IpNet>,
+    /// No gateway.
+    on_link: bool,
+}
+
+/// What the files tell of the host, ready to be asked.
+#[derive(Default)]
+struct Host {
+    known: HashSet<String>,
+    owners: HashMap<IpAddr, String>,
+    owners_by_text: HashMap<String, String>,
+    /// By link and family (true for inet6).
+    networks: HashMap<(String, bool), Vec<IpNet>>,
+    /// May it have addresses that the files do not tell?
+    open: HashMap<(String, bool), bool>,
+    roads: Vec<Road>,
+    by_table: HashMap<Table, Vec<usize>>,
+    /// Tables that rules by source look into.
+    by_source: HashSet<Table>,
+    /// Destinations that rules send to main first; nothing for all of them.
+    main_first: Vec<Option<IpNet>>,
+}
+
+impl Host {
+    fn new(finder: &Finder<'_>, links: &[String]) -> Self {
+        let mut host = Host { known: links.iter().cloned().collect(), ..Host::default() };
+        let mut told = HashSet::new();
+        for (link, family, source) in &finder.sources {
+            let inet6 = *family == Family::Inet6;
+            told.extend(source.stanza.map(|stanza| (stanza, inet6)));
+            host.owners.entry(source.net.addr()).or_insert_with(|| link.clone());
+            let network = source.peer.map_or(source.net.trunc(), IpNet::from);
+            host.networks.entry((link.clone(), inet6)).or_default().push(network);
+        }
+        for (index, (stanza, link)) in finder.config.stanzas.iter().zip(links).enumerate() {
+            for entry in stanza.entries.iter().filter(|entry| entry.name == "address") {
+                let text = entry.value.to_str_lossy().split('/').next().unwrap_or_default().to_string();
+                host.owners_by_text.entry(text).or_insert_with(|| link.clone());
+            }
+            let runs = stanza.entries.iter().any(|entry| Phase::of(&entry.name).is_some_and(Phase::is_up));
+            for (family, inet6) in [(Family::Inet, false), (Family::Inet6, true)] {
+                if stanza.family == family || stanza.family == Family::Any {
+                    let closed = match &stanza.method[..] {
+                        b"static" => told.contains(&(index, inet6)),
+                        b"manual" => !runs,
+                        method => method == b"loopback",
+                    };
+                    *host.open.entry((link.clone(), inet6)).or_default() |= !closed;
+                }
+            }
+        }
+        for (at, line) in finder.lines.iter().enumerate().filter(|(_, line)| line.phase.is_up() && line.command.adds())
+        {
+            let (command, to) = (&line.command, line.command.prefix("to"));
+            let net = to.filter(|net| net.prefix_len() > 0);
+            match (table(command, finder.names), command.object) {
+                (Some(table), Object::Route) => {
+                    host.by_table.entry(table.clone()).or_default().push(host.roads.len());
+                    host.roads.push(Road { at, table, net, on_link: command.get("via").is_none() });
+                }
+                (Some(Table::Number(MAIN)), Object::Rule) => {
+                    let all = command.get("suppress_prefixlength").is_some();
+                    host.main_first.extend((all || net.is_some()).then_some(net.filter(|_| !all)));
+                }
+                (Some(table), Object::Rule) if command.get("from").is_some() => _ = host.by_source.insert(table),
+                _ => {}
+            }
+        }
+        host
+    }
+
+    /// May some link have addresses that the files do not tell?
+    fn any_open(&self, inet6: bool) -> bool {
+        self.open.iter().any(|((link, of), open)| *open && *of == inet6 && link != "lo")
+    }
+}
+
 struct Judge<'a> {
+    host: Host,
     finder: &'a Finder<'a>,
     /// The lines with the corrections that were proposed, so that one proposal does not gainsay another.
     meant: Vec<Line>,
@@ -220,69 +319,26 @@ impl Judge<'_> {
     }
 
     fn table(&self, command: &Command) -> Option<Table> {
-        let Some(text) = command.get("table") else {
-            let elsewhere = ["type", "goto", "l3mdev"].into_iter().any(|other| command.get(other).is_some());
-            return (command.object == Object::Route || !elsewhere).then_some(Table::Number(MAIN));
-        };
-        Some(self.finder.names.number(text).map_or_else(|| Table::Name(text.to_string()), Table::Number))
-    }
-
-    fn sources(&self, inet6: bool) -> impl Iterator<Item = &(String, Family, Source)> {
-        let family = if inet6 { Family::Inet6 } else { Family::Inet };
-        self.finder.sources.iter().filter(move |(_, of, _)| *of == family)
+        table(command, self.finder.names)
     }
 
     /// The link that has the address, by the files; the text is compared where it is no address.
     fn owner(&self, text: &str, inet6: bool) -> Option<&str> {
-        let address = crate::interfaces::command::prefix(text, inet6)
-            .filter(|net| net.prefix_len() == net.max_prefix_len())
-            .map(|net| net.addr());
-        if let Some(address) = address {
-            let same = self.sources(inet6).find(|(_, _, source)| source.net.addr() == address);
-            return same.map(|(link, ..)| link.as_str());
-        }
-        let stanzas = self.finder.config.stanzas.iter().zip(&self.links);
-        let named = |(stanza, _): &(&Stanza, &String)| {
-            let written = stanza.entries.iter().filter(|entry| entry.name == "address");
-            written.map(|entry| entry.value.to_str_lossy()).any(|value| value.split('/').next() == Some(text))
+        let owner = match single(text, inet6) {
+            Some(address) => self.host.owners.get(&address),
+            None => self.host.owners_by_text.get(text),
         };
-        stanzas.into_iter().find(named).map(|(_, link)| link.as_str())
+        owner.map(String::as_str)
     }
 
     /// On-link networks of a link: other hosts are reached there without a gateway.
-    fn networks(&self, link: &str, inet6: bool) -> Vec<IpNet> {
-        let own = self.sources(inet6).filter(|(of, ..)| of == link);
-        own.map(|(_, _, source)| source.peer.map_or(source.net.trunc(), IpNet::from)).collect()
+    fn networks(&self, link: &str, inet6: bool) -> &[IpNet] {
+        self.host.networks.get(&(link.to_string(), inet6)).map_or(&[], Vec::as_slice)
     }
 
     /// May the link have addresses that the files do not tell?
     fn is_open(&self, link: &str, inet6: bool) -> bool {
-        let family = if inet6 { Family::Inet6 } else { Family::Inet };
-        let stanzas = self.finder.config.stanzas.iter().enumerate().filter(|(index, _)| self.links[*index] == link);
-        let mut any = false;
-        for (index, stanza) in
-            stanzas.filter(|(_, stanza)| matches!(stanza.family, Family::Any) || stanza.family == family)
-        {
-            any = true;
-            let told = self.sources(inet6).any(|(_, _, source)| source.stanza == Some(index));
-            let runs = stanza.entries.iter().any(|entry| Phase::of(&entry.name).is_some_and(Phase::is_up));
-            if !(stanza.method == "static" && told || stanza.method == "loopback" || stanza.method == "manual" && !runs)
-            {
-                return true;
-            }
-        }
-        !any
-    }
-
-    /// May some link have addresses that the files do not tell?
-    fn any_open(&self, inet6: bool) -> bool {
-        self.links.iter().filter(|link| *link != "lo").any(|link| {
-            let family = if inet6 { Family::Inet6 } else { Family::Inet };
-            let has = |(stanza, of): (&Stanza, &String)| {
-                of == link && matches!(stanza.family, Family::Any) | (stanza.family == family)
-            };
-            self.finder.config.stanzas.iter().zip(&self.links).any(has) && self.is_open(link, inet6)
-        })
+        self.host.open.get(&(link.to_string(), inet6)).is_none_or(|open| *open)
     }
 
     /// Is the stanza's own name that of a link, as far as can be told? (A mapping may choose it.)
@@ -292,15 +348,12 @@ impl Judge<'_> {
     }
 
     fn is_stanza_link(&self, link: &str) -> bool {
-        self.links.iter().any(|known| known == link)
+        self.host.known.contains(link)
     }
 
-    /// Routes that lines add, with the table; main's too.
-    fn added_routes(&self) -> impl Iterator<Item = (usize, &Line, Table)> {
-        let added = self
-            .lines()
-            .filter(|(_, line)| line.phase.is_up() && line.command.object == Object::Route && line.command.adds());
-        added.filter_map(|(at, line)| Some((at, line, self.table(&line.command)?)))
+    /// Routes that lines add to a table.
+    fn routes_in(&self, table: &Table) -> impl Iterator<Item = &Road> {
+        self.host.by_table.get(table).into_iter().flatten().map(|road| &self.host.roads[*road])
     }
 
     fn added_rules(&self) -> impl Iterator<Item = (usize, &Line)> {
@@ -316,7 +369,7 @@ impl Judge<'_> {
         let via = line.command.address("via");
         let own = via
             .is_some_and(|via| self.networks(self.link(line), line.command.inet6).iter().any(|net| net.contains(&via)));
-        match via.map(|via| self.links_towards(via, line.command.inet6)) {
+        match via.map(|via| self.links_towards(via)) {
             Some(links) if links.len() == 1 => links.into_iter().next(),
             // Placeholders and the like: in its own stanza, its own link is meant.
             _ if own || via.is_none() => Some(self.link(line).to_string()),
@@ -324,11 +377,9 @@ impl Judge<'_> {
         }
     }
 
-    fn links_towards(&self, via: IpAddr, inet6: bool) -> BTreeSet<String> {
-        let there = self
-            .sources(inet6)
-            .filter(|(_, _, source)| source.peer.map_or(source.net.trunc(), IpNet::from).contains(&via));
-        there.map(|(link, ..)| link.clone()).collect()
+    fn links_towards(&self, via: IpAddr) -> BTreeSet<String> {
+        let there = self.host.networks.iter().filter(|(_, networks)| networks.iter().any(|net| net.contains(&via)));
+        there.map(|((link, _), _)| link.clone()).collect()
     }
 
     /// Lines that `ip` or the shell will not carry out as they stand.
@@ -347,7 +398,8 @@ impl Judge<'_> {
             } else {
                 Self::failing(line, refused.exit)
             };
-            let added = self.added_rules().find(|(_, other)| down && self.removes(&line.command, &other.command));
+            let deletes = |other: &Command| other.refused.is_none() && self.removes(&line.command, other);
+            let added = self.added_rules().find(|(_, other)| down && deletes(&other.command));
             let mended = added.map(|(_, other)| other.command.with_verb("del")).or(refused.mended.clone());
             let help = match (mended, refused.word.starts_with('<')) {
                 (_, true) => "Put the real value in its place.".into(),
@@ -447,6 +499,10 @@ impl Judge<'_> {
             .filter(|(_, line)| line.command.object == Object::Rule && line.command.verb == Verb::Delete)
             .map(|(at, _)| at)
             .collect();
+        let mut of_stanza: HashMap<usize, Vec<usize>> = HashMap::new();
+        for at in &added {
+            of_stanza.entry(self.line(*at).stanza).or_default().push(*at);
+        }
         let mut unmatched = Vec::new();
         for at in deletions {
             let line = self.line(at);
@@ -455,11 +511,9 @@ impl Judge<'_> {
                 let (written, meant) = (&self.line(**other).command, &self.meant[**other].command);
                 !self.gone.contains(*other) && (removes(written) || removes(meant))
             };
-            let distance = |other: &&usize| {
-                let other = self.line(**other);
-                (other.stanza != line.stanza, self.link(other) != self.link(line))
-            };
-            match added.iter().filter(matching).min_by_key(distance) {
+            let distance = |other: &&usize| self.link(self.line(**other)) != self.link(line);
+            let beside = of_stanza.get(&line.stanza).into_iter().flatten().find(matching);
+            match beside.or_else(|| added.iter().filter(matching).min_by_key(distance)) {
                 Some(other) => _ = self.gone.insert(*other),
                 None if !line.phase.is_up() && line.command.refused.is_none() => unmatched.push(at),
                 None => {}
@@ -588,10 +642,13 @@ impl Judge<'_> {
     /// Does a rule lead to a table with routes, out by the link that has the address?
     fn rules_and_their_tables(&mut self) {
         let routes: Vec<(Table, bool, Option<String>, usize)> = self
-            .added_routes()
-            .map(|(_, line, table)| {
+            .host
+            .roads
+            .iter()
+            .map(|road| {
+                let line = self.line(road.at);
                 let default = line.command.is_default();
-                (table, default, default.then(|| self.leaves_by(line)).flatten(), line.stanza)
+                (road.table.clone(), default, default.then(|| self.leaves_by(line)).flatten(), line.stanza)
             })
             .collect();
         let looked_up: HashSet<Table> = self.added_rules().filter_map(|(_, line)| self.table(&line.command)).collect();
@@ -709,11 +766,9 @@ impl Judge<'_> {
     }
 
     fn routes(&mut self) {
-        let routes: Vec<(usize, Table)> = self
-            .added_routes()
-            .filter(|(_, _, table)| !matches!(table, Table::Number(number) if RESERVED.contains(number)))
-            .map(|(at, _, table)| (at, table))
-            .collect();
+        let others = |road: &&Road| !matches!(road.table, Table::Number(number) if RESERVED.contains(&number));
+        let routes: Vec<(usize, Table)> =
+            self.host.roads.iter().filter(others).map(|road| (road.at, road.table.clone())).collect();
         let (mut devices, mut leased, mut subnets) = (HashSet::new(), HashSet::new(), HashSet::new());
         for (at, table) in routes {
             self.device(at, &mut devices);
@@ -774,16 +829,13 @@ impl Judge<'_> {
             }
             return;
         }
-        let routed = self.added_routes().any(|(_, other, _)| {
-            let to = other.command.prefix("to").filter(|net| net.prefix_len() > 0);
-            other.command.get("via").is_none() && to.is_some_and(|net| net.contains(&via))
-        });
-        let towards = self.links_towards(via, command.inet6);
+        let leads_there = |road: &Road| road.on_link && road.net.is_some_and(|net| net.contains(&via));
+        let routed = self.host.roads.iter().any(leads_there);
+        let towards = self.links_towards(via);
         // The kernel looks for the gateway in the route's own table first (net/ipv4/fib_semantics.c `fib_check_nh`).
-        let in_table = self.added_routes().any(|(other_at, other, of)| {
-            let to = other.command.prefix("to").filter(|net| net.prefix_len() > 0);
-            let here = other_at < at && self.table(command) == Some(of) && self.link(other) == link;
-            here && other.command.get("via").is_none() && to.is_some_and(|net| net.contains(&via))
+        let in_table = self.table(command).is_some_and(|table| {
+            let mut before = self.routes_in(&table).filter(|road| road.at < at);
+            before.any(|road| leads_there(road) && self.link(self.line(road.at)) == link)
         });
         match &dev {
             None if towards.len() > 1 && towards.contains(&link) && !in_table => {
@@ -796,7 +848,7 @@ impl Judge<'_> {
                 let word = self.line(at).command.said("via");
                 self.warn("hand-written-wrong-device", at, &word, message, help);
             }
-            None if towards.is_empty() && !routed && !self.any_open(command.inet6) => {
+            None if towards.is_empty() && !routed && !self.host.any_open(command.inet6) => {
                 self.off_link(at, via, "the host", &format!(" dev {link} onlink"));
             }
             Some(dev) if !towards.contains(dev) && !routed => {
@@ -828,11 +880,10 @@ impl Judge<'_> {
         let command = &line.command;
         let (Some(src), Some(address)) = (command.get("src"), command.address("src")) else { return };
         let (src, link) = (src.to_string(), self.link(line).to_string());
-        let own: Vec<IpAddr> = self
-            .sources(command.inet6)
-            .filter(|(of, ..)| *of == link)
-            .map(|(_, _, source)| source.net.addr())
-            .collect();
+        let of_link =
+            |(of, family, _): &&(String, Family, Source)| *of == link && (*family == Family::Inet6) == command.inet6;
+        let own = self.finder.sources.iter().filter(of_link);
+        let own: Vec<IpAddr> = own.map(|(_, _, source)| source.net.addr()).collect();
         let mended = |own: Option<&IpAddr>| {
             let mended = own.map(|own| command.with_value("src", &own.to_string()));
             mended.map_or("Give the link's own address.".to_string(), |mended| format!("Write '{mended}'."))
@@ -857,7 +908,7 @@ impl Judge<'_> {
             }
             None => {
                 let within = self.networks(&link, command.inet6).iter().any(|net| net.contains(&address));
-                let known = within && !self.is_open(&link, command.inet6) || !self.any_open(command.inet6);
+                let known = within && !self.is_open(&link, command.inet6) || !self.host.any_open(command.inet6);
                 if !known {
                     self.leased(at, &src, leased);
                     return;
@@ -878,8 +929,7 @@ impl Judge<'_> {
         let line = self.line(at);
         let stanza = self.stanza(line);
         let command = &line.command;
-        let single = crate::interfaces::command::prefix(text, command.inet6)
-            .is_some_and(|net| net.prefix_len() == net.max_prefix_len());
+        let single = single(text, command.inet6).is_some();
         if !single || stanza.method != "dhcp" || self.owner(text, command.inet6).is_some() || !seen.insert(line.stanza)
         {
             return;
@@ -901,22 +951,15 @@ impl Judge<'_> {
         };
         // In the smallest networks there is nobody but the router.
         let others = |net: &IpNet| net.max_prefix_len() - net.prefix_len() > 2;
-        let Some(net) = self.networks(&link, command.inet6).into_iter().find(|net| net.contains(&via) && others(net))
+        let Some(net) =
+            self.networks(&link, command.inet6).iter().copied().find(|net| net.contains(&via) && others(net))
         else {
             return;
         };
-        let has_it = self.added_routes().any(|(_, other, of)| {
-            let to = other.command.prefix("to").filter(|to| to.prefix_len() > 0);
-            of == *table && to.is_some_and(|to| to.contains(&net.network()) && to.prefix_len() <= net.prefix_len())
-        });
-        let main_first = self.added_rules().any(|(_, rule)| {
-            let main = self.table(&rule.command) == Some(Table::Number(MAIN));
-            let to = rule.command.prefix("to").is_some_and(|to| to.contains(&net.network()));
-            main && (to || rule.command.get("suppress_prefixlength").is_some())
-        });
-        let by_source = self
-            .added_rules()
-            .any(|(_, rule)| rule.command.get("from").is_some() && self.table(&rule.command).as_ref() == Some(table));
+        let holds = |to: IpNet| to.contains(&net);
+        let has_it = self.routes_in(table).any(|road| road.net.is_some_and(holds));
+        let main_first = self.host.main_first.iter().any(|to| to.is_none_or(holds));
+        let by_source = self.host.by_source.contains(table);
         if has_it || main_first || !by_source || !seen.insert((table.clone(), net)) {
             return;
         }
