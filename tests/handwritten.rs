@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use proptest::prelude::*;
 use symroute::interfaces::{Config, Dialect, Family, Files};
 use symroute::policy::plan;
 use symroute::rewrite::rewrite;
@@ -116,6 +117,47 @@ fn only_the_stanza_with_policy_is_left_alone() {
         b"auto eth0\niface eth0 inet6 auto\n up ip -6 rule add from 2001:db8:a::/64 table 7\niface eth0 inet dhcp\n";
     let found = find(&read(text), None, &[], &Names::default());
     assert_eq!(found.uplinks.iter().map(|uplink| uplink.hand_written).collect::<Vec<_>>(), [true, false]);
+}
+
+/// symroute-gen's own lines, taken over by somebody who cut the markers off, are right.
+#[test]
+fn the_lines_of_symroute_gen_get_no_warning() {
+    for text in [
+        include_str!("fixtures/two-uplinks.iproute2"),
+        include_str!("fixtures/two-uplinks.article"),
+        include_str!("fixtures/article.expected"),
+    ] {
+        let text: String =
+            text.lines().filter(|line| !line.contains("# symroute")).map(|line| format!("{line}\n")).collect();
+        assert!(text.contains("ip rule add"));
+        assert_eq!(judge(&read(text.as_bytes()), &Names::default()), []);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Any heap of words is judged, each finding with a name and a line to point at.
+    #[test]
+    fn anything_is_judged(lines in prop::collection::vec(
+        (prop::sample::select(vec!["up", "pre-up", "down", "post-down", "post up", "iface eth1 inet static\n up",
+            "iface eth0 inet6 static\n address 2001:db8::1/64\n up", "iface x inet dhcp\n down"]),
+         prop::sample::select(vec!["ip", "/sbin ip", "ip -6", "sh -c 'ip", "true || ip", "/bin/ip -4"]),
+         prop::sample::select(vec!["rule add", "rule del", "ru a", "route add", "r r", "rule flush", "route del", "a a"]),
+         prop::collection::vec(prop::sample::select(vec!["from", "to", "192.0.2.10", "192.0.2.0/24", "table", "7", "isp",
+            "lookup", "main", "via", "192.0.2.1", "dev", "eth0", "eth9", "$IFACE", "src", "default", "prio", "100", "t",
+            "fwmark", "1/0", "<x>", "fe80::1", "onlink", "nexthop", "||", ";", "}", "'", "lock", "type", "goto"]), 0..9)),
+        0..12)) {
+        let mut text = "auto eth0 eth1\niface eth0 inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n".to_string();
+        for (option, program, verb, words) in lines {
+            text += &format!(" {option} {program} {verb} {}\n", words.join(" "));
+        }
+        let config = read(text.as_bytes());
+        for found in judge(&config, &Names::default()) {
+            let at = found.at.expect("a place");
+            prop_assert!(found.id.is_some() && config.files[at.file].document.lines().len() > at.line);
+            prop_assert!(!found.message.is_empty() && !found.help.is_empty(), "{:?}", found);
+        }
+    }
 }
 
 /// Words of a line as a person counts them, without our grammar: whatever follows `table` and the like.

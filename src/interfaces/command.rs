@@ -601,7 +601,13 @@ impl Reading<'_> {
                 self.keyword(*found, &word, &RULE);
                 continue;
             }
-            let word = if word == "type" { self.next().unwrap_or_default() } else { word };
+            let word = match word.as_str() {
+                "type" => match self.value("type") {
+                    Some(word) => word,
+                    None => return,
+                },
+                _ => word,
+            };
             if abbreviated(&word, &["goto"]).is_some() {
                 let target = self.value("goto");
                 self.given.extend(target.map(|target| ("goto", target)));
@@ -652,7 +658,13 @@ impl Reading<'_> {
                 self.keyword(*found, &word, &ROUTE);
                 continue;
             }
-            let mut word = if word == "to" { self.value("to").unwrap_or_default() } else { word };
+            let mut word = match word.as_str() {
+                "to" => match self.value("to") {
+                    Some(word) => word,
+                    None => return,
+                },
+                _ => word,
+            };
             if is_type(&word) && !word.starts_with(|c: char| c.is_ascii_digit()) {
                 self.given.insert("type", word.clone());
                 match self.value(&word) {
@@ -871,6 +883,8 @@ mod tests {
             ("ip -6 rule add from 192.0.2.1 table 5", 1, None),
             ("ip rule add from 192.0.2.256 table 5", 1, None),
             ("ip rule add from 192.0.2.1 table 5 prio", 255, None),
+            ("ip rule add from 192.0.2.1 type", 255, None),
+            ("ip route add table 5 to", 255, None),
             ("ip rule add from 192.0.2.1 table 5 prio high", 255, None),
             ("ip rule add from <ip> table 5", 2, None),
             ("ip rule add", 1, None),

@@ -52,7 +52,10 @@ impl Judge<'_> {
         if made || !seen.insert((stanza, dev.clone())) {
             return;
         }
-        let message = format!("{dev} is no interface of these files: {}", Self::failing(line, 1));
+        let message = format!(
+            "{dev} is no interface of these files: if nothing else has made it by then, {}",
+            Self::failing(line, 1)
+        );
         let help = format!("If {link} is meant, write '{}'.", line.command.with_value("dev", &link));
         let word = self.line(at).command.said("dev");
         self.warn("hand-written-wrong-device", at, &word, message, help);
