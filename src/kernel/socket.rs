@@ -46,8 +46,34 @@ impl SetSockOpt for StrictCheck {
     }
 }
 
+/// The way to the kernel and back; tests put one of their own in its place.
+trait Wire {
+    fn send(&mut self, message: &[u8]) -> nix::Result<()>;
+    /// One datagram: its length, its flags, and the port of its sender (the kernel's is 0).
+    fn receive(&mut self, buffer: &mut [u8]) -> nix::Result<(usize, MsgFlags, Option<u32>)>;
+}
+
+impl Wire for OwnedFd {
+    fn send(&mut self, message: &[u8]) -> nix::Result<()> {
+        sendto(self.as_raw_fd(), message, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(drop)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> nix::Result<(usize, MsgFlags, Option<u32>)> {
+        let mut slices = [IoSliceMut::new(buffer)];
+        recvmsg::<NetlinkAddr>(self.as_raw_fd(), &mut slices, None, MsgFlags::empty())
+            .map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())))
+    }
+}
+
+/// What a request came to.
+enum Answer {
+    All(Vec<RouteNetlinkMessage>),
+    /// Not known: the tables changed during a dump, or the kernel had no memory for its reply.
+    Incomplete,
+}
+
 pub struct Socket {
-    fd: OwnedFd,
+    wire: Box<dyn Wire>,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -64,7 +90,11 @@ impl Socket {
         // The kernel answers at once; this only keeps a hook from hanging for ever.
         setsockopt(&fd, nix::sys::socket::sockopt::ReceiveTimeout, &TimeVal::new(30, 0))
             .context("cannot set a timeout on a netlink socket")?;
-        Ok(Socket { fd, sequence: 0, buffer: vec![0; BUFFER] })
+        Ok(Socket::over(Box::new(fd)))
+    }
+
+    fn over(wire: Box<dyn Wire>) -> Self {
+        Socket { wire, sequence: 0, buffer: vec![0; BUFFER] }
     }
 
     /// Asks for a list.
@@ -73,7 +103,7 @@ impl Socket {
     /// As the kernel says, or when the list keeps changing while it is read.
     pub fn dump(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
         for _ in 0..TRIES {
-            if let Some(replies) = self.request(request.clone(), NLM_F_DUMP)? {
+            if let Answer::All(replies) = self.request(request.clone(), NLM_F_DUMP)? {
                 return Ok(replies);
             }
         }
@@ -83,33 +113,40 @@ impl Socket {
     /// Asks for a change; the kernel's refusal comes back as an `Errno` inside the result.
     ///
     /// # Errors
-    /// When the socket fails.
+    /// When the socket fails, or the kernel's answers keep getting lost.
     pub fn change(&mut self, request: RouteNetlinkMessage, flags: u16) -> Result<Result<(), Errno>> {
-        match self.request(request, NLM_F_ACK | flags) {
-            Ok(_) => Ok(Ok(())),
-            Err(error) => match error.downcast::<Errno>() {
-                Ok(errno) => Ok(Err(errno)),
-                Err(error) => Err(error),
-            },
+        for tries in 0..TRIES {
+            match self.request(request.clone(), NLM_F_ACK | flags).map_err(anyhow::Error::downcast::<Errno>) {
+                Ok(Answer::All(_)) => return Ok(Ok(())),
+                Ok(Answer::Incomplete) => {}
+                // It was done at an earlier try, whose answer was lost.
+                Err(Ok(Errno::EEXIST | Errno::ENOENT | Errno::ESRCH)) if tries > 0 => return Ok(Ok(())),
+                Err(Ok(errno)) => return Ok(Err(errno)),
+                Err(Err(error)) => return Err(error),
+            }
         }
+        bail!("the kernel has no memory for its answers")
     }
 
     /// Asks for one thing; the kernel's refusal comes back as an `Errno` inside the result.
     ///
     /// # Errors
-    /// When the socket fails, or the kernel answers nothing.
+    /// When the socket fails, the kernel answers nothing, or its answers keep getting lost.
     pub fn ask(&mut self, request: RouteNetlinkMessage) -> Result<Result<RouteNetlinkMessage, Errno>> {
-        match self.request(request, NLM_F_ACK) {
-            Ok(replies) => {
-                let first = replies.into_iter().flatten().next();
-                first.map(Ok).context("the kernel gave no answer that can be read")
+        for _ in 0..TRIES {
+            match self.request(request.clone(), NLM_F_ACK) {
+                Ok(Answer::All(replies)) => {
+                    let first = replies.into_iter().next();
+                    return first.map(Ok).context("the kernel gave no answer that can be read");
+                }
+                Ok(Answer::Incomplete) => {}
+                Err(error) => return error.downcast::<Errno>().map(Err),
             }
-            Err(error) => error.downcast::<Errno>().map(Err),
         }
+        bail!("the kernel has no memory for its answers")
     }
 
-    /// The replies, or nothing for a dump that was interrupted.
-    fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> Result<Option<Vec<RouteNetlinkMessage>>> {
+    fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> Result<Answer> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -119,13 +156,12 @@ impl Socket {
         // A fresh buffer for each request: serializing skips padding bytes, which must be zero.
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        retry(|| sendto(self.fd.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty()))
-            .context("cannot send to the kernel")?;
+        retry(|| self.wire.send(&bytes)).context("cannot send to the kernel")?;
 
         let mut replies = Vec::new();
         let mut interrupted = false;
         loop {
-            let length = self.receive()?;
+            let Some(length) = self.receive()? else { return Ok(Answer::Incomplete) };
             let mut rest = &self.buffer[..length];
             while !rest.is_empty() {
                 let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
@@ -143,10 +179,12 @@ impl Socket {
                     NetlinkPayload::Done(done) if done.code < 0 => {
                         return Err(Errno::from_raw(done.code.saturating_abs()).into());
                     }
-                    NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(replies)),
+                    NetlinkPayload::Done(_) => {
+                        return Ok(if interrupted { Answer::Incomplete } else { Answer::All(replies) });
+                    }
                     NetlinkPayload::Error(error) => {
                         return match error.code {
-                            None => Ok(Some(replies)),
+                            None => Ok(Answer::All(replies)),
                             Some(code) => Err(Errno::from_raw(code.get().saturating_abs()).into()),
                         };
                     }
@@ -157,22 +195,21 @@ impl Socket {
         }
     }
 
-    /// One datagram from the kernel (and from nobody else) into the buffer.
-    fn receive(&mut self) -> Result<usize> {
+    /// One datagram from the kernel (and from nobody else) into the buffer; nothing when one was lost, which
+    /// netlink(7) reports as ENOBUFS. What still comes for the lost request has an old sequence number.
+    fn receive(&mut self) -> Result<Option<usize>> {
         loop {
-            let mut slices = [IoSliceMut::new(&mut self.buffer)];
-            let received = retry(|| {
-                recvmsg::<NetlinkAddr>(self.fd.as_raw_fd(), &mut slices, None, MsgFlags::empty())
-                    .map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())))
-            });
-            let (length, flags, sender) = received.context("no answer from the kernel")?;
+            let (length, flags, sender) = match retry(|| self.wire.receive(&mut self.buffer)) {
+                Err(Errno::ENOBUFS) => return Ok(None),
+                received => received.context("no answer from the kernel")?,
+            };
             if sender != Some(0) {
                 continue;
             }
             if flags.contains(MsgFlags::MSG_TRUNC) {
                 bail!("the kernel sent a datagram of more than {BUFFER} bytes");
             }
-            return Ok(length);
+            return Ok(Some(length));
         }
     }
 }
@@ -183,5 +220,132 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
             Err(Errno::EINTR) => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use netlink_packet_core::NLM_F_MULTIPART;
+    use netlink_packet_route::rule::RuleMessage;
+
+    use super::*;
+
+    /// What the kernel does with a request.
+    #[derive(Clone, Copy)]
+    enum Does {
+        /// Two rules and the end, or an acknowledgement.
+        Answer,
+        /// The same, in two datagrams with an interrupted system call, a stranger's datagram and an old reply between.
+        Haltingly,
+        /// The same, marked `NLM_F_DUMP_INTR`.
+        Interrupted,
+        /// A part, then ENOBUFS.
+        Loses,
+        Refuses(Errno),
+    }
+
+    struct Scripted {
+        script: VecDeque<Does>,
+        incoming: VecDeque<nix::Result<(Vec<u8>, u32)>>,
+    }
+
+    /// `struct nlmsghdr` and a body.
+    fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend((16 + body.len() as u32).to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(body);
+        bytes
+    }
+
+    const RTM_NEWRULE: u16 = 32;
+    const RULE: [u8; 12] = [2, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0];
+
+    impl Wire for Scripted {
+        fn send(&mut self, bytes: &[u8]) -> nix::Result<()> {
+            let number = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+            let sequence = number(8);
+            let dump = number(4) >> 16 & u32::from(NLM_F_DUMP) == u32::from(NLM_F_DUMP);
+            let rule = |flags, sequence| message(RTM_NEWRULE, NLM_F_MULTIPART | flags, sequence, &RULE);
+            let error = |errno: i32| {
+                let body = [&(-errno).to_ne_bytes()[..], &bytes[..16]].concat();
+                message(libc::NLMSG_ERROR as u16, 0, sequence, &body)
+            };
+            let end = |flags| match dump {
+                true => message(libc::NLMSG_DONE as u16, NLM_F_MULTIPART | flags, sequence, &[0; 4]),
+                false => error(0),
+            };
+            let rules = |flags| if dump { [rule(flags, sequence), rule(flags, sequence)].concat() } else { Vec::new() };
+            let does = self.script.pop_front().expect("no further request");
+            self.incoming.extend(match does {
+                Does::Answer => vec![Ok(([rules(0), end(0)].concat(), 0))],
+                Does::Haltingly => vec![
+                    Err(Errno::EINTR),
+                    Ok((end(0), 4711)),
+                    Ok((rule(0, sequence - 1), 0)),
+                    Ok((rules(0), 0)),
+                    Err(Errno::EINTR),
+                    Ok((end(0), 0)),
+                ],
+                Does::Interrupted => {
+                    vec![Ok((rules(DUMP_INTERRUPTED), 0)), Ok((end(DUMP_INTERRUPTED), 0))]
+                }
+                Does::Loses => vec![Ok((rules(0), 0)), Err(Errno::ENOBUFS)],
+                Does::Refuses(errno) => vec![Ok((error(errno as i32), 0))],
+            });
+            Ok(())
+        }
+
+        fn receive(&mut self, buffer: &mut [u8]) -> nix::Result<(usize, MsgFlags, Option<u32>)> {
+            let (bytes, sender) = self.incoming.pop_front().expect("nothing more to wait for")?;
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            Ok((bytes.len(), MsgFlags::empty(), Some(sender)))
+        }
+    }
+
+    fn socket(script: &[Does]) -> Socket {
+        Socket::over(Box::new(Scripted { script: script.iter().copied().collect(), incoming: VecDeque::new() }))
+    }
+
+    fn dump(script: &[Does]) -> Result<usize> {
+        Ok(socket(script).dump(RouteNetlinkMessage::GetRule(RuleMessage::default()))?.len())
+    }
+
+    fn change(script: &[Does]) -> Result<Result<(), Errno>> {
+        socket(script).change(RouteNetlinkMessage::NewRule(RuleMessage::default()), 0)
+    }
+
+    #[test]
+    fn starts_over_until_a_list_is_whole() {
+        use Does::*;
+        for script in [
+            &[Answer][..],
+            &[Haltingly],
+            &[Interrupted, Answer],
+            &[Loses, Answer],
+            &[Loses, Interrupted, Loses, Haltingly],
+        ] {
+            assert_eq!(dump(script).unwrap(), 2);
+        }
+        assert_eq!(dump(&[Refuses(Errno::EPERM)]).unwrap_err().downcast_ref(), Some(&Errno::EPERM));
+        let never = dump(&[Interrupted; TRIES]).unwrap_err();
+        assert_eq!(never.to_string(), "the kernel's tables keep changing while they are read");
+    }
+
+    #[test]
+    fn a_change_whose_answer_was_lost_is_asked_for_again() {
+        use Does::*;
+        assert_eq!(change(&[Answer]).unwrap(), Ok(()));
+        assert_eq!(change(&[Haltingly]).unwrap(), Ok(()));
+        assert_eq!(change(&[Refuses(Errno::EEXIST)]).unwrap(), Err(Errno::EEXIST));
+        assert_eq!(change(&[Loses, Answer]).unwrap(), Ok(()));
+        assert_eq!(change(&[Loses, Refuses(Errno::EEXIST)]).unwrap(), Ok(()), "the lost answer was yes");
+        assert_eq!(change(&[Loses, Refuses(Errno::EINVAL)]).unwrap(), Err(Errno::EINVAL));
+        assert_eq!(change(&[Loses; TRIES]).unwrap_err().to_string(), "the kernel has no memory for its answers");
     }
 }
