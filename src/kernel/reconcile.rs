@@ -32,6 +32,32 @@ impl Step {
         }
     }
 
+    /// What it does to a kernel; false when it was done already.
+    fn model(&self, now: &mut Snapshot) -> bool {
+        let Snapshot { routes, rules, .. } = now;
+        match self {
+            Step::AddRoute(route) => {
+                let free = routes.iter().all(|known| known.key() != route.key());
+                routes.extend(free.then(|| route.clone()));
+                free
+            }
+            Step::ReplaceRoute(_, route) => {
+                routes.retain(|known| known.key() != route.key());
+                routes.push(route.clone());
+                true
+            }
+            Step::RemoveRoute(route) => {
+                routes.iter().position(|known| known == route).map(|at| routes.remove(at)).is_some()
+            }
+            Step::AddRule(rule) => {
+                let free = !rules.contains(rule);
+                rules.extend(free.then(|| rule.clone()));
+                free
+            }
+            Step::RemoveRule(rule) => rules.iter().position(|known| known == rule).map(|at| rules.remove(at)).is_some(),
+        }
+    }
+
     /// The `ip` command that would do it, for messages.
     fn command(&self) -> String {
         let family = |family: crate::interfaces::Family| match family {
@@ -46,18 +72,27 @@ impl Step {
             Step::RemoveRule(rule) => format!("{} rule del {rule} protocol 97", family(rule.family)),
         }
     }
+}
 
+/// What a run changes: the kernel, or a model of it in tests.
+trait Kernel {
     /// `Ok(false)` when it was done already: there before an add, gone before a removal.
-    fn run(&self, socket: &mut Socket, links: &[Link]) -> Result<bool> {
+    fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool>;
+    fn snapshot(&mut self) -> Result<Snapshot>;
+    fn flush_cache(&mut self) -> Result<()>;
+}
+
+impl Kernel for Socket {
+    fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
         use RouteNetlinkMessage::{DelRoute, DelRule, NewRoute, NewRule};
         const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
-        let (request, flags) = match self {
+        let (request, flags) = match step {
             Step::AddRoute(route) | Step::ReplaceRoute(_, route) | Step::RemoveRoute(route) => {
                 let Some(message) = message::write_route(route, links) else {
                     // The link is gone, and its routes with it.
-                    return if matches!(self, Step::RemoveRoute(_)) { Ok(false) } else { Err(Errno::ENODEV.into()) };
+                    return if matches!(step, Step::RemoveRoute(_)) { Ok(false) } else { Err(Errno::ENODEV.into()) };
                 };
-                match self {
+                match step {
                     Step::AddRoute(_) => (NewRoute(message), CREATE),
                     Step::ReplaceRoute(..) => (NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE),
                     _ => (DelRoute(message), 0),
@@ -66,18 +101,65 @@ impl Step {
             Step::AddRule(rule) => (NewRule(message::write_rule(rule)), CREATE),
             Step::RemoveRule(rule) => (DelRule(message::write_rule(rule)), 0),
         };
-        let adds = matches!(self, Step::AddRoute(_) | Step::ReplaceRoute(..) | Step::AddRule(_));
-        match socket.change(request, flags)? {
+        let adds = matches!(step, Step::AddRoute(_) | Step::ReplaceRoute(..) | Step::AddRule(_));
+        match self.change(request, flags)? {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) if adds => Ok(false),
             Err(Errno::ENOENT | Errno::ESRCH | Errno::ENODEV) if !adds => Ok(false),
-            Err(errno) => Err(anyhow::Error::new(errno).context(format!("the kernel refused '{}'", self.command()))),
+            Err(errno) => Err(anyhow::Error::new(errno).context(format!("the kernel refused '{}'", step.command()))),
         }
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        snapshot(self)
+    }
+
+    fn flush_cache(&mut self) -> Result<()> {
+        flush_cache()
     }
 }
 
+/// All steps to the plan. A table that changes hands between two uplinks would, between two messages, lead the
+/// one's addresses out by the other's gateway: its new owner waits in a spare table until the old one has moved.
+fn steps_to(plan: &Plan, before: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -> Vec<Step> {
+    let at_once = difference(plan, before, hands_off);
+    let replaced = |table: u32| at_once.replace_routes.iter().any(|(old, _)| old.table == table);
+    let left = |table: u32| at_once.remove_rules.iter().any(|rule| rule.table == table && rule.src.is_some());
+    let mut spare = (1..u32::MAX)
+        .rev()
+        .filter(|table| before.routes.iter().all(|route| route.table != *table))
+        .filter(|table| before.rules.iter().all(|rule| rule.table != *table));
+    let mut interim = plan.clone();
+    let mut moved: Vec<(u32, u32)> = Vec::new();
+    for policy in interim.policies.iter_mut().filter(|policy| replaced(policy.table) && left(policy.table)) {
+        let known = moved.iter().find(|(table, _)| *table == policy.table).map(|(_, spare)| *spare);
+        let Some(table) = known.or_else(|| spare.next()) else { return steps(at_once) };
+        moved.push((policy.table, table));
+    }
+    if moved.is_empty() {
+        return steps(at_once);
+    }
+    for policy in &mut interim.policies {
+        let tables = policy.routes.iter_mut().map(|route| &mut route.item.table);
+        for table in tables.chain(policy.rules.iter_mut().map(|rule| &mut rule.item.table)) {
+            *table = moved.iter().find(|(from, _)| from == table).map_or(*table, |(_, to)| *to);
+        }
+    }
+    let mut first = steps(difference(&interim, before, hands_off));
+    let mut now = before.clone();
+    for step in &first {
+        step.model(&mut now);
+    }
+    first.extend(steps(difference(plan, &now, hands_off)));
+    first
+}
+
 fn steps(difference: Difference) -> Vec<Step> {
-    let Difference { add_routes, replace_routes, add_rules, remove_rules, remove_routes, obstructed: _ } = difference;
+    let Difference { add_routes, replace_routes, mut add_rules, mut remove_rules, remove_routes, obstructed: _ } =
+        difference;
+    // The rules of a source build on each other: none may be missed by one that comes after it.
+    add_rules.sort_by_key(|rule| rule.priority);
+    remove_rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
     let replace = replace_routes.into_iter().map(|(old, new)| Step::ReplaceRoute(old, new));
     let mut steps: Vec<Step> = add_routes.into_iter().map(Step::AddRoute).chain(replace).collect();
     steps.extend(add_rules.into_iter().map(Step::AddRule));
@@ -88,7 +170,7 @@ fn steps(difference: Difference) -> Vec<Step> {
 
 /// The commands that [`reconcile`] would amount to, in its order.
 pub fn reconciled(plan: &Plan, before: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -> Vec<String> {
-    steps(difference(plan, before, hands_off)).iter().map(Step::command).collect()
+    steps_to(plan, before, hands_off).iter().map(Step::command).collect()
 }
 
 /// Brings the kernel to the plan and reads it back; gives the number of changes. On failure everything that
@@ -102,6 +184,10 @@ pub fn reconcile(
     before: &Snapshot,
     hands_off: &dyn Fn(usize) -> bool,
 ) -> Result<usize> {
+    bring(socket, plan, before, hands_off)
+}
+
+fn bring(kernel: &mut dyn Kernel, plan: &Plan, before: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -> Result<usize> {
     let difference = difference(plan, before, hands_off);
     if let Some((wanted, theirs)) = difference.obstructed.first() {
         bail!(
@@ -112,9 +198,10 @@ pub fn reconcile(
             theirs.protocol
         );
     }
-    run(socket, steps(difference), before, |after| {
+    run(kernel, steps_to(plan, before, hands_off), before, |after| {
         let left = self::difference(plan, after, hands_off);
-        steps(left).first().map(Step::command)
+        let obstructed = left.obstructed.first().map(|(wanted, _)| Step::AddRoute(wanted.clone()));
+        obstructed.or(steps(left).into_iter().next()).as_ref().map(Step::command)
     })
 }
 
@@ -129,7 +216,7 @@ pub fn flush(socket: &mut Socket, before: &Snapshot) -> Result<usize> {
 }
 
 fn run(
-    socket: &mut Socket,
+    kernel: &mut dyn Kernel,
     steps: Vec<Step>,
     before: &Snapshot,
     still_missing: impl Fn(&Snapshot) -> Option<String>,
@@ -140,11 +227,11 @@ fn run(
     let mut done: Vec<Step> = Vec::new();
     let result = (|| {
         for step in steps {
-            if step.run(socket, &before.links)? {
+            if kernel.carry_out(&step, &before.links)? {
                 done.push(step);
             }
         }
-        let after = snapshot(socket).context("reading back")?;
+        let after = kernel.snapshot().context("reading back")?;
         match still_missing(&after) {
             Some(command) => {
                 bail!("after all changes the kernel still lacks '{command}'; something else changed it meanwhile")
@@ -152,11 +239,274 @@ fn run(
             None => Ok(()),
         }
     })();
-    let result = result.and_then(|()| flush_cache());
-    let Err(error) = result else { return Ok(done.len()) };
+    let result = result.and_then(|()| kernel.flush_cache());
+    let Err(mut error) = result else { return Ok(done.len()) };
+    // The first failure is the one to report. What went with its link cannot and need not be taken back.
+    let mut stays = None;
     for step in done.into_iter().rev().map(Step::undone) {
-        // The first failure is the one to report; what cannot be taken back went with its link.
-        let _ = step.run(socket, &before.links);
+        let Err(failure) = kernel.carry_out(&step, &before.links) else { continue };
+        match (failure.downcast_ref(), step) {
+            (Some(Errno::ENODEV | Errno::ENETDOWN), Step::ReplaceRoute(new, _)) => {
+                let _ = kernel.carry_out(&Step::RemoveRoute(new), &before.links);
+            }
+            (Some(Errno::ENODEV | Errno::ENETDOWN), _) => {}
+            _ => stays = stays.or(Some(failure)),
+        }
+    }
+    if let Some(failure) = stays {
+        let what =
+            format!("a part was done and could not be taken back ({failure:#}); 'symroute apply' goes on from there");
+        error = error.context(what);
     }
     Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interfaces::Family;
+    use crate::policy::difference::tests::uplink;
+    use crate::policy::plan;
+    use crate::snapshot::{MAIN, SCOPE_LINK};
+    use crate::tables::Names;
+    use crate::uplinks::{Found, Uplink};
+
+    /// What happens at a certain message.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Event {
+        Refuses(Errno),
+        /// The link goes away with its routes, as `ip link del` has it.
+        Vanishes(&'static str),
+    }
+
+    /// A kernel in memory, with a memory of every state that it was in.
+    struct Model {
+        now: Snapshot,
+        gone: Vec<&'static str>,
+        messages: usize,
+        at: Option<(usize, Event)>,
+        seen: Vec<Snapshot>,
+    }
+
+    impl Model {
+        fn new(now: &Snapshot, at: Option<(usize, Event)>) -> Self {
+            Model { now: now.clone(), gone: Vec::new(), messages: 0, at, seen: vec![now.clone()] }
+        }
+    }
+
+    impl Kernel for Model {
+        fn carry_out(&mut self, step: &Step, _: &[Link]) -> Result<bool> {
+            self.messages += 1;
+            match self.at {
+                Some((at, Event::Refuses(errno))) if at == self.messages => {
+                    return Err(anyhow::Error::new(errno).context(format!("the kernel refused '{}'", step.command())));
+                }
+                Some((at, Event::Vanishes(link))) if at == self.messages => {
+                    self.gone.push(link);
+                    self.now.routes.retain(|route| route.dev.as_deref() != Some(link));
+                    self.now.links.retain(|known| known.name != link);
+                }
+                _ => {}
+            }
+            let gone = |route: &Route| self.gone.iter().any(|link| route.dev.as_deref() == Some(link));
+            if matches!(step, Step::AddRoute(route) | Step::ReplaceRoute(_, route) if gone(route)) {
+                return Err(Errno::ENODEV.into());
+            }
+            let done = step.model(&mut self.now);
+            self.seen.push(self.now.clone());
+            Ok(done)
+        }
+
+        fn snapshot(&mut self) -> Result<Snapshot> {
+            Ok(self.now.clone())
+        }
+
+        fn flush_cache(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// `eth0` to `eth2` in 10.N.0.0/24, main's default through `eth0`, nothing of ours yet.
+    fn bare() -> Snapshot {
+        let route = |dst: String, dev: u8, gateway: Option<[u8; 4]>| Route {
+            family: Family::Inet,
+            table: MAIN,
+            dst: dst.parse().unwrap(),
+            gateway: gateway.map(Into::into),
+            dev: Some(format!("eth{dev}")),
+            scope: if gateway.is_some() { 0 } else { SCOPE_LINK },
+            metric: 0,
+            onlink: false,
+            protocol: 3,
+            more: false,
+        };
+        let mut routes: Vec<Route> = (0..3).map(|n| route(format!("10.{n}.0.0/24"), n, None)).collect();
+        routes.push(route("0.0.0.0/0".into(), 0, Some([10, 0, 0, 1])));
+        let links = (0..3u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true }).collect();
+        Snapshot { links, routes, ..Snapshot::default() }
+    }
+
+    fn planned(now: &Snapshot, change: impl Fn(usize, &mut Uplink)) -> Plan {
+        let mut uplinks: Vec<Uplink> = (0..3).map(|n| uplink(n, true)).collect();
+        for (n, uplink) in uplinks.iter_mut().enumerate() {
+            change(n, uplink);
+        }
+        plan(Found { uplinks, ..Found::default() }, Some(now), &Names::default(), None)
+    }
+
+    fn sorted(mut snapshot: Snapshot) -> (Vec<Route>, Vec<Rule>) {
+        snapshot.routes.sort();
+        snapshot.rules.sort();
+        (snapshot.routes, snapshot.rules)
+    }
+
+    /// From a plan to another: numbers, another gateway, an uplink less.
+    fn changes() -> Vec<(&'static str, Snapshot, Plan)> {
+        let empty = bare();
+        let first = planned(&empty, |_, _| {});
+        let mut model = Model::new(&empty, None);
+        bring(&mut model, &first, &empty, &|_| false).unwrap();
+        let full = model.now;
+        let numbers = |n: usize, it: &mut Uplink| {
+            it.wish.table = Some([2, 3, 1][n]);
+            it.wish.priority = Some([200, 100, 110][n]);
+        };
+        vec![
+            ("everything new", empty.clone(), first),
+            ("tables and priorities of each other", full.clone(), planned(&full, numbers)),
+            ("other tables", full.clone(), planned(&full, |n, it| it.wish.table = Some(40 + n as u32))),
+            ("another gateway", full.clone(), planned(&full, |n, it| it.gateway = Some([10, n as u8, 0, 254].into()))),
+            ("one uplink less", full.clone(), planned(&full, |n, it| it.up = n != 1)),
+            ("nothing left", full, Plan::default()),
+        ]
+    }
+
+    #[test]
+    fn whichever_message_is_refused_nothing_stays() {
+        for (what, before, plan) in changes() {
+            let mut model = Model::new(&before, None);
+            let all = bring(&mut model, &plan, &before, &|_| false).unwrap();
+            assert!(all > 5, "{what}: {all} messages");
+            for at in 1..=all {
+                for errno in [Errno::EINVAL, Errno::EPERM, Errno::ENOBUFS, Errno::ENOMEM] {
+                    let mut model = Model::new(&before, Some((at, Event::Refuses(errno))));
+                    let error = format!("{:#}", bring(&mut model, &plan, &before, &|_| false).unwrap_err());
+                    assert!(
+                        error.starts_with("the kernel refused 'ip r") && error.contains(&format!("{errno}")),
+                        "{error}"
+                    );
+                    assert_eq!(sorted(model.now), sorted(before.clone()), "{what}: message {at} of {all}, {errno}");
+                }
+            }
+        }
+    }
+
+    /// What is left is what was there, less what went with the link; the next run finds its way from there.
+    #[test]
+    fn a_link_that_vanishes_half_way() {
+        for (what, before, plan) in changes() {
+            let mut model = Model::new(&before, None);
+            let all = bring(&mut model, &plan, &before, &|_| false).unwrap();
+            for at in 1..=all {
+                let mut model = Model::new(&before, Some((at, Event::Vanishes("eth1"))));
+                let result = bring(&mut model, &plan, &before, &|_| false);
+                if let Err(error) = &result {
+                    assert!(!format!("{error:#}").contains("taken back"), "{what}: message {at}: {error:#}");
+                    let mut rest = before.clone();
+                    rest.routes.retain(|route| route.dev.as_deref() != Some("eth1"));
+                    assert_eq!(sorted(model.now.clone()), sorted(rest), "{what}: message {at} of {all}");
+                }
+                model.at = None;
+                let now = model.now.clone();
+                let next = planned(&now, |_, it| it.up &= it.interface != "eth1");
+                bring(&mut model, &next, &now, &|_| false).unwrap();
+                assert!(difference(&next, &model.now, &|_| false).is_empty(), "{what}: message {at} of {all}");
+            }
+        }
+    }
+
+    /// A failure while taking back is not kept quiet.
+    #[test]
+    fn what_cannot_be_taken_back_is_said() {
+        struct Stubborn(Model);
+        impl Kernel for Stubborn {
+            fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
+                if self.0.messages >= 3 {
+                    return Err(
+                        anyhow::Error::new(Errno::EPERM).context(format!("the kernel refused '{}'", step.command()))
+                    );
+                }
+                self.0.carry_out(step, links)
+            }
+            fn snapshot(&mut self) -> Result<Snapshot> {
+                self.0.snapshot()
+            }
+            fn flush_cache(&mut self) -> Result<()> {
+                Ok(())
+            }
+        }
+        let before = bare();
+        let plan = planned(&before, |_, _| {});
+        let mut stubborn = Stubborn(Model::new(&before, None));
+        let error = format!("{:#}", bring(&mut stubborn, &plan, &before, &|_| false).unwrap_err());
+        assert_eq!(
+            error,
+            "a part was done and could not be taken back (the kernel refused \
+             'ip route del 10.2.0.0/24 via 10.0.0.1 dev eth0 table 1 proto 97': EPERM: Operation not permitted); \
+             'symroute apply' goes on from there: the kernel refused \
+             'ip route add default via 10.0.0.1 dev eth0 table 1 proto 97': EPERM: Operation not permitted"
+        );
+    }
+
+    /// The device and gateway by which a packet leaves: rules by priority, the longest prefix, suppression.
+    fn way(now: &Snapshot, from: &str, to: &str) -> Option<(Option<String>, Option<std::net::IpAddr>)> {
+        let (from, to): (std::net::IpAddr, std::net::IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+        let mut rules: Vec<(u32, u32, Option<u32>)> = now
+            .rules
+            .iter()
+            .filter(|rule| rule.oif.is_none() && rule.src.is_none_or(|src| src.contains(&from)))
+            .map(|rule| (rule.priority, rule.table, rule.suppress_prefixlen))
+            .collect();
+        rules.push((32766, MAIN, None));
+        rules.sort_by_key(|(priority, ..)| *priority);
+        rules.iter().find_map(|(_, table, suppress)| {
+            let routes = now.routes.iter().filter(|route| route.table == *table && route.dst.contains(&to));
+            let best = routes.max_by_key(|route| route.dst.prefix_len())?;
+            let suppressed = suppress.is_some_and(|length| u32::from(best.dst.prefix_len()) <= length);
+            (!suppressed).then(|| (best.dev.clone(), best.gateway))
+        })
+    }
+
+    /// At no moment of a change of numbers does an address that stays lose its way.
+    #[test]
+    fn there_is_no_window() {
+        let all = changes();
+        let full = &all[1].1;
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let mut cases: Vec<(String, Snapshot, Plan)> = Vec::new();
+        for tables in orders {
+            for (begin, slots) in [100, 102, 200].into_iter().flat_map(|begin| orders.map(|slots| (begin, slots))) {
+                let renumbered = planned(full, |n, it| {
+                    it.wish.table = Some(tables[n] + 1);
+                    it.wish.priority = Some(begin + 10 * slots[n]);
+                });
+                cases.push((format!("{tables:?} {begin} {slots:?}"), full.clone(), renumbered));
+            }
+        }
+        cases.extend(all.iter().map(|(what, before, plan)| (what.to_string(), before.clone(), plan.clone())));
+        for (what, before, plan) in cases {
+            let mut model = Model::new(&before, None);
+            bring(&mut model, &plan, &before, &|_| false).unwrap();
+            for n in 0..3 {
+                let from = format!("10.{n}.0.10");
+                for to in ["203.0.113.9", "10.0.0.77", "10.1.0.77", "10.2.0.77"] {
+                    let (first, last) = (way(&before, &from, to), way(&model.now, &from, to));
+                    for (at, now) in model.seen.iter().enumerate() {
+                        let now = way(now, &from, to);
+                        assert!(now == first || now == last, "{what}: {from} to {to} after {at} messages: {now:?}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -107,7 +107,7 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashSet;
 
     use proptest::prelude::*;
@@ -120,7 +120,7 @@ mod tests {
     use crate::uplinks::{Found, Source, Uplink, Wish};
 
     /// `ethN` in 10.N.0.0/24, up or down.
-    fn uplink(n: u8, up: bool) -> Uplink {
+    pub(crate) fn uplink(n: u8, up: bool) -> Uplink {
         let net = format!("10.{n}.0.10/24").parse().unwrap();
         Uplink {
             interface: format!("eth{n}"),

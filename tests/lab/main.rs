@@ -106,6 +106,7 @@ const CASES: &[(&str, Case)] = &[
     ("check_findings_of_filters", check::findings_of_filters),
     ("check_findings_of_sockets", check::findings_of_sockets),
     ("check_findings_of_policy", check::findings_of_policy),
+    ("no_packet_is_lost_while_numbers_change", no_packet_is_lost_while_numbers_change),
     ("beside_an_ifdown", beside_an_ifdown),
     ("chosen_at_run_time", chosen_at_run_time),
     ("two_nics_in_one_subnet", shapes::two_nics_in_one_subnet),

@@ -381,3 +381,67 @@ warning: 'wan' does not say which one link it is for: no lines are written for i
         assert_nothing_left(world);
     }
 }
+
+/// Not one packet is lost while tables and priorities change, to and fro and among the uplinks.
+pub fn no_packet_is_lost_while_numbers_change(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(WITH_METRIC);
+    server.ok("ifup -a");
+    world.settle();
+    let with = |a: &str, b: &str| {
+        let (first, second) = WITH_METRIC.split_once("    gateway 192.0.2.1\n").expect("a gateway");
+        format!(
+            "{first}    gateway 192.0.2.1\n    {a}\n{}",
+            second.replacen("metric 20\n", &format!("metric 20\n    {b}\n"), 1)
+        )
+    };
+    let numbers = [
+        with("symroute-table 2", "symroute-table 1"),
+        with("symroute-table 42", "symroute-table 43"),
+        with("symroute-priority 110", "symroute-priority 100"),
+        with("symroute-priority 1000", "symroute-priority 105"),
+        WITH_METRIC.to_string(),
+    ];
+    let ways = [
+        (&world.client, A4),
+        (&world.client, B4),
+        (&world.client, A6),
+        (&world.client, B6),
+        (&world.neighbour_a, B4),
+        (&world.neighbour_b, A4),
+        (&world.lan, B4),
+    ];
+    for (host, to) in ways {
+        assert!(host.pings(None, to), "{to}");
+    }
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pings: Vec<_> = ways
+            .iter()
+            .map(|(host, to)| {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut lost = Vec::new();
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let ran = host.outside(&format!("ping -q -n -c 250 -i 0.002 -W 2 {to}"));
+                        if !ran.stdout().contains(" 0% packet loss") {
+                            lost.push(format!("{to}: {}", ran.text()));
+                        }
+                    }
+                    lost
+                })
+            })
+            .collect();
+        let mut changes = 0;
+        for n in 0..20 {
+            world.configure(&numbers[n % numbers.len()]);
+            changes += usize::from(!server.ok("symroute apply").starts_with("Nothing"));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let lost: Vec<String> = pings.into_iter().flat_map(|ping| ping.join().expect("no panic")).collect();
+        assert!(lost.is_empty(), "{}", lost.join("\n"));
+        assert!(changes > 10, "only {changes} of 20 runs changed something");
+    });
+    assert_kernel_is_plan(world);
+}
