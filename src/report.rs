@@ -13,7 +13,7 @@ use bstr::ByteSlice;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use crate::check::Status;
+use crate::check::{PolicyStatus, Status};
 use crate::files::Root;
 use crate::interfaces::{At, Config, Diagnostic, Family, Severity};
 use crate::policy::{Plan, Policy};
@@ -438,6 +438,11 @@ fn addresses(uplink: &Uplink) -> String {
 
 /// The uplinks in a few lines, aligned.
 pub fn summary(plan: &Plan) -> String {
+    table(plan, None)
+}
+
+/// The same with a word for each uplink before it, painted by `paint`.
+fn table(plan: &Plan, states: Option<(&[State], &dyn Fn(&str, &str) -> String)>) -> String {
     if plan.uplinks.is_empty() {
         return "No uplinks found.\n".into();
     }
@@ -457,7 +462,11 @@ pub fn summary(plan: &Plan) -> String {
     let mut out = String::new();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..4).map(width).collect();
-    for row in &rows {
+    for (at, row) in rows.iter().enumerate() {
+        if let Some((states, paint)) = states {
+            let width = states.iter().map(|state| state.word.chars().count()).max().unwrap_or(0);
+            let _ = write!(out, "{}  ", paint(&format!("{:width$}", states[at].word), states[at].color));
+        }
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(out, "{cell:width$}  ");
         }
@@ -555,10 +564,37 @@ pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -
     })
 }
 
+/// How it stands with an uplink.
+struct State {
+    word: String,
+    /// An SGR code (ECMA-48); none for the terminal's own.
+    color: &'static str,
+}
+
+fn state_of(plan: &Plan, status: &Status, at: usize) -> State {
+    let found = status.policies.iter().find(|policy| policy.uplink == at);
+    let missing = |found: &PolicyStatus| {
+        found.routes.iter().filter(|route| !route.in_place).count()
+            + found.rules.iter().filter(|rule| !rule.in_place).count()
+    };
+    let (word, color) = match (found.map(missing), plan.managed.contains(&at)) {
+        (Some(0), _) => ("in place".into(), "32"),
+        (Some(missing), _) => (format!("{missing} MISSING"), "31"),
+        (None, true) if plan.uplinks[at].up => ("waiting".into(), "33"),
+        (None, true) => ("down".into(), "33"),
+        (None, false) => ("-".into(), ""),
+    };
+    State { word, color }
+}
+
 pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
-    let mut out = summary(plan);
-    let paint =
-        |text: &str, code: &str| if color { format!("\x1b[{code}m{text:<9}\x1b[0m") } else { format!("{text:<9}") };
+    let plain = |text: &str, code: &str| match color && !code.is_empty() {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_string(),
+    };
+    let states: Vec<State> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
+    let mut out = table(plan, Some((&states, &plain)));
+    let paint = |text: &str, code: &str| plain(&format!("{text:<9}"), code);
     let state = |in_place: bool| if in_place { paint("in place", "32") } else { paint("MISSING", "31") };
     for policy in &status.policies {
         let planned = plan.policies.iter().find(|planned| planned.uplink == policy.uplink);
@@ -597,10 +633,17 @@ pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
             let _ = writeln!(out, "    {} {}", paint(word, code), rule_text(rule));
         }
     }
-    if status.in_step() {
-        let _ = writeln!(out, "\nEverything is in place.");
-    } else {
-        let _ = writeln!(out, "\nOut of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.");
-    }
+    let down = plan.managed.iter().any(|at| !plan.uplinks[*at].up);
+    let _ = writeln!(
+        out,
+        "\n{}",
+        match () {
+            () if !status.in_step() => "Out of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.",
+            () if plan.managed.is_empty() => "No family has two uplinks: nothing is wanted of the kernel.",
+            () if status.policies.is_empty() => "No uplink is up: nothing is wanted of the kernel.",
+            () if down => "Everything is in place for what is up.",
+            () => "Everything is in place.",
+        }
+    );
     out
 }

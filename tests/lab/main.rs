@@ -106,6 +106,8 @@ const CASES: &[(&str, Case)] = &[
     ("check_findings_of_filters", check::findings_of_filters),
     ("check_findings_of_sockets", check::findings_of_sockets),
     ("check_findings_of_policy", check::findings_of_policy),
+    ("cards_come_and_go", cards_come_and_go),
+    ("status_at_a_glance", status_at_a_glance),
     ("no_packet_is_lost_while_numbers_change", no_packet_is_lost_while_numbers_change),
     ("beside_an_ifdown", beside_an_ifdown),
     ("chosen_at_run_time", chosen_at_run_time),

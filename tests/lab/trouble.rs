@@ -445,3 +445,141 @@ pub fn no_packet_is_lost_while_numbers_change(world: &World) {
     });
     assert_kernel_is_plan(world);
 }
+
+/// Cards that come late and in another order, and that are gone before `ifdown`.
+pub fn cards_come_and_go(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(
+        &WITH_METRIC.replace("auto lo eth0 eth1 eth2", "auto lo eth2\nallow-hotplug eth0\nallow-hotplug eth1"),
+    );
+    let reached = |addresses: &[&str]| {
+        for to in addresses {
+            assert!(world.client.reaches(None, to), "{to}\n{}", state(world));
+        }
+    };
+    let rules = || server.ok("ip rule; ip -6 rule");
+    world.unplug("eth0");
+    world.unplug("eth1");
+    server.ok("ifup -a");
+    assert_nothing_left(world);
+    assert!(server.ok("symroute status").ends_with("\nNo uplink is up: nothing is wanted of the kernel.\n"));
+
+    world.plug("eth1");
+    server.ok("ifup eth1");
+    reached(&[B4, B6]);
+    assert!(server.ok("symroute status").ends_with("\nEverything is in place for what is up.\n"));
+    world.plug("eth0");
+    server.ok("ifup eth0");
+    assert_kernel_is_plan(world);
+    reached(&[A4, A6, B4, B6]);
+    assert!(server.ok("symroute status").ends_with("\nEverything is in place.\n"));
+
+    world.unplug("eth1");
+    let status = server.run("symroute status");
+    assert_eq!(status.code(), 1, "{}", status.text());
+    assert!(status.stdout().contains("Made by symroute, but wanted by no uplink that is up:"), "{}", status.text());
+    // ifupdown complains of the missing card; the hook of if-down.d has run before.
+    server.run("ifdown eth1");
+    assert!(!rules().contains(B4) && !rules().contains("eth1"), "{}", rules());
+    server.ok("symroute status");
+    reached(&[A4, A6]);
+    world.plug("eth1");
+    server.ok("ifup eth1");
+    assert_kernel_is_plan(world);
+    reached(&[B4, B6]);
+
+    // Gone and back in between two looks: its rules are still there, and its routes are not.
+    world.unplug("eth1");
+    world.plug("eth1");
+    assert_eq!(server.run("symroute status").code(), 1);
+    server.run("ifdown eth1");
+    server.ok("ifup eth1");
+    assert_kernel_is_plan(world);
+    reached(&[A4, A6, B4, B6]);
+}
+
+/// What an administrator sees at one glance: a healthy host, a half-broken one as the README shows it, an empty
+/// one; colour for terminals only, and not for those who decline it.
+pub fn status_at_a_glance(world: &World) {
+    let server = &world.server;
+    world.configure(
+        "auto lo eth0 eth1
+iface lo inet loopback
+iface eth0 inet static
+    address 192.0.2.10/24
+    gateway 192.0.2.1
+iface eth1 inet static
+    address 198.51.100.10/24
+    gateway 198.51.100.1
+    metric 20
+",
+    );
+    assert_eq!(
+        server.ok("symroute status"),
+        "down  eth0 inet  192.0.2.10/24     via 192.0.2.1     table 1 priority 100  main's default route, down
+down  eth1 inet  198.51.100.10/24  via 198.51.100.1  table 2 priority 110  second choice in main, metric 20, down
+
+No uplink is up: nothing is wanted of the kernel.
+"
+    );
+    server.ok("ifup -a; symroute apply");
+    let healthy = "in place  eth0 inet  192.0.2.10/24     via 192.0.2.1     table 1 priority 100  main's default route
+in place  eth1 inet  198.51.100.10/24  via 198.51.100.1  table 2 priority 110  second choice in main, metric 20
+
+eth0 inet: table 1, layout layered
+    in place  192.0.2.0/24 dev eth0 scope link
+    in place  198.51.100.0/24 via 192.0.2.1 dev eth0
+    in place  default via 192.0.2.1 dev eth0
+    in place  100:\tfrom 192.0.2.10 lookup 1 suppress_prefixlength 0
+    in place  101:\tfrom 192.0.2.10 lookup main suppress_prefixlength 1
+    in place  102:\tfrom 192.0.2.10 lookup 1
+    in place  103:\tfrom all oif eth0 lookup 1
+
+eth1 inet: table 2, layout layered
+    in place  198.51.100.0/24 dev eth1 scope link
+    in place  192.0.2.0/24 via 198.51.100.1 dev eth1
+    in place  default via 198.51.100.1 dev eth1
+    in place  110:\tfrom 198.51.100.10 lookup 2 suppress_prefixlength 0
+    in place  111:\tfrom 198.51.100.10 lookup main suppress_prefixlength 1
+    in place  112:\tfrom 198.51.100.10 lookup 2
+    in place  113:\tfrom all oif eth1 lookup 2
+
+Everything is in place.
+";
+    assert_eq!(server.ok("symroute status"), healthy);
+
+    server.ok("ip rule del priority 112; ip rule add from 203.0.113.0/26 lookup 2 priority 115");
+    let broken = healthy
+        .replacen("in place  eth0 inet  ", "in place   eth0 inet  ", 1)
+        .replacen("in place  eth1 inet  ", "1 MISSING  eth1 inet  ", 1)
+        .replacen("in place  112", "MISSING   112", 1)
+        .replacen(
+            "Everything is in place.",
+            "In the same tables or priorities, made by somebody else:
+    not ours  115:\tfrom 203.0.113.0/26 lookup 2
+
+Out of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.",
+            1,
+        );
+    let status = server.run("symroute status");
+    assert_eq!((status.code(), status.text()), (1, broken.clone()));
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&format!("# symroute status\n{broken}# symroute apply\n")), "README.md:\n{broken}");
+
+    let terminal = |variable: &str| server.run(&format!("{variable} script -qec 'symroute status' /dev/null")).stdout();
+    let colored = terminal("");
+    assert!(colored.starts_with("\u{1b}[32min place \u{1b}[0m  eth0 inet"), "{colored:?}");
+    assert!(colored.contains("\u{1b}[31m1 MISSING\u{1b}[0m  eth1 inet"), "{colored:?}");
+    let plain = |colored: &str| colored.replace('\r', "");
+    assert_eq!(plain(&terminal("NO_COLOR=1")), broken);
+    assert!(terminal("NO_COLOR=").contains('\u{1b}'), "an empty NO_COLOR declines nothing");
+
+    assert_eq!(server.ok("symroute apply"), "1 change made; everything is in place.\n");
+    server.ok("ip rule del priority 115; symroute flush; ifdown -a");
+    world.configure("auto lo\niface lo inet loopback\n");
+    assert_eq!(
+        server.ok("symroute status"),
+        "No uplinks found.\n\nNo family has two uplinks: nothing is wanted of the kernel.\n"
+    );
+}

@@ -454,6 +454,18 @@ impl World {
         self
     }
 
+    /// Takes a card out of the server; the other end of its wire stays as it is.
+    pub fn unplug(&self, card: &str) {
+        let elsewhere = self._first.holder.0.id();
+        self.server.outside(&format!("ip link set {card} netns {elsewhere}")).ok();
+    }
+
+    /// Puts it in again: a new device with the old name and MAC address.
+    pub fn plug(&self, card: &str) {
+        let server = self.server.holder.0.id();
+        self._first.outside(&format!("ip link set {card} netns {server}")).ok();
+    }
+
     /// Installs the hooks as the package does.
     pub fn install_hooks(&self) {
         for (hook, text) in
