@@ -438,11 +438,11 @@ fn addresses(uplink: &Uplink) -> String {
 
 /// The uplinks in a few lines, aligned.
 pub fn summary(plan: &Plan) -> String {
-    table(plan, None)
+    table(plan, |_| String::new())
 }
 
-/// The same with a word for each uplink before it, painted by `paint`.
-fn table(plan: &Plan, states: Option<(&[State], &dyn Fn(&str, &str) -> String)>) -> String {
+/// The same with something before each uplink.
+fn table(plan: &Plan, before: impl Fn(usize) -> String) -> String {
     if plan.uplinks.is_empty() {
         return "No uplinks found.\n".into();
     }
@@ -463,10 +463,7 @@ fn table(plan: &Plan, states: Option<(&[State], &dyn Fn(&str, &str) -> String)>)
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..4).map(width).collect();
     for (at, row) in rows.iter().enumerate() {
-        if let Some((states, paint)) = states {
-            let width = states.iter().map(|state| state.word.chars().count()).max().unwrap_or(0);
-            let _ = write!(out, "{}  ", paint(&format!("{:width$}", states[at].word), states[at].color));
-        }
+        out.push_str(&before(at));
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(out, "{cell:width$}  ");
         }
@@ -593,7 +590,8 @@ pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
         false => text.to_string(),
     };
     let states: Vec<State> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
-    let mut out = table(plan, Some((&states, &plain)));
+    let width = states.iter().map(|state| state.word.len()).max().unwrap_or(0);
+    let mut out = table(plan, |at| format!("{}  ", plain(&format!("{:width$}", states[at].word), states[at].color)));
     let paint = |text: &str, code: &str| plain(&format!("{text:<9}"), code);
     let state = |in_place: bool| if in_place { paint("in place", "32") } else { paint("MISSING", "31") };
     for policy in &status.policies {

@@ -106,6 +106,7 @@ const CASES: &[(&str, Case)] = &[
     ("check_findings_of_filters", check::findings_of_filters),
     ("check_findings_of_sockets", check::findings_of_sockets),
     ("check_findings_of_policy", check::findings_of_policy),
+    ("numbers", numbers),
     ("cards_come_and_go", cards_come_and_go),
     ("status_at_a_glance", status_at_a_glance),
     ("no_packet_is_lost_while_numbers_change", no_packet_is_lost_while_numbers_change),

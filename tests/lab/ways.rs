@@ -330,3 +330,90 @@ iface br0 inet6 static
         world.server.ok("ip link del br0");
     }
 }
+
+/// Numbers of others are passed over, and what an uplink has stays with it, whatever is put before it.
+pub fn numbers(world: &World) {
+    let server = &world.server;
+    server.mount(
+        "set -e; mkdir tmp/etc; cp -a etc/. tmp/etc/; mount --bind tmp/etc etc
+        if [ -d usr/share/iproute2 ]; then
+            mkdir tmp/share; cp -r usr/share/iproute2/. tmp/share/; mount --bind tmp/share usr/share/iproute2
+        fi
+        mkdir -p etc/iproute2/rt_tables.d; echo '1 first' >etc/iproute2/rt_tables.d/one.conf
+        if [ -d usr/share/iproute2 ]; then
+            mkdir -p usr/share/iproute2/rt_tables.d; echo '2 second' >usr/share/iproute2/rt_tables.d/two.conf
+        else
+            echo '2 second' >>etc/iproute2/rt_tables
+        fi",
+    );
+    server.ok("ip link set lo up; ip rule add from 203.0.113.40 lookup 3 priority 100
+        ip route add 203.0.113.50/32 dev lo table 4");
+    let lan = "auto lo\niface lo inet loopback\nauto eth2\niface eth2 inet static\n    address 203.0.113.1/26
+    up ip rule add from 203.0.113.9 table 5 priority 120\n    down ip rule del from 203.0.113.9 table 5 priority 120\n\n";
+    let a = "auto eth0\niface eth0 inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n";
+    let b =
+        "auto eth1\niface eth1 inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n    metric 20\n";
+    let other =
+        "auto eth7\niface eth7 inet static\n    address 203.0.113.70/26\n    gateway 203.0.113.65\n    metric 30\n";
+    let have = |what: &str, wanted: &[&str]| {
+        let plan = server.ok("symroute plan");
+        for line in wanted {
+            let (uplink, numbers) = line.split_once(": ").expect("a colon");
+            let found = plan.lines().find(|line| line.starts_with(uplink)).unwrap_or_default();
+            assert!(found.contains(numbers), "{what}: {uplink} {numbers}\n{plan}");
+        }
+    };
+    let (first, second) = ("eth0 inet: table 6 priority 110 ", "eth1 inet: table 7 priority 130 ");
+
+    // With hooks, the kernel remembers.
+    world.configure(&format!("{lan}{a}{b}"));
+    server.ok("ifup -a; symroute apply");
+    have("taken", &[first, second]);
+    for (what, file) in [
+        ("exchanged", format!("{lan}{b}{a}")),
+        ("one before", format!("{lan}{other}{a}{b}")),
+        ("one between", format!("{lan}{b}{other}{a}")),
+    ] {
+        world.configure(&file);
+        have(what, &[first, second]);
+        assert!(server.ok("symroute apply").contains("everything is in place"), "{what}");
+        assert!(server.ok("ip rule").contains("132:\tfrom 198.51.100.10 lookup 7 proto 97"), "{what}");
+    }
+    have("the new one", &["eth7 inet: table 8 priority 140 "]);
+    server.ok("symroute flush");
+
+    // With lines, the file does.
+    world.configure(&format!("{lan}{a}{b}"));
+    server.ok("symroute-gen --write");
+    let written = String::from_utf8(server.read("/etc/network/interfaces")).expect("text");
+    let at = |name: &str| written.find(&format!("auto {name}\n")).expect("a stanza");
+    let (written_a, written_b) = (&written[at("eth0")..at("eth1")], &written[at("eth1")..]);
+    for (what, file) in [
+        ("written, exchanged", format!("{lan}{written_b}{written_a}")),
+        ("written, one before", format!("{lan}{other}{written_a}{written_b}")),
+        ("written, one less and back", format!("{lan}{written_b}{other}")),
+    ] {
+        world.configure(&file);
+        server.ok("symroute-gen --write");
+        have(what, &[second]);
+        let now = String::from_utf8(server.read("/etc/network/interfaces")).expect("text");
+        assert!(now.contains("ip rule add from 198.51.100.10 table 7 priority 132 protocol 97"), "{what}\n{now}");
+        assert!(what.ends_with("back") || now.contains("from 192.0.2.10 table 6 priority 112 protocol 97"), "{what}");
+    }
+
+    // Whoever asks for what another asks for is told of both.
+    let wish = |text: &str, wish: &str| format!("{text}    {wish}\n");
+    world.configure(&format!("{lan}{}{}", wish(a, "symroute-table 9"), wish(b, "symroute-table 9")));
+    let clash = server.run("symroute plan");
+    assert_eq!(clash.code(), 2);
+    assert!(
+        clash.text().contains("error: table 9 is asked for by two uplinks: eth0 inet and eth1 inet\n"),
+        "{}",
+        clash.text()
+    );
+    world.configure(&format!("{lan}{}{}", wish(a, "symroute-priority 500"), wish(b, "symroute-priority 502")));
+    let clash = server.run("symroute-gen --write");
+    assert_eq!(clash.code(), 2);
+    let both = "error: priority 502 (the rules reach to 505) is asked for by two uplinks: eth0 inet and eth1 inet\n";
+    assert!(clash.text().contains(both), "{}", clash.text());
+}
