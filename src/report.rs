@@ -562,13 +562,13 @@ pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -
 }
 
 /// How it stands with an uplink.
-struct State {
+struct Standing {
     word: String,
     /// An SGR code (ECMA-48); none for the terminal's own.
     color: &'static str,
 }
 
-fn state_of(plan: &Plan, status: &Status, at: usize) -> State {
+fn state_of(plan: &Plan, status: &Status, at: usize) -> Standing {
     let found = status.policies.iter().find(|policy| policy.uplink == at);
     let missing = |found: &PolicyStatus| {
         found.routes.iter().filter(|route| !route.in_place).count()
@@ -581,7 +581,7 @@ fn state_of(plan: &Plan, status: &Status, at: usize) -> State {
         (None, true) => ("down".into(), "33"),
         (None, false) => ("-".into(), ""),
     };
-    State { word, color }
+    Standing { word, color }
 }
 
 pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
@@ -589,7 +589,7 @@ pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_string(),
     };
-    let states: Vec<State> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
+    let states: Vec<Standing> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
     let width = states.iter().map(|state| state.word.len()).max().unwrap_or(0);
     let mut out = table(plan, |at| format!("{}  ", plain(&format!("{:width$}", states[at].word), states[at].color)));
     let paint = |text: &str, code: &str| plain(&format!("{text:<9}"), code);

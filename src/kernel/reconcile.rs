@@ -267,7 +267,7 @@ mod tests {
     use crate::interfaces::Family;
     use crate::policy::difference::tests::uplink;
     use crate::policy::plan;
-    use crate::snapshot::{MAIN, SCOPE_LINK};
+    use crate::snapshot::{MAIN, SCOPE_LINK, State};
     use crate::tables::Names;
     use crate::uplinks::{Found, Uplink};
 
@@ -338,11 +338,14 @@ mod tests {
             metric: 0,
             onlink: false,
             protocol: 3,
-            more: false,
+            more: None,
+            state: State::default(),
         };
         let mut routes: Vec<Route> = (0..3).map(|n| route(format!("10.{n}.0.0/24"), n, None)).collect();
         routes.push(route("0.0.0.0/0".into(), 0, Some([10, 0, 0, 1])));
-        let links = (0..3u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true }).collect();
+        let links = (0..3u8)
+            .map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, group: 0, vrf: false })
+            .collect();
         Snapshot { links, routes, ..Snapshot::default() }
     }
 

@@ -110,7 +110,9 @@ pub(super) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
 fn variable(name: &str, stanza: &Stanza, listed: &Listed) -> Option<String> {
     let text = |bytes: &[u8]| bytes.to_str_lossy().into_owned();
     match name {
-        "IFACE" => Some(text(listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr()))),
+        "IFACE" => {
+            Some(text(listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr())))
+        }
         "LOGICAL" => Some(text(&stanza.interface)),
         "ADDRFAM" => Some(stanza.family.name().into()),
         "METHOD" => Some(text(&stanza.method)),
@@ -135,7 +137,8 @@ pub fn judge(config: &Config, names: &Names) -> Vec<Diagnostic> {
     }
     finder.uplinks();
     let links = config.stanzas.iter().map(|stanza| {
-        let link = finder.listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr());
+        let link =
+            finder.listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr());
         link_of(link).to_str_lossy().into_owned()
     });
     let links: Vec<String> = links.collect();
