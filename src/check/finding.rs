@@ -91,9 +91,19 @@ pages!(
     "wrong-way",
 );
 
+/// Policy by hand has one page for all its kinds, with a table of them.
+const BY_HAND: &str = include_str!("../../docs/hand-written.md");
+
+/// All ids: those with a page of their own, then those of policy by hand.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    let by_hand = BY_HAND.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    PAGES.iter().map(|(id, _)| *id).chain(by_hand.filter(|id| id.starts_with("hand-written-")))
+}
+
 /// The page of one kind of finding.
 pub fn page(id: &str) -> Option<&'static str> {
-    PAGES.iter().find(|(known, _)| *known == id).map(|(_, page)| *page)
+    let own = PAGES.iter().find(|(known, _)| *known == id).map(|(_, page)| *page);
+    own.or_else(|| ids().any(|known| known == id).then_some(BY_HAND))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::facts::Facts;
 use super::finding::Finding;
 use super::matrix::{Expected, Probe, Target};
 use super::walk::{Outcome, walk};
-use crate::interfaces::{Diagnostic, Family};
+use crate::interfaces::{Diagnostic, Family, Severity};
 use crate::policy::layout::NEARLY_DEFAULT;
 use crate::policy::numbers::SLOT;
 use crate::policy::{Plan, Policy};
@@ -49,6 +49,8 @@ pub struct Host<'a> {
     pub by_files: &'a [Uplink],
     /// Uplinks that `auto` brings up at boot, an index for each.
     pub at_boot: &'a HashSet<usize>,
+    /// What is wrong with policy by hand.
+    pub by_hand: &'a [Diagnostic],
     pub snapshot: &'a Snapshot,
     pub status: &'a Status,
     pub facts: &'a Facts,
@@ -80,6 +82,7 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.managers(&mut found);
     host.translations(&mut found);
     host.sockets(&mut found);
+    host.by_hand(&mut found);
     found.sort_by_key(|finding| finding.severity);
     found
 }
@@ -224,6 +227,17 @@ impl Host<'_> {
                 .advice(format!("'symroute explain{from} --to {}{oif}' shows which rule and route decide.", query.to))
         };
         found.push(finding);
+    }
+
+    /// What is wrong in lines by hand. Hints are for 'symroute plan'.
+    fn by_hand(&self, found: &mut Vec<Finding>) {
+        let why = "Policy by hand that ifup stops at, that stays behind or that leads elsewhere shows when an interface \
+                   goes down and up again, or at the next boot.";
+        for diagnostic in self.by_hand.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning) {
+            let finding = diagnostic.id.map(|id| Finding::warning(id, diagnostic.message.clone(), why));
+            let finding = finding.map(|finding| finding.advice(diagnostic.help.clone()));
+            found.extend(finding.map(|finding| Finding { at: diagnostic.at, ..finding }));
+        }
     }
 
     /// The rule of somebody else that answers a wrong lookup before ours could.

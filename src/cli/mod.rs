@@ -1,5 +1,6 @@
 //! What the two programs have in common: where the configuration is, how to print, how to exit.
 
+mod check;
 mod explain;
 pub mod generate;
 pub mod symroute;

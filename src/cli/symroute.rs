@@ -1,25 +1,22 @@
 //! The program `symroute`: applies the plan, shows it, compares it with the kernel.
 
 use std::io;
-use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 use bstr::ByteSlice;
 use clap::{Parser, Subcommand};
 
+use super::check::{Proof, check};
 use super::explain::{Question, explain};
 use super::{Common, Exit, Loaded, color, exit, say, say_error, say_json};
-use crate::check::finding::{self, PAGES};
-use crate::check::findings::{Asked, Host, findings};
-use crate::check::matrix;
+use crate::check::status as compare;
 use crate::interfaces::{Diagnostic, Severity, Stanza};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
-use crate::report::check::Checked;
 use crate::snapshot::Snapshot;
 use crate::uplinks::find;
 use crate::uplinks::handwritten::judge;
-use crate::{check, host, ifstate, report};
+use crate::{ifstate, report};
 
 /// Symmetric routing on a server with several default gateways
 ///
@@ -88,16 +85,7 @@ enum Command {
     /// Prove that answers leave by the uplink that they belong to, and find what breaks it; sends and changes nothing
     Check {
         #[command(flatten)]
-        json: Json,
-        /// Look up this distant address, instead of one outside every network of the host; may be given once for each family
-        #[arg(long, value_name = "ADDR")]
-        to: Vec<IpAddr>,
-        /// Leave out this kind of finding, or only one: 'wildcard-udp:1194', 'uplink-down:eth1'
-        #[arg(long, value_name = "ID[:WHAT]", value_delimiter = ',')]
-        ignore: Vec<String>,
-        /// Explain a kind of finding and how to mend it; 'list' names all kinds
-        #[arg(long, value_name = "ID", exclusive = true)]
-        explain: Option<String>,
+        proof: Proof,
     },
     /// Show which way a packet goes and why: the rules one by one, what their tables answer, and the kernel's own
     /// answer; exit code 1 when there is no route. Nothing is sent
@@ -144,14 +132,13 @@ fn run(command: Command, common: &Common) -> Result<Exit> {
         Command::Config { json } => config(common, json),
         Command::Plan { json } => show_plan(common, json),
         Command::Status { json } => status(common, json),
-        Command::Check { explain: Some(id), .. } => page(&id),
-        Command::Check { json, to, ignore, explain: None } => prove(common, json, &to, &ignore),
+        Command::Check { proof } => check(common, &proof),
         Command::Explain { question } => explain(common, &question),
     }
 }
 
 /// The configuration, and what is up by it.
-fn load(common: &Common) -> Loaded {
+pub(super) fn load(common: &Common) -> Loaded {
     let mut loaded = Loaded::read(&common.root, &common.interfaces, common.dialect);
     if common.root.as_os_str() == "/" {
         loaded.config.up_as = ifstate::up_as(&loaded.root, loaded.config.dialect);
@@ -175,7 +162,7 @@ fn config(common: &Common, json: Json) -> Result<Exit> {
 }
 
 /// The plan of the host, held against the kernel; nothing when the configuration has an error.
-fn planned(loaded: &Loaded, snapshot: Option<&Snapshot>, going: &[&str]) -> Plan {
+pub(super) fn planned(loaded: &Loaded, snapshot: Option<&Snapshot>, going: &[&str]) -> Plan {
     let found = find(&loaded.config, snapshot, going, &loaded.names);
     plan(found, snapshot, &loaded.names, None)
 }
@@ -224,69 +211,13 @@ fn status(common: &Common, json: Json) -> Result<Exit> {
     if complain(&loaded, &plan, common.quiet || json.json) {
         return Ok(Exit::CouldNot);
     }
-    let status = check::status(&plan, &snapshot);
+    let status = compare(&plan, &snapshot);
     if json.json {
         say_json(&report::status_json(&plan, &status, &loaded.config, &loaded.root))?;
     } else if !common.quiet {
         say(report::status_text(&plan, &status, color(&io::stdout())))?;
     }
     Ok(if status.in_step() { Exit::Yes } else { Exit::No })
-}
-
-/// The page of one kind of finding.
-fn page(id: &str) -> Result<Exit> {
-    if id == "list" {
-        say(PAGES.iter().map(|(id, _)| format!("{id}\n")).collect::<String>())?;
-        return Ok(Exit::Yes);
-    }
-    let Some(page) = finding::page(id) else {
-        bail!("there is no finding '{id}'; 'symroute check --explain list' names all");
-    };
-    say(page)?;
-    Ok(Exit::Yes)
-}
-
-/// `check`: looks, asks the kernel, judges; sends and changes nothing.
-fn prove(common: &Common, json: Json, to: &[IpAddr], ignore: &[String]) -> Result<Exit> {
-    for word in ignore {
-        let id = word.split(':').next().unwrap_or_default();
-        if finding::page(id).is_none() {
-            bail!("--ignore {word}: there is no finding '{id}'; 'symroute check --explain list' names all");
-        }
-    }
-    let loaded = load(common);
-    let mut socket = Socket::open()?;
-    let snapshot = kernel::snapshot(&mut socket)?;
-    let by_files = find(&loaded.config, None, &[], &loaded.names).uplinks;
-    let plan = planned(&loaded, Some(&snapshot), &[]);
-    let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
-    if loaded.complain(all.filter(|d| d.severity == Severity::Error)) {
-        bail!("nothing was checked");
-    }
-    let asked = matrix::probes(&plan, &snapshot, to)
-        .into_iter()
-        .map(|probe| Ok(Asked { answer: socket.lookup(&probe.query, &snapshot.links)?, probe }))
-        .collect::<Result<Vec<_>>>()?;
-    let boot = loaded.config.at_boot();
-    let at_boot = |at: &usize| boot.has(&loaded.config.stanzas[plan.uplinks[*at].stanza].interface);
-    let mut findings = findings(&Host {
-        plan: &plan,
-        by_files: &by_files,
-        at_boot: &(0..plan.uplinks.len()).filter(at_boot).collect(),
-        snapshot: &snapshot,
-        status: &check::status(&plan, &snapshot),
-        facts: &host::facts(&snapshot.links),
-        asked: &asked,
-    });
-    findings.retain(|finding| !ignore.iter().any(|word| finding.is_named(word)));
-    let checked =
-        Checked { plan: &plan, asked: &asked, findings: &findings, config: &loaded.config, root: &loaded.root };
-    if json.json {
-        say_json(&report::check::json(&checked))?;
-    } else if !common.quiet {
-        say(report::check::text(&checked, common.verbose, color(&io::stdout())))?;
-    }
-    Ok(if findings.is_empty() { Exit::Yes } else { Exit::No })
 }
 
 /// For a change, an error in the configuration stops everything: all of them, then nothing is done.

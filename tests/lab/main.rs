@@ -99,6 +99,7 @@ const NATIVE_CASES: &[(&str, Case)] = &[
 ];
 
 const CASES: &[(&str, Case)] = &[
+    ("check_findings_of_networkmanager", check::findings_of_networkmanager),
     ("check_findings_of_dhcp", check::findings_of_dhcp),
     ("check_findings_of_what_is_left", check::findings_of_what_is_left),
     ("check_findings_of_the_article_layout", check::findings_of_the_article_layout),

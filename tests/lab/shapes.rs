@@ -2,7 +2,7 @@
 //! lines alone and with the hooks alone, is reached at every address, and leaves nothing behind.
 
 use crate::PLAIN as PLAIN_FILE;
-use crate::check::{assert_quiet, mended};
+use crate::check::{assert_quiet, found_and_mended, mended};
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, assert_symmetric, state};
 use crate::world::{Host, PUBLIC, World};
 
@@ -481,6 +481,13 @@ iface eth3 inet6 static
             assert_nothing_left(world);
         }
     }
+    set("arp_filter", 0);
+    set("rp_filter", 0);
+    server.ok("ifup -a");
+    world.settle();
+    assert_eq!(answering(), 1, "one card answers for both addresses");
+    mended(world, "arp-flux", &|| answering() == 2);
+    assert_quiet(world);
 }
 
 /// A bridge with a container, and a tunnel that halves the default route, beside the uplinks.
@@ -568,8 +575,15 @@ pub fn containers_and_a_tunnel(world: &World) {
             let to = if from.contains(':') { "2001:db8:f::99" } else { "203.0.113.190" };
             assert!(server.reaches(Some(from), to), "{style}: server {from} -> remote client");
         }
-        server.ok("set -e
-            for half in 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1 2000::/3; do ip route del $half; done; ifdown -a");
+        server.ok("for half in 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1 2000::/3; do ip route del $half || exit; done");
+        assert_quiet(world);
+        // An address that was the server's once, and a rule that somebody forgot.
+        container.outside("ip addr replace 198.51.100.30/32 dev eth0").ok();
+        server.ok("ip route add 198.51.100.30 via 203.0.113.66");
+        let moved = || container.pings(Some("198.51.100.30"), "203.0.113.2");
+        let forgotten = "ip rule add from 198.51.100.30 table 2 priority 90";
+        found_and_mended(world, "rule-without-address", forgotten, &moved);
+        server.ok("ip route del 198.51.100.30; ifdown -a");
         assert_nothing_left(world);
     }
 }

@@ -1,0 +1,87 @@
+//! `symroute check`: looks, asks the kernel, judges; sends and changes nothing.
+
+use std::io;
+use std::net::IpAddr;
+
+use anyhow::{Result, bail};
+
+use super::symroute::{load, planned};
+use super::{Common, Exit, color, say, say_json};
+use crate::check::findings::{Asked, Host, findings};
+use crate::check::{finding, matrix, status};
+use crate::host;
+use crate::interfaces::Severity;
+use crate::kernel::{self, Socket};
+use crate::report;
+use crate::report::check::Checked;
+use crate::uplinks::find;
+use crate::uplinks::handwritten::judge;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Proof {
+    /// Print JSON with iproute2's keys
+    #[arg(long)]
+    json: bool,
+    /// Look up this distant address, instead of one outside every network of the host; once for each family
+    #[arg(long, value_name = "ADDR")]
+    to: Vec<IpAddr>,
+    /// Leave out this kind of finding, or one of them: 'wildcard-udp:1194', 'uplink-down:eth1'
+    #[arg(long, value_name = "ID[:WHAT]", value_delimiter = ',')]
+    ignore: Vec<String>,
+    /// Explain a kind of finding and how to mend it; 'list' names all kinds
+    #[arg(long, value_name = "ID", exclusive = true)]
+    explain: Option<String>,
+}
+
+pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
+    let unknown = |id: &str| format!("there is no finding '{id}'; 'symroute check --explain list' names all");
+    match arguments.explain.as_deref() {
+        None => {}
+        Some("list") => {
+            say(finding::ids().map(|id| format!("{id}\n")).collect::<String>())?;
+            return Ok(Exit::Yes);
+        }
+        Some(id) => {
+            let Some(page) = finding::page(id) else { bail!(unknown(id)) };
+            say(page)?;
+            return Ok(Exit::Yes);
+        }
+    }
+    for id in arguments.ignore.iter().map(|word| word.split(':').next().unwrap_or_default()) {
+        if finding::page(id).is_none() {
+            bail!("--ignore: {}", unknown(id));
+        }
+    }
+    let loaded = load(common);
+    let mut socket = Socket::open()?;
+    let snapshot = kernel::snapshot(&mut socket)?;
+    let by_files = find(&loaded.config, None, &[], &loaded.names).uplinks;
+    let plan = planned(&loaded, Some(&snapshot), &[]);
+    let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
+    if loaded.complain(all.filter(|diagnostic| diagnostic.severity == Severity::Error)) {
+        bail!("nothing was checked");
+    }
+    let ask = |probe: matrix::Probe| Ok(Asked { answer: socket.lookup(&probe.query, &snapshot.links)?, probe });
+    let asked = matrix::probes(&plan, &snapshot, &arguments.to).into_iter().map(ask).collect::<Result<Vec<_>>>()?;
+    let boot = loaded.config.at_boot();
+    let at_boot = |at: &usize| boot.has(&loaded.config.stanzas[plan.uplinks[*at].stanza].interface);
+    let mut findings = findings(&Host {
+        plan: &plan,
+        by_files: &by_files,
+        at_boot: &(0..plan.uplinks.len()).filter(at_boot).collect(),
+        by_hand: &judge(&loaded.config, &loaded.names),
+        snapshot: &snapshot,
+        status: &status(&plan, &snapshot),
+        facts: &host::facts(&snapshot.links),
+        asked: &asked,
+    });
+    findings.retain(|finding| !arguments.ignore.iter().any(|word| finding.is_named(word)));
+    let checked =
+        Checked { plan: &plan, asked: &asked, findings: &findings, config: &loaded.config, root: &loaded.root };
+    if arguments.json {
+        say_json(&report::check::json(&checked))?;
+    } else if !common.quiet {
+        say(report::check::text(&checked, common.verbose, color(&io::stdout())))?;
+    }
+    Ok(if findings.is_empty() { Exit::Yes } else { Exit::No })
+}
