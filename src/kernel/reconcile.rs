@@ -6,8 +6,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
 use super::{Socket, flush_cache, message, snapshot};
-use crate::policy::Plan;
 use crate::policy::difference::{Difference, difference};
+use crate::policy::{Plan, Policy};
 use crate::snapshot::{Link, Route, Rule, Snapshot};
 
 /// One message to the kernel.
@@ -90,7 +90,11 @@ impl Kernel for Socket {
             Step::AddRoute(route) | Step::ReplaceRoute(_, route) | Step::RemoveRoute(route) => {
                 let Some(message) = message::write_route(route, links) else {
                     // The link is gone, and its routes with it.
-                    return if matches!(step, Step::RemoveRoute(_)) { Ok(false) } else { Err(Errno::ENODEV.into()) };
+                    return match step {
+                        Step::RemoveRoute(_) => Ok(false),
+                        _ => Err(anyhow::Error::new(Errno::ENODEV)
+                            .context(format!("there is no such link for '{}'", step.command()))),
+                    };
                 };
                 match step {
                     Step::AddRoute(_) => (NewRoute(message), CREATE),
@@ -131,7 +135,9 @@ fn steps_to(plan: &Plan, before: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -
         .filter(|table| before.rules.iter().all(|rule| rule.table != *table));
     let mut interim = plan.clone();
     let mut moved: Vec<(u32, u32)> = Vec::new();
-    for policy in interim.policies.iter_mut().filter(|policy| replaced(policy.table) && left(policy.table)) {
+    let changes_hands =
+        |policy: &&mut Policy| !hands_off(policy.uplink) && replaced(policy.table) && left(policy.table);
+    for policy in interim.policies.iter_mut().filter(changes_hands) {
         let known = moved.iter().find(|(table, _)| *table == policy.table).map(|(_, spare)| *spare);
         let Some(table) = known.or_else(|| spare.next()) else { return steps(at_once) };
         moved.push((policy.table, table));
@@ -139,7 +145,7 @@ fn steps_to(plan: &Plan, before: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -
     if moved.is_empty() {
         return steps(at_once);
     }
-    for policy in &mut interim.policies {
+    for policy in interim.policies.iter_mut().filter(|policy| !hands_off(policy.uplink)) {
         let tables = policy.routes.iter_mut().map(|route| &mut route.item.table);
         for table in tables.chain(policy.rules.iter_mut().map(|rule| &mut rule.item.table)) {
             *table = moved.iter().find(|(from, _)| from == table).map_or(*table, |(_, to)| *to);
@@ -263,9 +269,11 @@ fn run(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::interfaces::Family;
-    use crate::policy::difference::tests::uplink;
+    use crate::policy::difference::tests::{dangling, foreign, route, rule, snapshot, uplink};
     use crate::policy::plan;
     use crate::snapshot::{MAIN, SCOPE_LINK, State};
     use crate::tables::Names;
@@ -509,6 +517,48 @@ mod tests {
                         assert!(now == first || now == last, "{what}: {from} to {to} after {at} messages: {now:?}");
                     }
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+        /// From anything to any plan, whoever had the tables before; and back from any message that is refused.
+        #[test]
+        fn any_kernel_comes_to_any_plan_or_stays_as_it_is(
+            tables in Just(vec![1u32, 2, 3]).prop_shuffle(),
+            ups in prop::collection::vec(any::<bool>(), 3),
+            routes in prop::collection::vec(route(), 0..25),
+            rules in prop::collection::vec(rule(), 0..25),
+            off in 0usize..6,
+            refused in any::<prop::sample::Index>(),
+        ) {
+            let mut before = snapshot(routes, rules);
+            // A rule that the kernel has twice is taken back as one.
+            before.rules.sort();
+            before.rules.dedup();
+            let plan = planned(&before, |n, it| {
+                it.up = ups[n];
+                it.wish.table = Some(tables[n]);
+            });
+            let hands_off = |at: usize| at == off;
+            let mut model = Model::new(&before, None);
+            let done = bring(&mut model, &plan, &before, &hands_off);
+            prop_assert_eq!(foreign(&model.now), foreign(&before));
+            let Ok(all) = done else {
+                prop_assert_eq!(sorted(model.now), sorted(before));
+                return Ok(());
+            };
+            prop_assert!(difference(&plan, &model.now, &hands_off).is_empty());
+            prop_assert_eq!(bring(&mut Model::new(&model.now, None), &plan, &model.now, &hands_off).unwrap(), 0);
+            for now in &model.seen {
+                prop_assert!(dangling(now) <= dangling(&before), "a rule points to an empty table");
+            }
+            if all > 0 {
+                let at = refused.index(all) + 1;
+                let mut model = Model::new(&before, Some((at, Event::Refuses(Errno::EINVAL))));
+                prop_assert!(bring(&mut model, &plan, &before, &hands_off).is_err());
+                prop_assert_eq!(sorted(model.now), sorted(before), "message {} of {}", at, all);
             }
         }
     }

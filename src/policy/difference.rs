@@ -140,7 +140,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn route() -> impl Strategy<Value = Route> {
+    pub(crate) fn route() -> impl Strategy<Value = Route> {
         (1u32..6, 0u8..5, 0u8..4, any::<bool>(), prop_oneof![2 => Just(PROTOCOL), 1 => Just(3u8)]).prop_map(
             |(table, net, dev, via, protocol)| Route {
                 family: Family::Inet,
@@ -162,7 +162,7 @@ pub(crate) mod tests {
         )
     }
 
-    fn rule() -> impl Strategy<Value = Rule> {
+    pub(crate) fn rule() -> impl Strategy<Value = Rule> {
         (0u32..40, 0u8..5, 1u32..6, 0u32..4, prop_oneof![2 => Just(PROTOCOL), 1 => Just(0u8)]).prop_map(
             |(priority, net, table, suppress, protocol)| Rule {
                 family: Family::Inet,
@@ -178,7 +178,7 @@ pub(crate) mod tests {
     }
 
     /// As the kernel has it: one route for a destination and metric in a table.
-    fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
+    pub(crate) fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
         let mut seen = HashSet::new();
         routes.retain(|route| seen.insert(route.key()));
         let links = (0..4u8)
@@ -189,14 +189,14 @@ pub(crate) mod tests {
     }
 
     /// No rule of ours may ever point to a table that has no route.
-    fn dangling(now: &Snapshot) -> usize {
+    pub(crate) fn dangling(now: &Snapshot) -> usize {
         let empty = |rule: &&Rule| {
             rule.is_ours() && rule.table != MAIN && !now.routes.iter().any(|route| route.table == rule.table)
         };
         now.rules.iter().filter(empty).count()
     }
 
-    fn foreign(now: &Snapshot) -> (Vec<Route>, Vec<Rule>) {
+    pub(crate) fn foreign(now: &Snapshot) -> (Vec<Route>, Vec<Rule>) {
         let routes = now.routes.iter().filter(|route| !route.is_ours()).cloned().collect();
         (routes, now.rules.iter().filter(|rule| !rule.is_ours()).cloned().collect())
     }

@@ -166,7 +166,11 @@ pub fn allot(
                     uplinks[*at].at,
                     b"",
                     format!("no table or no priority is left for {}", uplinks[*at].label()),
-                    format!("Priorities from {FIRST_PRIORITY} to {MAX_PRIORITY} are all taken; give it one with 'symroute-priority'."),
+                    format!(
+                        "Between {FIRST_PRIORITY} and {MAX_PRIORITY}, no {SLOT} priorities in a row are free of other \
+                         uplinks and of rules that are not symroute's ('ip rule' shows them): remove some of those, or \
+                         name one with 'symroute-priority'."
+                    ),
                 )),
             }
         }
@@ -188,4 +192,32 @@ fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32,
         .table;
     let rules = snapshot.rules.iter().filter(|rule| rule.is_ours() && rule.family == it.family && rule.table == table);
     Some((table, rules.map(|rule| rule.priority).min()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::difference::tests::uplink;
+
+    #[test]
+    fn out_of_priorities() {
+        let uplinks = [uplink(0, true), uplink(1, true)];
+        let layouts = HashMap::from([(0, Layout::Layered), (1, Layout::Layered)]);
+        // One slot of ten is left.
+        let priorities: Vec<u32> =
+            (1..=MAX_PRIORITY + SLOT).filter(|priority| !(200..210).contains(priority)).collect();
+        let taken = Taken::new(&Names::default(), None, &[1, 3], &priorities);
+        let mut diagnostics = Vec::new();
+        let numbers = allot(&uplinks, &layouts, &[0, 1], None, taken, &mut diagnostics);
+        assert_eq!(numbers, HashMap::from([(0, (2, 200))]));
+        let said: Vec<String> = diagnostics.iter().map(|d| format!("{}: {}", d.message, d.help)).collect();
+        assert_eq!(
+            said,
+            [
+                "no table or no priority is left for eth1 inet: Between 100 and 32755, no 10 priorities in a row are free of \
+              other uplinks and of rules that are not symroute's ('ip rule' shows them): remove some of those, or name \
+              one with 'symroute-priority'."
+            ]
+        );
+    }
 }

@@ -184,12 +184,12 @@ pub fn killed_at_any_point(world: &World) {
 pub fn beside_many_foreign_rules_and_routes(world: &World) {
     world.configure(WITH_METRIC);
     up_by_hand(world);
-    world.server.ok(
-        "set -e
-        for n in $(seq 10000); do echo rule add from 10.$((n / 250)).$((n % 250)).1 table 500 priority $((20000 + n / 2)); done > /tmp/many
-        for n in $(seq 100000); do echo route add 10.$((n / 65536)).$((n / 256 % 256)).$((n % 256)) via 203.0.113.2 table 501; done >> /tmp/many
-        ip -batch /tmp/many",
-    );
+    let rules = (1..=10_000)
+        .map(|n| format!("rule add from 10.{}.{}.1 table 500 priority {}\n", n / 250, n % 250, 20_000 + n / 2));
+    let routes = (1..=100_000)
+        .map(|n| format!("route add 10.{}.{}.{} via 203.0.113.2 table 501\n", n / 65_536, n / 256 % 256, n % 256));
+    world.server.write("/tmp/many", rules.chain(routes).collect::<String>().as_bytes());
+    world.server.ok("ip -batch /tmp/many");
     let foreign = || world.server.ok("(ip rule | grep -v 'proto 97'; ip route show table 501) | cksum");
     let before = foreign();
     world.server.ok("symroute apply");
