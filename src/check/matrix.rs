@@ -134,9 +134,10 @@ fn distant(plan: &Plan, snapshot: &Snapshot, family: Family) -> Option<IpAddr> {
     match family {
         // Documentation networks (RFC 5737), then the first host of every other one.
         Family::Inet => {
-            let documentation = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]].map(IpAddr::from);
-            let others = (1..=223).filter(|n| *n != 127).map(|n| IpAddr::from([n, 0, 0, 1]));
-            documentation.into_iter().chain(others).find(unknown)
+            let documentation = [[203, 0, 113], [198, 51, 100], [192, 0, 2]];
+            let documentation = documentation.into_iter().flat_map(|[a, b, c]| [1, 65, 129, 193].map(|d| [a, b, c, d]));
+            let others = (1..=223).filter(|n| *n != 127).map(|n| [n, 0, 0, 1]);
+            documentation.chain(others).map(IpAddr::from).find(unknown)
         }
         // Documentation (RFC 3849), then the same host in other parts of 2000::/3.
         _ => (0x2001..0x2400u16).map(|n| IpAddr::from([n, 0xdb8, 0xffff, 0, 0, 0, 0, 1])).find(unknown),

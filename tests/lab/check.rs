@@ -67,6 +67,13 @@ fn healthy(world: &World) {
 /// Rules, tables and routes.
 pub fn findings_of_policy(world: &World) {
     healthy(world);
+    let page = include_str!("../../docs/check.md");
+    let well = world.server.ok("symroute check");
+    assert!(page.contains(&format!("# symroute check\n{well}```\n")), "docs/check.md:\n{well}");
+    world.server.ok("ip rule del priority 112");
+    let ill = world.server.run("symroute check").stdout();
+    assert!(page.contains(&format!("# symroute check\n{ill}# symroute apply\n")), "docs/check.md:\n{ill}");
+    world.server.ok("symroute apply");
     let client = || world.client.pings(None, B4);
     let lan = || world.lan.pings(None, B4);
     found_and_mended(world, "rule-missing", "ip rule del priority 112", &client);
