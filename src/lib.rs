@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: `interfaces` reads the files, `uplinks` finds the ways out, `policy` decides tables,
 //! routes and rules; `rewrite` puts them into the file as lines, `kernel` into the running system, `check`
-//! compares. All but `files`, `ifstate`, `kernel`, `rewrite::store` and `cli` are pure functions over values.
+//! compares and proves. All but `files`, `host`, `ifstate`, `kernel`, `rewrite::store` and `cli` are pure functions over values.
 
 #![deny(unsafe_code)]
 

@@ -165,7 +165,15 @@ pub fn allot(
                 _ => diagnostics.push(Diagnostic::error(
                     uplinks[*at].at,
                     b"",
-                    format!("no table or no priority is left for {}", uplinks[*at].label()),
+                    match priorities.last() {
+                        Some((start, end, other)) => format!(
+                            "no priorities are left for {}: {} has {start} to {}, and others the rest",
+                            uplinks[*at].label(),
+                            uplinks[*other].label(),
+                            end - 1
+                        ),
+                        None => format!("no priorities are left for {}: others have all", uplinks[*at].label()),
+                    },
                     format!(
                         "Between {FIRST_PRIORITY} and {MAX_PRIORITY}, no {SLOT} priorities in a row are free of other \
                          uplinks and of rules that are not symroute's ('ip rule' shows them): remove some of those, or \
@@ -214,7 +222,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "no table or no priority is left for eth1 inet: Between 100 and 32755, no 10 priorities in a row are free of \
+                "no priorities are left for eth1 inet: eth0 inet has 200 to 209, and others the rest: Between 100 and 32755, no 10 priorities in a row are free of \
               other uplinks and of rules that are not symroute's ('ip rule' shows them): remove some of those, or name \
               one with 'symroute-priority'."
             ]
