@@ -9,15 +9,27 @@ test:
 lint:
 	sh tests/lint
 # As root. DESTDIR=/some/root installs into another root.
+programs = target/release
 install:
-	install -D -m 755 -t $(DESTDIR)/usr/sbin target/release/symroute target/release/symroute-gen
+	install -D -m 755 -t $(DESTDIR)/usr/sbin $(programs)/symroute $(programs)/symroute-gen
 	install -D -m 644 -t $(DESTDIR)/usr/share/symroute/templates templates/iproute2.j2 templates/article.j2 templates/hook.j2
 	install -D -m 755 hooks/if-up $(DESTDIR)/etc/network/if-up.d/symroute
 	install -D -m 755 hooks/if-down $(DESTDIR)/etc/network/if-down.d/symroute
 	install -d -m 755 $(DESTDIR)/etc/iproute2/rt_protos.d
 	echo '97 symroute' >$(DESTDIR)/etc/iproute2/rt_protos.d/symroute.conf
+	install -D -m 644 -t $(DESTDIR)/usr/share/man/man8 man/symroute.8 man/symroute-gen.8
+	install -D -m 644 -t $(DESTDIR)/usr/share/man/man5 man/symroute-interfaces.5
+	install -D -m 644 completions/symroute.bash $(DESTDIR)/usr/share/bash-completion/completions/symroute
+	install -D -m 644 completions/symroute-gen.bash $(DESTDIR)/usr/share/bash-completion/completions/symroute-gen
+	install -D -m 644 -t $(DESTDIR)/usr/share/zsh/vendor-completions completions/_symroute completions/_symroute-gen
+	install -D -m 644 -t $(DESTDIR)/usr/share/fish/vendor_completions.d completions/symroute.fish completions/symroute-gen.fish
 uninstall:
 	rm -f $(DESTDIR)/usr/sbin/symroute $(DESTDIR)/usr/sbin/symroute-gen
 	rm -rf $(DESTDIR)/usr/share/symroute
 	rm -f $(DESTDIR)/etc/network/if-up.d/symroute $(DESTDIR)/etc/network/if-down.d/symroute
 	rm -f $(DESTDIR)/etc/iproute2/rt_protos.d/symroute.conf
+	rm -f $(DESTDIR)/usr/share/man/man8/symroute.8 $(DESTDIR)/usr/share/man/man8/symroute-gen.8
+	rm -f $(DESTDIR)/usr/share/man/man5/symroute-interfaces.5
+	rm -f $(DESTDIR)/usr/share/bash-completion/completions/symroute $(DESTDIR)/usr/share/bash-completion/completions/symroute-gen
+	rm -f $(DESTDIR)/usr/share/zsh/vendor-completions/_symroute $(DESTDIR)/usr/share/zsh/vendor-completions/_symroute-gen
+	rm -f $(DESTDIR)/usr/share/fish/vendor_completions.d/symroute.fish $(DESTDIR)/usr/share/fish/vendor_completions.d/symroute-gen.fish
