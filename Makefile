@@ -1,5 +1,5 @@
 # Short names for the scripts in tests/.
-.PHONY: all demo test lint install uninstall
+.PHONY: all demo test lint deb install uninstall
 all:
 	cargo build --release --locked
 demo:
@@ -8,8 +8,10 @@ test:
 	sh tests/run
 lint:
 	sh tests/lint
+deb:
+	sh tests/deb
 # As root. DESTDIR=/some/root installs into another root.
-programs = target/release
+programs = $(or $(CARGO_TARGET_DIR),target)/release
 install:
 	install -D -m 755 -t $(DESTDIR)/usr/sbin $(programs)/symroute $(programs)/symroute-gen
 	install -D -m 644 -t $(DESTDIR)/usr/share/symroute/templates templates/iproute2.j2 templates/article.j2 templates/hook.j2
