@@ -1,5 +1,5 @@
 # Short names for the scripts in tests/.
-.PHONY: all demo test lint deb install uninstall
+.PHONY: all demo test lint deb test-deb install uninstall
 all:
 	cargo build --release --locked
 demo:
@@ -10,6 +10,9 @@ lint:
 	sh tests/lint
 deb:
 	sh tests/deb
+test-deb:
+	sh tests/deb-twice
+	sh tests/deb-installed
 # As root. DESTDIR=/some/root installs into another root.
 programs = $(or $(CARGO_TARGET_DIR),target)/release
 install:
