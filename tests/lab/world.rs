@@ -154,8 +154,8 @@ impl Host {
             mkdir run/network etc/network/interfaces.d 2>/dev/null || true
             mount --bind {symroute} usr/sbin/symroute; mount --bind {generate} usr/sbin/symroute-gen",
             root = root.display(),
-            symroute = env!("CARGO_BIN_EXE_symroute"),
-            generate = env!("CARGO_BIN_EXE_symroute-gen"),
+            symroute = program("symroute", env!("CARGO_BIN_EXE_symroute")).display(),
+            generate = program("symroute-gen", env!("CARGO_BIN_EXE_symroute-gen")).display(),
         ))
         .ok();
     }
@@ -277,6 +277,15 @@ pub const PUBLIC: [&str; 4] = [A4, A6, B4, B6];
 /// A mount point on every Linux. The server's root is put below it, in its own mount namespace: nothing is
 /// mounted where it could spread to the machine, whatever its mounts share.
 const STAGE: &str = "/sys";
+
+/// The root directory that the package is installed in, if that is to be tested instead of what cargo built.
+fn installed() -> Option<PathBuf> {
+    std::env::var_os("SYMROUTE_INSTALLED").map(PathBuf::from)
+}
+
+fn program(name: &str, built: &str) -> PathBuf {
+    installed().map_or(built.into(), |root| root.join("usr/sbin").join(name))
+}
 
 /// Where `sh tests/run` keeps the Debian roots.
 fn root_of(suite: &str) -> PathBuf {
@@ -468,11 +477,14 @@ impl World {
 
     /// Installs the hooks as the package does.
     pub fn install_hooks(&self) {
-        for (hook, text) in
-            [("if-up", include_str!("../../hooks/if-up")), ("if-down", include_str!("../../hooks/if-down"))]
-        {
+        for hook in ["if-up", "if-down"] {
+            let source = match installed() {
+                Some(root) => root.join(format!("etc/network/{hook}.d/symroute")),
+                None => Path::new(env!("CARGO_MANIFEST_DIR")).join("hooks").join(hook),
+            };
+            let text = std::fs::read(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
             self.server.ok(&format!("mkdir -p /etc/network/{hook}.d"));
-            self.server.write(&format!("/etc/network/{hook}.d/symroute"), text.as_bytes());
+            self.server.write(&format!("/etc/network/{hook}.d/symroute"), &text);
             self.server.ok(&format!("chmod 755 /etc/network/{hook}.d/symroute"));
         }
     }
