@@ -19,11 +19,17 @@ _symroute() {
             symroute,apply)
                 cmd="symroute__subcmd__apply"
                 ;;
+            symroute,check)
+                cmd="symroute__subcmd__check"
+                ;;
             symroute,config)
                 cmd="symroute__subcmd__config"
                 ;;
             symroute,down)
                 cmd="symroute__subcmd__down"
+                ;;
+            symroute,explain)
+                cmd="symroute__subcmd__explain"
                 ;;
             symroute,flush)
                 cmd="symroute__subcmd__flush"
@@ -46,11 +52,17 @@ _symroute() {
             symroute__subcmd__help,apply)
                 cmd="symroute__subcmd__help__subcmd__apply"
                 ;;
+            symroute__subcmd__help,check)
+                cmd="symroute__subcmd__help__subcmd__check"
+                ;;
             symroute__subcmd__help,config)
                 cmd="symroute__subcmd__help__subcmd__config"
                 ;;
             symroute__subcmd__help,down)
                 cmd="symroute__subcmd__help__subcmd__down"
+                ;;
+            symroute__subcmd__help,explain)
+                cmd="symroute__subcmd__help__subcmd__explain"
                 ;;
             symroute__subcmd__help,flush)
                 cmd="symroute__subcmd__help__subcmd__flush"
@@ -77,7 +89,7 @@ _symroute() {
 
     case "${cmd}" in
         symroute)
-            opts="-i -v -q -h -V --interfaces --root --dialect --verbose --quiet --help --version up down apply flush hook config plan status help"
+            opts="-i -v -q -h -V --interfaces --root --dialect --verbose --quiet --help --version up down apply flush hook config plan status check explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -113,6 +125,48 @@ _symroute() {
                 return 0
             fi
             case "${prev}" in
+                --interfaces)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dialect)
+                    COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        symroute__subcmd__check)
+            opts="-i -v -q -h --json --to --ignore --explain --interfaces --root --dialect --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --explain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --interfaces)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -196,6 +250,72 @@ _symroute() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        symroute__subcmd__explain)
+            opts="-i -v -q -h --from --to --iif --oif --mark --uid --ipproto --sport --dport --json --interfaces --root --dialect --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --iif)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --oif)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mark)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --uid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ipproto)
+                    COMPREPLY=($(compgen -W "tcp udp icmp" -- "${cur}"))
+                    return 0
+                    ;;
+                --sport)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dport)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interfaces)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dialect)
+                    COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         symroute__subcmd__flush)
             opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -227,7 +347,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__help)
-            opts="up down apply flush hook config plan status help"
+            opts="up down apply flush hook config plan status check explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -241,6 +361,20 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__help__subcmd__apply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        symroute__subcmd__help__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -269,6 +403,20 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__help__subcmd__down)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        symroute__subcmd__help__subcmd__explain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

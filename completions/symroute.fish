@@ -41,6 +41,8 @@ complete -c symroute -n "__fish_symroute_needs_command" -f -a "hook" -d 'What th
 complete -c symroute -n "__fish_symroute_needs_command" -f -a "config" -d 'Show the files as ifupdown reads them: stanzas, options, and where each came from'
 complete -c symroute -n "__fish_symroute_needs_command" -f -a "plan" -d 'Show uplinks, tables, routes and rules, before anything is done'
 complete -c symroute -n "__fish_symroute_needs_command" -f -a "status" -d 'Show the plan beside the kernel; exit code 1 when they differ'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "check" -d 'Prove that answers leave by the uplink that they belong to, and find what breaks it; sends and changes nothing'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "explain" -d 'Show which way a packet goes and why: the rules one by one, what their tables answer, and the kernel\'s own answer; exit code 1 when there is no route. Nothing is sent'
 complete -c symroute -n "__fish_symroute_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c symroute -n "__fish_symroute_using_subcommand up" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand up" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
@@ -114,12 +116,46 @@ complete -c symroute -n "__fish_symroute_using_subcommand status" -l json -d 'Pr
 complete -c symroute -n "__fish_symroute_using_subcommand status" -s v -l verbose -d 'Say more'
 complete -c symroute -n "__fish_symroute_using_subcommand status" -s q -l quiet -d 'Say nothing but errors'
 complete -c symroute -n "__fish_symroute_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "up" -d 'Do what the hook does when these interfaces have come up'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "down" -d 'Do what the hook does when these interfaces are about to go down'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "apply" -d 'Bring tables and rules in step with the configuration, for all interfaces that are up'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "flush" -d 'Remove all routes and rules that symroute made, and nothing else'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "hook" -d 'What the hooks in if-up.d and if-down.d call: reads IFACE, MODE and the like from the environment'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "config" -d 'Show the files as ifupdown reads them: stanzas, options, and where each came from'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "plan" -d 'Show uplinks, tables, routes and rules, before anything is done'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "status" -d 'Show the plan beside the kernel; exit code 1 when they differ'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l to -d 'Look up this distant address, instead of one outside every network of the host; once for each family' -r
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l ignore -d 'Leave out this kind of finding, or one of them: \'wildcard-udp:1194\', \'uplink-down:eth1\'' -r
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l explain -d 'Explain a kind of finding and how to mend it; \'list\' names all kinds' -r
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s i -l interfaces -d 'The interfaces file' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
+ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l json -d 'Print JSON with iproute2\'s keys'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s v -l verbose -d 'Say more'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l from -d 'The source; without it, a socket that is not bound to an address' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l to -d 'The destination' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l iif -d 'The packet comes in by this device' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l oif -d 'The socket is bound to this device' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l mark -d 'The packet\'s mark, decimal or 0x…' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l uid -d 'Whose socket it is, by number; without it, yours' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l ipproto -d 'For rules with \'ipproto\': tcp, udp or icmp' -r -f -a "tcp\t''
+udp\t''
+icmp\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l sport -d 'For rules with \'sport\'' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l dport -d 'For rules with \'dport\'' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -s i -l interfaces -d 'The interfaces file' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
+ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l json -d 'Print JSON with iproute2\'s keys'
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -s v -l verbose -d 'Say more'
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "up" -d 'Do what the hook does when these interfaces have come up'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "down" -d 'Do what the hook does when these interfaces are about to go down'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "apply" -d 'Bring tables and rules in step with the configuration, for all interfaces that are up'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "flush" -d 'Remove all routes and rules that symroute made, and nothing else'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "hook" -d 'What the hooks in if-up.d and if-down.d call: reads IFACE, MODE and the like from the environment'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "config" -d 'Show the files as ifupdown reads them: stanzas, options, and where each came from'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "plan" -d 'Show uplinks, tables, routes and rules, before anything is done'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "status" -d 'Show the plan beside the kernel; exit code 1 when they differ'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "check" -d 'Prove that answers leave by the uplink that they belong to, and find what breaks it; sends and changes nothing'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "explain" -d 'Show which way a packet goes and why: the rules one by one, what their tables answer, and the kernel\'s own answer; exit code 1 when there is no route. Nothing is sent'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

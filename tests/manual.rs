@@ -144,7 +144,13 @@ fn man_pages_name_every_value_and_default() {
             let tag = option_tag(arg);
             let paragraph = paragraphs.iter().find(|it| it.tag == tag).unwrap_or_else(|| panic!("{name}.8: no {tag}"));
             let values = arg.get_possible_values().iter().map(|it| it.get_name().to_string()).collect::<Vec<_>>();
-            let defaults = arg.get_default_values().iter().map(|it| it.to_string_lossy().into_owned());
+            let shown = |_: &&std::ffi::OsStr| !arg.is_hide_default_value_set();
+            let defaults = arg
+                .get_default_values()
+                .iter()
+                .map(|it| &**it)
+                .filter(shown)
+                .map(|it| it.to_string_lossy().into_owned());
             for word in values.into_iter().chain(defaults) {
                 let words: Vec<_> = paragraph
                     .text
