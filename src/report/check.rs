@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{addresses, begins};
+use super::diagnostics::begins;
+use super::iproute2::table_name;
+use super::plan::{addresses, uplink_json};
 use crate::check::finding::Finding;
 use crate::check::findings::Asked;
 use crate::check::matrix::Expected;
@@ -32,7 +34,7 @@ fn answer_text(answer: &Answer) -> String {
         Answer::Route(way) if way.kind == Kind::Local => "taken in".into(),
         Answer::Route(way) => {
             let via = way.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
-            format!("{via}dev {} table {}", way.dev.as_deref().unwrap_or("-"), super::table_name(way.table))
+            format!("{via}dev {} table {}", way.dev.as_deref().unwrap_or("-"), table_name(way.table))
         }
     }
 }
@@ -178,7 +180,7 @@ fn answer_json(answer: &Answer) -> Value {
             "type": way.kind.name(),
             "gateway": way.gateway.map(|gateway| gateway.to_string()),
             "dev": way.dev,
-            "table": super::table_name(way.table),
+            "table": table_name(way.table),
             "prefsrc": way.source.map(|source| source.to_string()),
         }),
     }
@@ -211,7 +213,7 @@ pub fn json(checked: &Checked) -> Value {
         })
     });
     let uplinks = (0..checked.plan.uplinks.len()).map(|at| {
-        let mut out = super::uplink_json(checked.plan, at, checked.config, checked.root);
+        let mut out = uplink_json(checked.plan, at, checked.config, checked.root);
         let own = || checked.asked.iter().filter(move |asked| asked.probe.uplink == Some(at));
         out.insert("lookups".into(), own().count().into());
         out.insert("wrong".into(), own().filter(|asked| !asked.is_right()).count().into());

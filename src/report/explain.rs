@@ -5,7 +5,7 @@ use std::fmt::Write;
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 
-use super::{protocol_name, route_json, route_text, rule_json, rule_words, table_name};
+use super::iproute2::{protocol_name, route_json, route_text, rule_json, rule_words, table_name};
 use crate::check::walk::{Outcome, Said, Step, Verdict, Walk};
 use crate::snapshot::{Answer, Kind, Query, Way};
 

@@ -1,0 +1,129 @@
+//! The uplinks at one glance, and the plan in full.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::diagnostics::{begins, diagnostics_json};
+use super::iproute2::{route_json, route_text, rule_json, rule_text};
+use crate::files::Root;
+use crate::interfaces::Config;
+use crate::policy::{Plan, Policy};
+use crate::uplinks::Uplink;
+
+/// What main's default route is to this uplink.
+fn main_default(plan: &Plan, at: usize) -> String {
+    let uplink = &plan.uplinks[at];
+    match (plan.primary.get(&uplink.family), plan.metrics.get(&at), uplink.metric) {
+        (Some(primary), ..) if *primary == at => "main's default route".into(),
+        _ if !uplink.in_main => "no default route in main".into(),
+        (_, Some(metric), _) => format!("second choice in main, metric {metric}"),
+        (_, None, Some(metric)) => format!("second choice in main, metric {metric}"),
+        _ => "default route in main".into(),
+    }
+}
+
+pub(super) fn addresses(uplink: &Uplink) -> String {
+    let list: Vec<String> = uplink.sources.iter().map(|source| source.net.to_string()).collect();
+    match list.len() {
+        0 => "no address yet".into(),
+        1..=3 => list.join(" "),
+        more => format!("{} and {} more", list[..2].join(" "), more - 2),
+    }
+}
+
+/// The uplinks in a few lines, aligned.
+pub fn summary(plan: &Plan) -> String {
+    table(plan, |_| String::new())
+}
+
+/// The same with something before each uplink.
+pub(super) fn table(plan: &Plan, before: impl Fn(usize) -> String) -> String {
+    if plan.uplinks.is_empty() {
+        return "No uplinks found.\n".into();
+    }
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for (at, uplink) in plan.uplinks.iter().enumerate() {
+        let gateway = uplink.gateway.map_or("gateway by DHCP or RA".into(), |gateway| format!("via {gateway}"));
+        let numbers = match (plan.policy(at), plan.reason_without(at)) {
+            (Some(policy), _) => format!("table {} priority {}", policy.table, policy.priority),
+            (None, reason) => reason.unwrap_or_default().into(),
+        };
+        let mut last = main_default(plan, at);
+        if !uplink.up {
+            last.push_str(", down");
+        }
+        rows.push([uplink.label(), addresses(uplink), gateway, numbers, last]);
+    }
+    let mut out = String::new();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..4).map(width).collect();
+    for (at, row) in rows.iter().enumerate() {
+        out.push_str(&before(at));
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(out, "{cell:width$}  ");
+        }
+        let _ = writeln!(out, "{}", row[4]);
+    }
+    out
+}
+
+/// The plan in full: the summary, then each uplink's routes and rules.
+pub fn plan_text(plan: &Plan) -> String {
+    let mut out = summary(plan);
+    for policy in &plan.policies {
+        let _ = writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), reads_as(policy));
+        for route in &policy.routes {
+            let _ = writeln!(out, "    {}", route_text(&route.item));
+        }
+        for rule in &policy.rules {
+            let _ = writeln!(out, "    {}", rule_text(&rule.item));
+        }
+    }
+    out
+}
+
+pub(super) fn reads_as(policy: &Policy) -> String {
+    format!("table {}, layout {}", policy.table, policy.layout.name())
+}
+
+pub(super) fn uplink_json(plan: &Plan, at: usize, config: &Config, root: &Root) -> Map<String, Value> {
+    let uplink = &plan.uplinks[at];
+    let policy = plan.policy(at);
+    let (file, line) = begins(config, root, uplink.at);
+    let value = json!({
+        "interface": uplink.interface,
+        "family": uplink.family.name(),
+        "addresses": Value::from_iter(uplink.sources.iter().map(|source| source.net.to_string())),
+        "gateway": uplink.gateway.map(|gateway| gateway.to_string()),
+        "up": uplink.up,
+        "dynamic": uplink.dynamic,
+        "hand_written": uplink.hand_written,
+        "primary": plan.primary.get(&uplink.family) == Some(&at),
+        "metric": plan.metrics.get(&at).copied().or(uplink.metric),
+        "table": policy.map(|policy| policy.table),
+        "priority": policy.map(|policy| policy.priority),
+        "layout": policy.map(|policy| policy.layout.name()),
+        "reason": plan.reason_without(at),
+        "file": file,
+        "line": line,
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+pub fn plan_json(plan: &Plan, config: &Config, root: &Root) -> Value {
+    let uplinks = (0..plan.uplinks.len()).map(|at| {
+        let mut out = uplink_json(plan, at, config, root);
+        let policy = plan.policy(at);
+        let routes = policy.iter().flat_map(|policy| &policy.routes).map(|route| route_json(&route.item));
+        let rules = policy.iter().flat_map(|policy| &policy.rules).map(|rule| rule_json(&rule.item));
+        out.insert("routes".into(), Value::from_iter(routes));
+        out.insert("rules".into(), Value::from_iter(rules));
+        out
+    });
+    let diagnostics = config.diagnostics.iter().chain(&plan.diagnostics).chain(&plan.clashes);
+    json!({"uplinks": Value::from_iter(uplinks), "diagnostics": diagnostics_json(config, root, diagnostics)})
+}

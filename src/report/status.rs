@@ -1,0 +1,126 @@
+//! The plan beside the kernel.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::iproute2::{route_json, route_text, rule_json, rule_text};
+use super::plan::{reads_as, table, uplink_json};
+use crate::check::{PolicyStatus, Status};
+use crate::files::Root;
+use crate::interfaces::Config;
+use crate::policy::Plan;
+
+pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -> Value {
+    let with = |mut item: Map<String, Value>, in_place: bool| {
+        item.insert("state".into(), if in_place { "in place" } else { "missing" }.into());
+        item
+    };
+    let uplinks = (0..plan.uplinks.len()).map(|at| {
+        let mut out = uplink_json(plan, at, config, root);
+        let found = status.policies.iter().find(|policy| policy.uplink == at);
+        let routes =
+            found.iter().flat_map(|found| &found.routes).map(|route| with(route_json(&route.item), route.in_place));
+        let rules = found.iter().flat_map(|found| &found.rules).map(|rule| with(rule_json(&rule.item), rule.in_place));
+        out.insert("routes".into(), Value::from_iter(routes));
+        out.insert("rules".into(), Value::from_iter(rules));
+        out
+    });
+    json!({
+        "in_step": status.in_step(),
+        "uplinks": Value::from_iter(uplinks),
+        "left_over": {
+            "routes": Value::from_iter(status.left_over_routes.iter().map(route_json)),
+            "rules": Value::from_iter(status.left_over_rules.iter().map(rule_json)),
+        },
+        "not_ours": {
+            "routes": Value::from_iter(status.foreign_routes.iter().map(route_json)),
+            "rules": Value::from_iter(status.foreign_rules.iter().map(rule_json)),
+        },
+    })
+}
+
+/// How it stands with an uplink.
+struct Standing {
+    word: String,
+    /// An SGR code (ECMA-48); none for the terminal's own.
+    color: &'static str,
+}
+
+fn state_of(plan: &Plan, status: &Status, at: usize) -> Standing {
+    let found = status.policies.iter().find(|policy| policy.uplink == at);
+    let missing = |found: &PolicyStatus| {
+        found.routes.iter().filter(|route| !route.in_place).count()
+            + found.rules.iter().filter(|rule| !rule.in_place).count()
+    };
+    let (word, color) = match (found.map(missing), plan.managed.contains(&at)) {
+        (Some(0), _) => ("in place".into(), "32"),
+        (Some(missing), _) => (format!("{missing} MISSING"), "31"),
+        (None, true) if plan.uplinks[at].up => ("waiting".into(), "33"),
+        (None, true) => ("down".into(), "33"),
+        (None, false) => ("-".into(), ""),
+    };
+    Standing { word, color }
+}
+
+pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
+    let plain = |text: &str, code: &str| match color && !code.is_empty() {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_string(),
+    };
+    let states: Vec<Standing> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
+    let width = states.iter().map(|state| state.word.len()).max().unwrap_or(0);
+    let mut out = table(plan, |at| format!("{}  ", plain(&format!("{:width$}", states[at].word), states[at].color)));
+    let paint = |text: &str, code: &str| plain(&format!("{text:<9}"), code);
+    let state = |in_place: bool| if in_place { paint("in place", "32") } else { paint("MISSING", "31") };
+    for policy in &status.policies {
+        let planned = plan.policies.iter().find(|planned| planned.uplink == policy.uplink);
+        let _ =
+            writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), planned.map(reads_as).unwrap_or_default());
+        for route in &policy.routes {
+            let _ = writeln!(out, "    {} {}", state(route.in_place), route_text(&route.item));
+        }
+        for rule in &policy.rules {
+            let _ = writeln!(out, "    {} {}", state(rule.in_place), rule_text(&rule.item));
+        }
+    }
+    for (title, word, code, routes, rules) in [
+        (
+            "Made by symroute, but wanted by no uplink that is up:",
+            "LEFT",
+            "31",
+            &status.left_over_routes,
+            &status.left_over_rules,
+        ),
+        (
+            "In the same tables or priorities, made by somebody else:",
+            "not ours",
+            "33",
+            &status.foreign_routes,
+            &status.foreign_rules,
+        ),
+    ] {
+        if !routes.is_empty() || !rules.is_empty() {
+            let _ = writeln!(out, "\n{title}");
+        }
+        for route in routes {
+            let _ = writeln!(out, "    {} {} (table {})", paint(word, code), route_text(route), route.table);
+        }
+        for rule in rules {
+            let _ = writeln!(out, "    {} {}", paint(word, code), rule_text(rule));
+        }
+    }
+    let down = plan.managed.iter().any(|at| !plan.uplinks[*at].up);
+    let _ = writeln!(
+        out,
+        "\n{}",
+        match () {
+            () if !status.in_step() => "Out of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.",
+            () if plan.managed.is_empty() => "No family has two uplinks: nothing is wanted of the kernel.",
+            () if status.policies.is_empty() => "No uplink is up: nothing is wanted of the kernel.",
+            () if down => "Everything is in place for what is up.",
+            () => "Everything is in place.",
+        }
+    );
+    out
+}
