@@ -396,6 +396,17 @@ impl Host<'_> {
                 // Its 'ifup' failed half-way, or never ran.
                 mend.push(format!("ifdown --force {0}; ifup {0}", uplink.interface));
             }
+            // inet6: it took the place of the first one's, and has to go out of its way first.
+            let (ip, dev) = (ip(uplink.family), &uplink.interface);
+            let own = self.snapshot.routes.iter().filter(|route| {
+                let default = route.table == MAIN && route.dst.prefix_len() == 0 && route.family == uplink.family;
+                default && route.dev.as_ref() == Some(dev) && route.metric != *metric
+            });
+            for (route, gateway) in own.filter_map(|route| Some((route, route.gateway?))) {
+                let onlink = if route.onlink { " onlink" } else { "" };
+                mend.push(format!("{ip} route add default via {gateway} dev {dev} metric {metric}{onlink}"));
+                mend.push(format!("{ip} route del default via {gateway} dev {dev} metric {}", route.metric));
+            }
             let first = self.plan.primary.get(&uplink.family).map(|at| &self.plan.uplinks[*at]);
             mend.extend(first.filter(|first| first.up && !self.has_default(first)).and_then(add_default));
             let finding = Finding::error("same-metric", seen, SAME_METRIC).on(&uplink.interface, uplink.family);

@@ -146,6 +146,63 @@ pub fn findings_of_metrics(world: &World) {
     assert_quiet(world);
 }
 
+/// The same in inet6 alone: the second one silently takes the place of the first.
+pub fn findings_of_metrics_inet6(world: &World) {
+    world.install_hooks();
+    world.configure(&crate::WITH_METRIC.replace("    metric 2000\n", ""));
+    world.server.ok("ifup -a");
+    world.settle();
+    let defaults = || world.server.ok("ip -6 route show default").lines().filter(|it| it.contains("via")).count();
+    assert_eq!(defaults(), 1);
+    // So the host itself is cut off as soon as the second uplink goes down.
+    let alone = || {
+        world.server.ok("ifdown eth1");
+        let reaches = world.server.pings(None, "2001:db8:f::99");
+        world.server.ok("ifup eth1");
+        world.settle();
+        reaches
+    };
+    assert!(!alone());
+    mended(world, "same-metric", &|| defaults() == 2);
+    assert_quiet(world);
+    assert!(alone());
+}
+
+/// Policy by hand, with the mistakes that people make.
+pub fn findings_of_policy_by_hand(world: &World) {
+    world.install_hooks();
+    let by_hand = |lines: &str| {
+        world.configure(&format!(
+            "auto lo eth0 eth1 eth2\niface lo inet loopback\n\
+             iface eth0 inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n\
+             iface eth1 inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n    metric 20\n{lines}\
+             iface eth2 inet static\n    address 203.0.113.1/26\n"
+        ));
+    };
+    let client = || world.client.pings(None, B4);
+    let routes =
+        "    up ip route add 198.51.100.0/24 dev eth1 table 7\n    up ip route add default via 198.51.100.1 table 7\n";
+    let rule = "    up ip rule add from 198.51.100.10 table 7 priority 70\n";
+    // Nothing takes the rule away.
+    by_hand(&format!("{routes}{rule}"));
+    world.server.ok("ifup -a");
+    assert!(client());
+    assert_eq!(ids(&check(world)), ["hand-written-leaks"]);
+    world.server.ok("ifdown eth1");
+    world.server.ok("ip rule del priority 70");
+    // A rule for a table that has no way out.
+    by_hand(&format!("{routes}{}    down ip rule del priority 70\n", rule.replace("table 7", "table 8")));
+    world.server.ok("ifup eth1");
+    assert!(!client());
+    let report = check(world);
+    assert!(ids(&report).contains(&"hand-written-wrong-table") && ids(&report).contains(&"wrong-way"), "{report:#}");
+    world.server.ok("ifdown eth1");
+    by_hand(&format!("{routes}{rule}    down ip rule del priority 70\n"));
+    world.server.ok("ifup eth1");
+    assert!(client());
+    assert_quiet(world);
+}
+
 /// Settings of the kernel, and packets that are passed on.
 pub fn findings_of_filters(world: &World) {
     healthy(world);

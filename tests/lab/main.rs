@@ -121,6 +121,8 @@ const CASES: &[(&str, Case)] = &[
     ("check_findings_of_what_is_left", check::findings_of_what_is_left),
     ("check_findings_of_the_article_layout", check::findings_of_the_article_layout),
     ("check_findings_of_metrics", check::findings_of_metrics),
+    ("check_findings_of_metrics_inet6", check::findings_of_metrics_inet6),
+    ("check_findings_of_policy_by_hand", check::findings_of_policy_by_hand),
     ("check_findings_of_filters", check::findings_of_filters),
     ("check_findings_of_sockets", check::findings_of_sockets),
     ("check_findings_of_policy", check::findings_of_policy),
