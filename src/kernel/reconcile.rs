@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::{Socket, flush_cache, message, snapshot};
 use crate::policy::difference::{Difference, difference};
+use crate::policy::numbers::SPARE;
 use crate::policy::{Plan, Policy};
 use crate::snapshot::{Link, Route, Rule, Snapshot};
 
@@ -129,7 +130,7 @@ fn steps_to(plan: &Plan, before: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -
     let at_once = difference(plan, before, hands_off);
     let replaced = |table: u32| at_once.replace_routes.iter().any(|(old, _)| old.table == table);
     let left = |table: u32| at_once.remove_rules.iter().any(|rule| rule.table == table && rule.src.is_some());
-    let mut spare = (1..u32::MAX)
+    let mut spare = (SPARE..u32::MAX)
         .rev()
         .filter(|table| before.routes.iter().all(|route| route.table != *table))
         .filter(|table| before.rules.iter().all(|rule| rule.table != *table));

@@ -14,6 +14,8 @@ use crate::uplinks::{Layout, MAX_PRIORITY, Uplink};
 /// Priorities per uplink.
 pub const SLOT: u32 = 10;
 const FIRST_PRIORITY: u32 = 100;
+/// From here on, tables that are exchanged wait for each other; none is kept, should a run be killed meanwhile.
+pub const SPARE: u32 = 1 << 31;
 
 /// Numbers that others use.
 pub struct Taken {
@@ -194,7 +196,7 @@ fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32,
     let table = snapshot
         .routes
         .iter()
-        .filter(|route| route.is_ours() && route.family == it.family && route.table != MAIN)
+        .filter(|route| route.is_ours() && route.family == it.family && route.table != MAIN && route.table < SPARE)
         .filter(|route| route.dev.as_deref() == Some(&it.interface))
         .find(|route| alone || route.dst.prefix_len() == 0 && route.gateway == it.gateway)?
         .table;
