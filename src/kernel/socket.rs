@@ -68,6 +68,8 @@ impl Wire for OwnedFd {
 /// What a request came to.
 enum Answer {
     All(Vec<RouteNetlinkMessage>),
+    /// The kernel says no. (An error is the socket's own.)
+    Refused(Errno),
     /// Not known: the tables changed during a dump, or the kernel had no memory for its reply.
     Incomplete,
 }
@@ -103,8 +105,10 @@ impl Socket {
     /// As the kernel says, or when the list keeps changing while it is read.
     pub fn dump(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
         for _ in 0..TRIES {
-            if let Answer::All(replies) = self.request(request.clone(), NLM_F_DUMP)? {
-                return Ok(replies);
+            match self.request(request.clone(), NLM_F_DUMP)? {
+                Answer::All(replies) => return Ok(replies),
+                Answer::Refused(errno) => return Err(errno.into()),
+                Answer::Incomplete => {}
             }
         }
         bail!("the kernel's tables keep changing while they are read")
@@ -116,13 +120,12 @@ impl Socket {
     /// When the socket fails, or the kernel's answers keep getting lost.
     pub fn change(&mut self, request: RouteNetlinkMessage, flags: u16) -> Result<Result<(), Errno>> {
         for tries in 0..TRIES {
-            match self.request(request.clone(), NLM_F_ACK | flags).map_err(anyhow::Error::downcast::<Errno>) {
-                Ok(Answer::All(_)) => return Ok(Ok(())),
-                Ok(Answer::Incomplete) => {}
+            match self.request(request.clone(), NLM_F_ACK | flags)? {
+                Answer::All(_) => return Ok(Ok(())),
+                Answer::Incomplete => {}
                 // It was done at an earlier try, whose answer was lost.
-                Err(Ok(Errno::EEXIST | Errno::ENOENT | Errno::ESRCH)) if tries > 0 => return Ok(Ok(())),
-                Err(Ok(errno)) => return Ok(Err(errno)),
-                Err(Err(error)) => return Err(error),
+                Answer::Refused(Errno::EEXIST | Errno::ENOENT | Errno::ESRCH) if tries > 0 => return Ok(Ok(())),
+                Answer::Refused(errno) => return Ok(Err(errno)),
             }
         }
         bail!("the kernel has no memory for its answers")
@@ -134,13 +137,13 @@ impl Socket {
     /// When the socket fails, the kernel answers nothing, or its answers keep getting lost.
     pub fn ask(&mut self, request: RouteNetlinkMessage) -> Result<Result<RouteNetlinkMessage, Errno>> {
         for _ in 0..TRIES {
-            match self.request(request.clone(), NLM_F_ACK) {
-                Ok(Answer::All(replies)) => {
+            match self.request(request.clone(), NLM_F_ACK)? {
+                Answer::All(replies) => {
                     let first = replies.into_iter().next();
                     return first.map(Ok).context("the kernel gave no answer that can be read");
                 }
-                Ok(Answer::Incomplete) => {}
-                Err(error) => return error.downcast::<Errno>().map(Err),
+                Answer::Refused(errno) => return Ok(Err(errno)),
+                Answer::Incomplete => {}
             }
         }
         bail!("the kernel has no memory for its answers")
@@ -177,16 +180,16 @@ impl Socket {
                 interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
                 match message.payload {
                     NetlinkPayload::Done(done) if done.code < 0 => {
-                        return Err(Errno::from_raw(done.code.saturating_abs()).into());
+                        return Ok(Answer::Refused(Errno::from_raw(done.code.saturating_abs())));
                     }
                     NetlinkPayload::Done(_) => {
                         return Ok(if interrupted { Answer::Incomplete } else { Answer::All(replies) });
                     }
                     NetlinkPayload::Error(error) => {
-                        return match error.code {
-                            None => Ok(Answer::All(replies)),
-                            Some(code) => Err(Errno::from_raw(code.get().saturating_abs()).into()),
-                        };
+                        return Ok(match error.code {
+                            None => Answer::All(replies),
+                            Some(code) => Answer::Refused(Errno::from_raw(code.get().saturating_abs())),
+                        });
                     }
                     NetlinkPayload::InnerMessage(reply) => replies.push(reply),
                     _ => {}

@@ -111,11 +111,7 @@ fn paragraph(out: &mut String, label: &str, text: &str) {
 }
 
 pub fn text(checked: &Checked, verbose: bool, color: bool) -> String {
-    let mut out = if checked.plan.uplinks.is_empty() {
-        "No uplinks: no stanza has a gateway.\n".to_string()
-    } else {
-        summary(checked)
-    };
+    let mut out = if checked.plan.uplinks.is_empty() { "No uplinks found.\n".to_string() } else { summary(checked) };
     if verbose {
         out.push('\n');
         for asked in checked.asked {
