@@ -1,5 +1,5 @@
 # Short names for the scripts in tests/.
-.PHONY: all demo test lint deb test-deb install uninstall
+.PHONY: all demo test lint deb test-deb test-boot install uninstall
 all:
 	cargo build --release --locked
 demo:
@@ -13,6 +13,8 @@ deb:
 test-deb:
 	sh tests/deb-twice
 	sh tests/deb-installed
+test-boot:
+	sh tests/boot
 # As root. DESTDIR=/some/root installs into another root.
 programs = $(or $(CARGO_TARGET_DIR),target)/release
 install:
