@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::both_ask;
 use crate::interfaces::Diagnostic;
-use crate::snapshot::{MAIN, Snapshot};
+use crate::snapshot::{MAIN, Rule, Snapshot};
 use crate::tables::{Names, RESERVED};
 use crate::uplinks::{Layout, MAX_PRIORITY, Uplink};
 
@@ -200,8 +200,18 @@ fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32,
         .filter(|route| route.dev.as_deref() == Some(&it.interface))
         .find(|route| alone || route.dst.prefix_len() == 0 && route.gateway == it.gateway)?
         .table;
-    let rules = snapshot.rules.iter().filter(|rule| rule.is_ours() && rule.family == it.family && rule.table == table);
-    Some((table, rules.map(|rule| rule.priority).min()))
+    let ours = || snapshot.rules.iter().filter(|rule| rule.is_ours() && rule.family == it.family);
+    let of_source =
+        |rule: &Rule| rule.src.is_some_and(|src| it.sources.iter().any(|own| src.contains(&own.net.addr())));
+    // Somebody may have taken a rule away: each of the others tells where the first one was (`layout::rules`).
+    let first = |rule: &Rule| match (rule.table == table, rule.suppress_prefixlen, &rule.oif) {
+        (true, Some(_), _) => Some(rule.priority),
+        (false, Some(_), _) if rule.table == MAIN && of_source(rule) => rule.priority.checked_sub(1),
+        (true, None, Some(_)) if alone => rule.priority.checked_sub(3),
+        _ => None,
+    };
+    let last = || ours().filter(|rule| rule.table == table).map(|rule| rule.priority).min();
+    Some((table, ours().filter_map(first).min().or_else(last)))
 }
 
 #[cfg(test)]
