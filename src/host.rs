@@ -58,6 +58,7 @@ pub fn facts(links: &[Link]) -> Facts {
     Facts {
         all: settings("all"),
         settings: links.iter().map(|link| (link.name.clone(), settings(&link.name))).collect(),
+        without_inet6: links.iter().map(|link| link.name.clone()).filter(|link| without_inet6(link)).collect(),
         forwards,
         dropped: dropped().unwrap_or(0),
         networkd: (networkd_runs || networkd_is_enabled())
@@ -68,6 +69,10 @@ pub fn facts(links: &[Link]) -> Facts {
         udp: wildcard_udp(&processes),
         hooks: Path::new("/etc/network/if-up.d/symroute").exists(),
     }
+}
+
+fn without_inet6(link: &str) -> bool {
+    number::<u8>(Path::new("/proc/sys/net/ipv6/conf").join(link).join("disable_ipv6")) != 0
 }
 
 fn settings(link: &str) -> Settings {

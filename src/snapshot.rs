@@ -333,23 +333,39 @@ pub fn prefix(net: &IpNet) -> String {
 /// As `ip rule add` and `ip rule del` take it, without the protocol.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.src, &self.oif) {
-            (Some(src), _) => write!(f, "from {}", prefix(src))?,
-            (None, Some(oif)) => write!(f, "oif {oif}")?,
-            (None, None) => write!(f, "from all")?,
+        let plain = RuleMore::default();
+        let more = self.more.as_deref().unwrap_or(&plain);
+        let mut words: Vec<String> = Vec::new();
+        words.extend(more.not.then(|| "not".to_string()));
+        if self.src.is_some() || self.oif.is_none() {
+            words.push(format!("from {}", self.src.as_ref().map_or("all".into(), prefix)));
         }
-        if let (Some(_), Some(oif)) = (&self.src, &self.oif) {
-            write!(f, " oif {oif}")?;
-        }
-        match self.table {
-            MAIN => write!(f, " table main")?,
-            table => write!(f, " table {table}")?,
-        }
-        write!(f, " priority {}", self.priority)?;
-        match self.suppress_prefixlen {
-            Some(length) => write!(f, " suppress_prefixlength {length}"),
-            None => Ok(()),
-        }
+        words.extend(more.dst.as_ref().map(|dst| format!("to {}", prefix(dst))));
+        words.extend((more.tos != 0).then(|| format!("tos {:#x}", more.tos)));
+        words.extend(more.mark.map(|(mark, mask)| match mask {
+            u32::MAX => format!("fwmark {mark:#x}"),
+            mask => format!("fwmark {mark:#x}/{mask:#x}"),
+        }));
+        words.extend(more.iif.as_ref().map(|iif| format!("iif {iif}")));
+        words.extend(self.oif.as_ref().map(|oif| format!("oif {oif}")));
+        words.extend(more.uids.map(|(first, last)| format!("uidrange {first}-{last}")));
+        words.extend(more.ip_protocol.map(|protocol| format!("ipproto {protocol}")));
+        words.extend(more.sports.map(|(first, last)| format!("sport {first}-{last}")));
+        words.extend(more.dports.map(|(first, last)| format!("dport {first}-{last}")));
+        words.push(match more.action {
+            Action::Lookup if more.l3mdev => "l3mdev".into(),
+            Action::Lookup if self.table == MAIN => "table main".into(),
+            Action::Lookup => format!("table {}", self.table),
+            Action::Goto(target) => format!("goto {target}"),
+            Action::Nop => "nop".into(),
+            Action::Unreachable => "unreachable".into(),
+            Action::Prohibit => "prohibit".into(),
+            Action::Blackhole | Action::Other(_) => "blackhole".into(),
+        });
+        words.push(format!("priority {}", self.priority));
+        words.extend(self.suppress_prefixlen.map(|length| format!("suppress_prefixlength {length}")));
+        words.extend(more.suppress_ifgroup.map(|group| format!("suppress_ifgroup {group}")));
+        f.write_str(&words.join(" "))
     }
 }
 

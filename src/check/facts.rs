@@ -51,6 +51,8 @@ pub struct Facts {
     pub all: Settings,
     /// By link.
     pub settings: HashMap<String, Settings>,
+    /// Links on which IPv6 is switched off (`net.ipv6.conf.NAME.disable_ipv6`).
+    pub without_inet6: Vec<String>,
     /// The kernel forwards IPv4.
     pub forwards: bool,
     /// Packets that rp_filter has dropped since boot (`TcpExt: IPReversePathFilter`).

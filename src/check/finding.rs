@@ -69,6 +69,7 @@ macro_rules! pages {
 pages!(
     "address-missing",
     "arp-flux",
+    "default-stale",
     "dnat-without-marks",
     "gateway-unknown",
     "local-network-unreachable",
@@ -76,6 +77,7 @@ pages!(
     "networkmanager-manages",
     "no-default",
     "promote-secondaries-off",
+    "route-foreign",
     "rp-filter-drops",
     "rp-filter-ignores-marks",
     "rule-duplicated",

@@ -6,13 +6,12 @@ use std::net::IpAddr;
 use super::Status;
 use super::facts::Facts;
 use super::finding::Finding;
+use super::foreign::{Cause, causes, delete, delete_route, ip, move_behind, owner, quoted};
 use super::matrix::{Expected, Probe, Target};
-use super::walk::{Outcome, walk};
 use crate::interfaces::{Diagnostic, Family, Severity};
 use crate::policy::layout::NEARLY_DEFAULT;
-use crate::policy::numbers::SLOT;
 use crate::policy::{Plan, Policy};
-use crate::snapshot::{Answer, Kind, MAIN, Query, Route, Rule, Snapshot, Surroundings, Way, prefix};
+use crate::snapshot::{Answer, INET6_METRIC, Kind, MAIN, Route, Rule, Snapshot, Way, prefix};
 use crate::uplinks::{Layout, Uplink};
 
 /// A lookup and what the kernel said.
@@ -24,11 +23,12 @@ pub struct Asked {
 
 impl Asked {
     pub fn is_right(&self) -> bool {
-        let Answer::Route(way) = &self.answer else { return false };
+        let Answer::Route(way) = &self.answer else { return matches!(self.probe.expected, Expected::NotBy(_)) };
         match &self.probe.expected {
             Expected::Routable => true,
             Expected::Delivered => way.kind == Kind::Local,
             Expected::Dev(dev) => way.kind == Kind::Unicast && way.dev.as_ref() == Some(dev),
+            Expected::NotBy(links) => !way.dev.as_ref().is_some_and(|dev| links.contains(dev)),
             Expected::Way(dev, gateway) => {
                 let straight = way.gateway == Some(self.probe.query.to);
                 way.kind == Kind::Unicast && way.dev.as_ref() == Some(dev) && (way.gateway == *gateway || straight)
@@ -36,7 +36,7 @@ impl Asked {
         }
     }
 
-    fn is_received(&self) -> bool {
+    pub(super) fn is_received(&self) -> bool {
         self.probe.query.iif.is_some()
     }
 }
@@ -60,18 +60,20 @@ pub struct Host<'a> {
 /// All findings: what loses packets first.
 pub fn findings(host: &Host) -> Vec<Finding> {
     let mut found = Vec::new();
+    let causes = &causes(host);
     for policy in &host.plan.policies {
         let uplink = &host.plan.uplinks[policy.uplink];
         if uplink.up {
-            host.policy(policy, uplink, &mut found);
+            host.policy(policy, uplink, causes, &mut found);
         }
     }
     host.others_policy(&mut found);
-    host.shadowed(&mut found);
+    host.shadowed(causes, &mut found);
     host.left_over(&mut found);
     host.duplicated(&mut found);
     host.without_address(&mut found);
     host.defaults(&mut found);
+    host.unbound(causes, &mut found);
     host.metrics(&mut found);
     host.addresses(&mut found);
     host.gateways(&mut found);
@@ -85,10 +87,6 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.by_hand(&mut found);
     found.sort_by_key(|finding| finding.severity);
     found
-}
-
-fn ip(family: Family) -> &'static str {
-    if family == Family::Inet6 { "ip -6" } else { "ip" }
 }
 
 fn listed(items: impl IntoIterator<Item = String>) -> String {
@@ -107,11 +105,19 @@ fn sysctl(link: &str, name: &str, value: u8) -> String {
     }
 }
 
+/// `RTPROT_RA` (linux/rtnetlink.h): from router advertisements.
+const RTPROT_RA: u8 = 9;
+
 const KEEP_SYSCTL: &str = "To keep it over a reboot, put 'NAME = VALUE' into /etc/sysctl.d/60-symroute.conf.";
+
+/// The wrong lookups and what each comes of.
+type Causes<'a> = [(&'a Asked, Cause)];
 
 /// What answers do that do not leave by their uplink.
 const LOST: &str = "What answers from an address of one provider through another is dropped there: connections from \
                     outside die, and those to the LAN may too.";
+const UNBOUND: &str = "Whatever is not bound to an address finds no way out: name lookups, package updates, and servers \
+                       that answer from a wildcard socket.";
 
 impl Host<'_> {
     fn wrong_of(&self, uplink: usize) -> impl Iterator<Item = &Asked> {
@@ -134,11 +140,27 @@ impl Host<'_> {
         })
     }
 
-    fn policy(&self, policy: &Policy, uplink: &Uplink, found: &mut Vec<Finding>) {
+    /// What no address is bound to, and nothing else explains.
+    fn unbound(&self, causes: &Causes, found: &mut Vec<Finding>) {
+        for family in [Family::Inet, Family::Inet6] {
+            let unexplained = causes.iter().filter(|(asked, cause)| {
+                asked.probe.uplink.is_none() && asked.probe.query.family() == family && *cause == Cause::Other
+            });
+            let wrong: Vec<&Asked> = unexplained.map(|it| it.0).collect();
+            let said = found.iter().any(|finding| finding.id == "no-default" && finding.family == Some(family));
+            let Some(happens) = self.what_happens(&wrong).filter(|_| !said) else { continue };
+            let finding = Finding::error("wrong-way", happens, UNBOUND);
+            let advice =
+                format!("'symroute explain --to {}' shows which rule and route decide.", wrong[0].probe.query.to);
+            found.push(Finding { family: Some(family), ..finding }.advice(advice));
+        }
+    }
+
+    fn policy(&self, policy: &Policy, uplink: &Uplink, causes: &Causes, found: &mut Vec<Finding>) {
         let Some(status) = self.status.policies.iter().find(|status| status.uplink == policy.uplink) else { return };
-        let not_shadowed: Vec<&Asked> =
-            self.wrong_of(policy.uplink).filter(|asked| self.shadowing(asked).is_none()).collect();
-        let happens = self.what_happens(&not_shadowed).map_or(String::new(), |text| format!("; {text}"));
+        let own = || causes.iter().filter(|(asked, _)| asked.probe.uplink == Some(policy.uplink));
+        let unexplained: Vec<&Asked> = own().filter(|(_, cause)| *cause == Cause::Other).map(|it| it.0).collect();
+        let happens = self.what_happens(&unexplained).map_or(String::new(), |text| format!("; {text}"));
         let label = uplink.label();
         let before = found.len();
         let missing: Vec<&Rule> = status.rules.iter().filter(|rule| !rule.in_place).map(|rule| &rule.item).collect();
@@ -151,7 +173,34 @@ impl Host<'_> {
             let finding = Finding::error("rule-missing", seen, LOST).on(&uplink.interface, uplink.family);
             found.push(finding.mend(apply()).advice(advice));
         }
-        let gone: Vec<_> = status.routes.iter().filter(|route| !route.in_place).map(|route| &route.item).collect();
+        let gone = || status.routes.iter().filter(|route| !route.in_place).map(|route| &route.item);
+        // The kernel takes no second route of one key.
+        let obstacle = |route: &Route| self.snapshot.routes.iter().find(|known| known.key() == route.key());
+        let obstacle = |route: &Route| obstacle(route).filter(|known| !known.is_ours());
+        let mut theirs: Vec<&Route> = gone().filter_map(obstacle).collect();
+        let wrong_by_theirs = own().filter_map(|(asked, cause)| match cause {
+            Cause::Route(route) => Some((*asked, route)),
+            _ => None,
+        });
+        let (wrong, deciding): (Vec<&Asked>, Vec<&Route>) = wrong_by_theirs.unzip();
+        for route in deciding {
+            if !theirs.contains(&route) {
+                theirs.push(route);
+            }
+        }
+        if !theirs.is_empty() {
+            let which = listed(theirs.iter().map(|route| quoted(route)));
+            let happens = self.what_happens(&wrong).map_or(String::new(), |text| format!("; {text}"));
+            let seen = format!("table {} of {label} has what symroute did not make: {which}{happens}", policy.table);
+            let why = "The kernel takes the longest prefix of the table, whoever made it: what it leads elsewhere, or \
+                       refuses, never leaves by the uplink.";
+            let finding = Finding::error("route-foreign", seen, why).on(&uplink.interface, uplink.family);
+            let mend = theirs.iter().map(|route| delete_route(route)).chain(apply());
+            found.push(finding.mend(mend).advice(
+                "If something needs that table for itself, give the uplink another one: 'symroute-table' in its stanza.",
+            ));
+        }
+        let gone: Vec<&Route> = gone().filter(|route| obstacle(route).is_none()).collect();
         let in_table = |route: &&Route| route.table == policy.table && route.family == uplink.family;
         if !gone.is_empty() {
             let there = self.snapshot.routes.iter().filter(in_table).count();
@@ -174,11 +223,11 @@ impl Host<'_> {
             );
             found.push(Finding::error(id, what, why).on(&uplink.interface, uplink.family).mend(apply()));
         }
-        if found.len() > before || not_shadowed.is_empty() {
+        if found.len() > before || unexplained.is_empty() {
             return;
         }
         let (local, rest): (Vec<&Asked>, Vec<&Asked>) =
-            not_shadowed.into_iter().partition(|asked| matches!(asked.probe.target, Target::Local(_)));
+            unexplained.into_iter().partition(|asked| matches!(asked.probe.target, Target::Local(_)));
         if let Some(happens) = self.what_happens(&local) {
             let networks: Vec<String> = networks_of(&local);
             let seen = format!("{label} does not reach {}: {happens}", listed(networks));
@@ -195,10 +244,26 @@ impl Host<'_> {
                     .advice(
                         "The layout 'article' has one rule for each address, and its table knows no other network.",
                     ),
-                (Layout::Layered, _) => finding.mend(apply()),
+                // The table has it in a wider network of its own, and is asked before main.
+                (Layout::Layered, _) => finding.mend(self.ways_of_main(&local, policy.table)).advice(
+                    "To keep them, add them as 'post-up' lines where main's routes for these networks are made.",
+                ),
             });
         }
         self.wrong_way(uplink, &rest, found);
+    }
+
+    /// The commands that give a table main's routes for the networks of these lookups.
+    fn ways_of_main(&self, local: &[&Asked], table: u32) -> Vec<String> {
+        let mut commands = Vec::new();
+        for net in local.iter().filter_map(|asked| asked.probe.target.local()) {
+            let main = |route: &&Route| route.table == MAIN && route.dst == net && route.more.is_none();
+            let route = self.snapshot.routes.iter().filter(main).min_by_key(|route| route.metric);
+            let command =
+                route.map(|route| format!("{} route add {}", ip(route.family), Route { table, ..route.clone() }));
+            commands.extend(command.filter(|command| !commands.contains(command)));
+        }
+        commands
     }
 
     /// Uplinks whose policy is not ours, because it was written by hand.
@@ -240,47 +305,76 @@ impl Host<'_> {
         }
     }
 
-    /// The rule of somebody else that answers a wrong lookup before ours could.
-    fn shadowing(&self, asked: &Asked) -> Option<Rule> {
-        let policy = self.plan.policy(asked.probe.uplink?)?;
-        let rule = winner(self.snapshot, &asked.probe.query)?;
-        let ours = self.plan.policies.iter().flat_map(|policy| &policy.rules).any(|own| rule.same_as(&own.item));
-        (!ours && rule.priority != 0 && rule.priority < policy.priority + SLOT).then_some(rule)
-    }
-
-    fn shadowed(&self, found: &mut Vec<Finding>) {
-        let mut by_rule: Vec<(Rule, Vec<&Asked>)> = Vec::new();
-        for asked in self.asked.iter().filter(|asked| !asked.is_right() && !asked.is_received()) {
-            let Some(rule) = self.shadowing(asked) else { continue };
+    fn shadowed(&self, causes: &Causes, found: &mut Vec<Finding>) {
+        let mut by_rule: Vec<(&Rule, Vec<&Asked>)> = Vec::new();
+        for (asked, cause) in causes {
+            let Cause::Rule(rule) = cause else { continue };
             match by_rule.iter_mut().find(|(known, _)| *known == rule) {
                 Some((_, all)) => all.push(asked),
-                None => by_rule.push((rule, vec![asked])),
+                None => by_rule.push((rule, vec![*asked])),
             }
         }
+        // Moved in their own order, they keep it.
+        by_rule.sort_by_key(|(rule, _)| self.snapshot.rules.iter().position(|known| known == *rule));
         for (rule, wrong) in by_rule {
-            let Some(uplink) = wrong[0].probe.uplink.map(|at| &self.plan.uplinks[at]) else { continue };
             // A copy of one of ours at another priority is said to be that.
-            if self.copied(&rule).is_some() {
+            if self.copied(rule).is_some() {
                 continue;
             }
             let happens = self.what_happens(&wrong).unwrap_or_default();
-            let named = owner(&rule).map_or(String::new(), |owner| format!(" ({owner})"));
-            let seen =
-                format!("the rule '{rule}'{named} comes before those of {} and answers: {happens}", uplink.label());
-            let finding = Finding::error("rule-shadowed", seen, LOST).on(&uplink.interface, uplink.family);
-            let below = rule.priority.saturating_sub(SLOT).max(1);
-            found.push(finding.mend([delete(&rule)]).advice(format!(
-                "If something needs that rule, let it follow symroute's, or put symroute's before it: \
-                 'symroute-priority {below}' in the stanza of {}.",
-                uplink.label()
-            )));
+            let named = owner(rule).map_or(String::new(), |owner| format!(" ({owner})"));
+            let uplink = wrong.iter().find_map(|asked| asked.probe.uplink).map(|at| &self.plan.uplinks[at]);
+            let whose = uplink.map_or("main's".to_string(), |uplink| format!("those of {}", uplink.label()));
+            let seen = format!("the rule '{rule}'{named} comes before {whose} and answers: {happens}");
+            let finding = Finding::error("rule-shadowed", seen, if uplink.is_some() { LOST } else { UNBOUND });
+            let finding = match uplink {
+                Some(uplink) => finding.on(&uplink.interface, uplink.family),
+                None => Finding { family: Some(rule.family), ..finding },
+            };
+            let bound = wrong.iter().all(|asked| asked.probe.uplink.is_some());
+            found.push(match move_behind(rule, self).filter(|_| bound) {
+                Some(commands) => finding.mend(commands).advice(
+                    "Behind symroute's it decides for whatever those leave. The program that made it puts it in front \
+                     again when it starts next: 'symroute check --explain rule-shadowed' says what to do about that.",
+                ),
+                None => {
+                    finding.mend(delete(rule, self.snapshot)).advice("If something needs it, it has to ask for less.")
+                }
+            });
         }
+    }
+
+    /// Uplinks that are not as their stanzas say: another finding tells about them.
+    fn missed(&self) -> impl Iterator<Item = (usize, &Uplink)> {
+        let all = self.by_files.iter().enumerate();
+        all.filter(|(at, uplink)| {
+            let link_is_up = self.snapshot.link(&uplink.interface).is_some_and(|link| link.up);
+            self.at_boot.contains(at) || link_is_up
+        })
+    }
+
+    /// Is the rule for an address, or a link, that should be there?
+    fn is_missed(&self, rule: &Rule) -> bool {
+        let mut missed = self.missed().filter(|(_, uplink)| uplink.family == rule.family);
+        missed.any(|(at, uplink)| match (&rule.src, &rule.oif) {
+            (Some(src), _) => uplink.sources.iter().any(|source| source.net.addr() == src.addr()),
+            (None, Some(oif)) => uplink.interface == *oif && !self.plan.uplinks[at].up,
+            (None, None) => false,
+        })
+    }
+
+    fn is_of_missed(&self, route: &Route) -> bool {
+        let mut missed =
+            self.missed().filter(|(at, uplink)| uplink.family == route.family && !self.plan.uplinks[*at].up);
+        missed.any(|(_, uplink)| route.dev.as_ref() == Some(&uplink.interface))
     }
 
     /// Rules of ours that no uplink wants.
     fn left_over(&self, found: &mut Vec<Finding>) {
-        let rules = self.status.left_over_rules.iter().map(|rule| format!("'{rule}'"));
-        let routes = self.status.left_over_routes.iter().map(|route| format!("route '{route}'"));
+        let rules = self.status.left_over_rules.iter().filter(|rule| !self.is_missed(rule));
+        let rules = rules.map(|rule| format!("'{rule}'"));
+        let routes = self.status.left_over_routes.iter().filter(|route| !self.is_of_missed(route));
+        let routes = routes.map(|route| format!("route '{route}'"));
         let all: Vec<String> = rules.chain(routes).collect();
         if !all.is_empty() {
             let seen = format!("made by symroute, but wanted by no uplink that is up: {}", listed(all));
@@ -320,7 +414,7 @@ impl Host<'_> {
             let why = "The copy outlives symroute's: after 'ifdown' it points to an empty table, and one before \
                        symroute's own cuts the address off from LAN, VPN and containers. Lines such as 'up ip rule add' \
                        without a priority make one more at every 'ifup'.";
-            let finding = Finding::warning("rule-duplicated", seen, why).mend([delete(rule)]);
+            let finding = Finding::warning("rule-duplicated", seen, why).mend(delete(rule, self.snapshot));
             found.push(Finding { family: Some(rule.family), ..finding });
         }
     }
@@ -339,7 +433,7 @@ impl Host<'_> {
             let why = "If the address is now that of another host, a container for example, what it sends through this \
                        host is steered into the uplink's table.";
             let finding = Finding::warning("rule-without-address", seen, why);
-            let finding = finding.mend([delete(rule)]);
+            let finding = finding.mend(delete(rule, self.snapshot));
             found.push(Finding { family: Some(rule.family), ..finding });
         }
     }
@@ -348,28 +442,81 @@ impl Host<'_> {
         for family in [Family::Inet, Family::Inet6] {
             let of_family = |uplink: &&Uplink| uplink.family == family && uplink.up && uplink.gateway.is_some();
             let longest = NEARLY_DEFAULT[usize::from(family == Family::Inet6)];
-            let mut main = self.snapshot.routes.iter().filter(|route| route.family == family && route.table == MAIN);
-            if main.any(|route| u32::from(route.dst.prefix_len()) <= longest)
-                || !self.plan.uplinks.iter().any(|uplink| of_family(&uplink))
-            {
+            let main = || self.snapshot.routes.iter().filter(|route| route.family == family && route.table == MAIN);
+            let halved = main()
+                .any(|route| (1..=longest).contains(&route.dst.prefix_len().into()) && route.kind() == Kind::Unicast);
+            if halved || !self.plan.uplinks.iter().any(|uplink| of_family(&uplink)) {
                 continue;
             }
-            let in_main = |uplink: &&Uplink| of_family(uplink) && uplink.in_main;
+            let best = main().filter(|route| route.dst.prefix_len() == 0).min_by_key(|route| route.metric);
             let uplinks = &self.plan.uplinks;
-            let chosen = uplinks.iter().filter(in_main).min_by_key(|uplink| uplink.metric.unwrap_or(0));
-            let seen = format!("main has no {family} default route");
-            let why = "Whatever is not bound to an address finds no way out: name lookups, package updates, and servers \
-                       that answer from a wildcard socket.";
-            let finding = Finding::error("no-default", seen, why);
-            let finding = match chosen.and_then(add_default) {
-                Some(command) => finding.mend([command]),
-                None => finding.advice(
-                    "No stanza has a 'gateway' line: write one in the stanza of the uplink that the host itself is to \
-                     use ('symroute-gateway' only serves the uplink's own table).",
-                ),
-            };
-            found.push(Finding { family: Some(family), ..finding });
+            let in_main = |uplink: &&Uplink| of_family(uplink) && uplink.in_main;
+            let chosen = uplinks.iter().filter(in_main).min_by_key(|uplink| self.metric(uplink));
+            match best {
+                Some(route) if route.kind() == Kind::Unicast => self.stale_default(route, found),
+                refuses => {
+                    let seen = match refuses {
+                        Some(route) => format!("main has {}, and no better {family} default route", quoted(route)),
+                        None => format!("main has no {family} default route"),
+                    };
+                    let others = main().any(|route| route.dst.prefix_len() == 0 && route.kind() == Kind::Unicast);
+                    // A guard with the worst metric may stay.
+                    let in_the_way = refuses.filter(|route| {
+                        others
+                            || chosen.is_none_or(|uplink| self.metric(uplink).unwrap_or(INET6_METRIC) >= route.metric)
+                    });
+                    let mut mend: Vec<String> = in_the_way.map(delete_route).into_iter().collect();
+                    mend.extend(chosen.filter(|_| !others).and_then(|uplink| self.add_default(uplink)));
+                    let finding = Finding { family: Some(family), ..Finding::error("no-default", seen, UNBOUND) };
+                    found.push(match mend.is_empty() {
+                        false => finding.mend(mend),
+                        true => finding.advice(
+                            "No stanza has a 'gateway' line: write one in the stanza of the uplink that the host itself \
+                             is to use ('symroute-gateway' only serves the uplink's own table).",
+                        ),
+                    });
+                }
+            }
         }
+    }
+
+    /// Main's default route leaves by an uplink's link, but to a gateway that no stanza names.
+    fn stale_default(&self, route: &Route, found: &mut Vec<Finding>) {
+        let on_link = |uplink: &&Uplink| Some(&uplink.interface) == route.dev.as_ref() && uplink.family == route.family;
+        let uplinks: Vec<&Uplink> = self.plan.uplinks.iter().filter(on_link).collect();
+        let (Some(gateway), Some(first)) = (route.gateway, uplinks.iter().find(|uplink| uplink.in_main)) else {
+            return;
+        };
+        let known = |uplink: &&Uplink| uplink.gateway.is_none_or(|known| known == gateway);
+        // Router advertisements make a route of their own, to the router's link-local address.
+        if route.protocol == RTPROT_RA || uplinks.iter().any(|uplink| uplink.dynamic || !uplink.up || known(uplink)) {
+            return;
+        }
+        let seen = format!(
+            "main's {} default route leads to {gateway}, which is no gateway of {} by its stanza",
+            route.family, first.interface
+        );
+        let why = "What is not bound to an address goes to a router that may not be there any more. It happens when \
+                   'gateway' was edited and the interface was not brought down and up since.";
+        let finding = Finding::error("default-stale", seen, why).on(&first.interface, first.family);
+        let metric = if route.metric == 0 { String::new() } else { format!(" metric {}", route.metric) };
+        let command = first.gateway.map(|gateway| {
+            format!("{} route replace default via {gateway} dev {}{metric} onlink", ip(first.family), first.interface)
+        });
+        found.push(Finding { at: Some(first.at), ..finding.mend(command) });
+    }
+
+    /// What the uplink's default route in main has, or shall have.
+    fn metric(&self, uplink: &Uplink) -> Option<u32> {
+        let written = uplink.written.and_then(|written| written.metric);
+        uplink.metric.or(written)
+    }
+
+    /// The command for main's default route through an uplink, as its stanza makes it.
+    fn add_default(&self, uplink: &Uplink) -> Option<String> {
+        let metric = self.metric(uplink).map_or(String::new(), |metric| format!(" metric {metric}"));
+        let (ip, dev) = (ip(uplink.family), &uplink.interface);
+        uplink.gateway.map(|gateway| format!("{ip} route add default via {gateway} dev {dev}{metric} onlink"))
     }
 
     /// Does main have the default route that the uplink's stanza gives it?
@@ -408,7 +555,9 @@ impl Host<'_> {
                 mend.push(format!("{ip} route del default via {gateway} dev {dev} metric {}", route.metric));
             }
             let first = self.plan.primary.get(&uplink.family).map(|at| &self.plan.uplinks[*at]);
-            mend.extend(first.filter(|first| first.up && !self.has_default(first)).and_then(add_default));
+            mend.extend(
+                first.filter(|first| first.up && !self.has_default(first)).and_then(|first| self.add_default(first)),
+            );
             let finding = Finding::error("same-metric", seen, SAME_METRIC).on(&uplink.interface, uplink.family);
             found.push(Finding { at: Some(uplink.at), ..finding.mend(mend) });
         }
@@ -444,8 +593,32 @@ impl Host<'_> {
                 // Its routes in main went with the last address.
                 mend = vec![format!("ifdown --force {0}; ifup {0}", uplink.interface)];
             }
-            let finding = Finding::error("address-missing", seen, why).on(&uplink.interface, uplink.family);
-            found.push(Finding { at: Some(uplink.at), ..finding.mend(mend) });
+            let elsewhere = self.snapshot.addresses.iter().filter(|known| {
+                known.dev != "lo" && missing.iter().any(|source| source.net.addr() == known.net.addr())
+            });
+            let elsewhere: Vec<_> = elsewhere.collect();
+            let seen = match elsewhere.first() {
+                Some(known) => format!("{seen}; {} has it", known.dev),
+                None => seen,
+            };
+            let off = uplink.family == Family::Inet6 && self.facts.without_inet6.contains(&uplink.interface);
+            let seen = if off { format!("{seen}: IPv6 is switched off there") } else { seen };
+            let mend = elsewhere
+                .iter()
+                .map(|known| format!("{} addr del {} dev {}", ip(uplink.family), known.net, known.dev))
+                .chain(off.then(|| format!("sysctl -w net/ipv6/conf/{}/disable_ipv6=0", uplink.interface)))
+                .chain(mend);
+            let finding = Finding::error("address-missing", seen, why).on(&uplink.interface, uplink.family).mend(mend);
+            let finding = match (off, elsewhere.is_empty()) {
+                (true, _) => {
+                    finding.advice("Take 'disable_ipv6' out of /etc/sysctl.d as well, or it comes back at boot.")
+                }
+                (false, false) => finding.advice(
+                    "If it is meant to be there (a bridge over the old link), give the stanza that link instead.",
+                ),
+                (false, true) => finding,
+            };
+            found.push(Finding { at: Some(uplink.at), ..finding });
             // Two addresses of one network: the second goes with the first.
             let shared = |source: &&&crate::uplinks::Source| {
                 let twin = |other: &&crate::uplinks::Source| {
@@ -497,19 +670,37 @@ impl Host<'_> {
     }
 
     fn down(&self, found: &mut Vec<Finding>) {
+        let less = "There is one way out less than there should be.";
         for (at, uplink) in self.plan.uplinks.iter().enumerate() {
-            let said = found.iter().any(|finding| {
-                let same =
-                    finding.family == Some(uplink.family) && finding.interface.as_ref() == Some(&uplink.interface);
-                same && matches!(finding.id, "gateway-unknown" | "address-missing")
-            });
-            if uplink.up || said || !self.at_boot.contains(&at) {
+            let said = |id: &str| {
+                let is = |finding: &Finding| finding.id == id && finding.interface.as_ref() == Some(&uplink.interface);
+                found.iter().any(|finding| is(finding) && finding.family.is_none_or(|family| family == uplink.family))
+            };
+            let link = self.snapshot.link(&uplink.interface);
+            if uplink.up {
+                let by_it = |route: &&Route| route.dev.as_ref() == Some(&uplink.interface);
+                if !said("uplink-down") && self.snapshot.routes.iter().filter(by_it).any(|route| route.state.linkdown) {
+                    let seen = format!("{} is up, but has no carrier", uplink.interface);
+                    let finding = Finding::warning("uplink-down", seen, less).on(&uplink.interface, uplink.family);
+                    let advice = "The cable, or what it leads to: nothing that a command here could mend.";
+                    found.push(Finding { family: None, ..finding.advice(advice) });
+                }
+                continue;
+            }
+            if said("gateway-unknown") || said("address-missing") || !self.at_boot.contains(&at) {
                 continue;
             }
             let seen = format!("{} is not up, though 'auto' brings it up at boot", uplink.label());
-            let finding = Finding::warning("uplink-down", seen, "There is one way out less than there should be.");
-            let finding = finding.on(&uplink.interface, uplink.family);
-            found.push(Finding { at: Some(uplink.at), ..finding.mend([format!("ifup {}", uplink.interface)]) });
+            let finding = Finding::warning("uplink-down", seen, less).on(&uplink.interface, uplink.family);
+            let finding = Finding { at: Some(uplink.at), ..finding };
+            found.push(match link {
+                // ifupdown may take it for up: somebody else took it down.
+                Some(_) => finding.mend([format!("ifdown --force {0}; ifup {0}", uplink.interface)]),
+                None => finding.advice(format!(
+                    "There is no link {}: the card is gone, or has another name now ('ip link').",
+                    uplink.interface
+                )),
+            });
         }
     }
 
@@ -746,7 +937,7 @@ const SAME_METRIC: &str = "Of two default routes with one metric in main, inet's
 fn networks_of(wrong: &[&Asked]) -> Vec<String> {
     let mut networks: Vec<String> = Vec::new();
     for asked in wrong {
-        if let Target::Local(net) = asked.probe.target {
+        if let Some(net) = asked.probe.target.local() {
             let net = prefix(&net);
             if !networks.contains(&net) {
                 networks.push(net);
@@ -761,48 +952,12 @@ fn leaves(way: &Way) -> String {
     way.gateway.map_or(format!("straight by {dev}"), |gateway| format!("by {dev} via {gateway}"))
 }
 
-/// The command for main's default route through an uplink, as its stanza makes it.
-fn add_default(uplink: &Uplink) -> Option<String> {
-    let metric = uplink.metric.map_or(String::new(), |metric| format!(" metric {metric}"));
-    let (ip, dev) = (ip(uplink.family), &uplink.interface);
-    uplink.gateway.map(|gateway| format!("{ip} route add default via {gateway} dev {dev}{metric} onlink"))
-}
-
-/// The command that removes this very rule and no like one.
-fn delete(rule: &Rule) -> String {
-    let protocol = if rule.protocol == 0 { String::new() } else { format!(" protocol {}", rule.protocol) };
-    format!("{} rule del {rule}{protocol}", ip(rule.family))
-}
-
-/// The rule whose table or refusal decided.
-fn winner(snapshot: &Snapshot, query: &Query) -> Option<Rule> {
-    let walk = walk(snapshot, &Surroundings::default(), query);
-    let step = match walk.outcome {
-        Outcome::Route { step, .. } => Some(step),
-        Outcome::Refused { step, .. } => step,
-        Outcome::OnLink { .. } | Outcome::Unsure(_) => None,
-    };
-    walk.steps.get(step?).map(|step| step.rule.clone())
-}
-
 fn expected(expected: &Expected) -> String {
     match expected {
         Expected::Way(dev, Some(gateway)) => format!("by {dev} via {gateway}"),
         Expected::Way(dev, None) => format!("straight by {dev}"),
         Expected::Dev(dev) => format!("by {dev}"),
+        Expected::NotBy(_) => "by its own link".into(),
         Expected::Routable | Expected::Delivered => "at all".into(),
     }
-}
-
-/// Whose rule it may be, by the numbers that programs are known to use.
-fn owner(rule: &Rule) -> Option<&'static str> {
-    Some(match (rule.priority, rule.table, rule.protocol) {
-        (_, _, 18) => "keepalived's, by its protocol",
-        (_, _, 3) => "made at boot, by its protocol",
-        (5200..=5299, 52, _) | (5200..=5299, ..) => "Tailscale's, by its number",
-        (1000, _, _) => "for a VRF, by its number",
-        (30200..=30499, ..) => "nm-cloud-setup's, by its number",
-        (_, 51820, _) => "wg-quick's, by its table",
-        _ => return None,
-    })
 }

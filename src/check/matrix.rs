@@ -5,14 +5,15 @@
 //! The right answers follow from the uplinks and from main alone, not from the rules that symroute makes: what
 //! belongs to an uplink leaves by it, what main knows a way to goes there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::interfaces::Family;
-use crate::policy::Plan;
 use crate::policy::layout::NEARLY_DEFAULT;
+use crate::policy::numbers::SLOT;
+use crate::policy::{Plan, Policy};
 use crate::snapshot::{Kind, MAIN, Query, Route, Snapshot};
 use crate::uplinks::{Layout, Uplink};
 
@@ -32,9 +33,16 @@ pub enum Target {
     Provider(IpNet),
     /// A host in a LAN, VPN or container network: anything that main has a way to.
     Local(IpNet),
+    /// Somewhere that a rule of somebody else's, or a route in the uplink's table, names.
+    Named(IpNet),
 }
 
 impl Target {
+    /// The network, if main has a way to it.
+    pub fn local(&self) -> Option<IpNet> {
+        if let Target::Local(net) = self { Some(*net) } else { None }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Target::Distant => "distant",
@@ -42,6 +50,7 @@ impl Target {
             Target::Neighbour(_) => "neighbour",
             Target::Provider(_) => "other uplink's network",
             Target::Local(_) => "local network",
+            Target::Named(_) => "named by others",
         }
     }
 }
@@ -55,6 +64,8 @@ pub enum Expected {
     Dev(String),
     /// This link and gateway; without one, straight to the neighbour.
     Way(String, Option<IpAddr>),
+    /// Any link but these, or none: somebody may lead it into a tunnel, or refuse it.
+    NotBy(Vec<String>),
     /// What comes in is taken in.
     Delivered,
 }
@@ -129,7 +140,7 @@ fn distant(plan: &Plan, snapshot: &Snapshot, family: Family) -> Option<IpAddr> {
     let unknown = |address: &IpAddr| {
         let on_host = snapshot.addresses.iter().any(|known| known.net.contains(address));
         let gateway = plan.uplinks.iter().any(|uplink| uplink.gateway == Some(*address));
-        networks.way(address).is_none() && !on_host && !gateway
+        networks.way(address).is_none() && !on_host && !gateway && !named(snapshot, address)
     };
     match family {
         // Documentation networks (RFC 5737), then the first host of every other one.
@@ -142,6 +153,21 @@ fn distant(plan: &Plan, snapshot: &Snapshot, family: Family) -> Option<IpAddr> {
         // Documentation (RFC 3849), then the same host in other parts of 2000::/3.
         _ => (0x2001..0x2400u16).map(|n| IpAddr::from([n, 0xdb8, 0xffff, 0, 0, 0, 0, 1])).find(unknown),
     }
+}
+
+/// Does a rule or a route of any table say something about just this part of the Internet? (Blackholes for
+/// networks that nobody should come from are common.)
+fn named(snapshot: &Snapshot, address: &IpAddr) -> bool {
+    let names = |dst: &IpNet| !is_nearly_default(dst) && dst.contains(address);
+    snapshot.routes.iter().any(|route| names(&route.dst))
+        || snapshot.rules.iter().any(|rule| rule.more.as_ref().is_some_and(|more| more.dst.iter().any(names)))
+}
+
+/// Destinations that somebody's rules name before symroute's are asked: no lookup for others meets such a rule.
+fn named_by_rules(snapshot: &Snapshot, family: Family, before: u32) -> BTreeSet<IpNet> {
+    let rules = snapshot.rules.iter().filter(|rule| rule.family == family && rule.priority < before);
+    let dst = rules.filter_map(|rule| rule.more.as_ref()?.dst);
+    dst.filter(|dst| !is_nearly_default(dst) && !is_link_local(&dst.addr())).collect()
 }
 
 /// All lookups for the uplinks that are up. `to` replaces the distant addresses.
@@ -159,13 +185,16 @@ pub fn probes(plan: &Plan, snapshot: &Snapshot, to: &[IpAddr]) -> Vec<Probe> {
         let networks = Networks::new(snapshot, family);
         let asked = to.iter().copied().find(|to| to.is_ipv6() == (family == Family::Inet6));
         let distant = asked.or_else(|| distant(plan, snapshot, family));
+        let last = uplinks.iter().filter_map(|at| plan.policy(*at)).map(|policy| policy.priority + SLOT).max();
+        let by_rules = named_by_rules(snapshot, family, last.unwrap_or(0));
         let hosts: Vec<(IpNet, IpAddr)> = networks
             .0
             .keys()
             .take(MOST_NETWORKS)
+            .chain(by_rules.iter().take(MOST_NETWORKS))
             .filter_map(|net| Some((*net, networks.host_in(net, &own)?)))
             .collect();
-        let of_host = OfHost { plan, snapshot, networks, hosts, distant };
+        let of_host = OfHost { plan, snapshot, networks, hosts, distant, own: &own };
         for at in uplinks {
             of_host.uplink(at, &mut probes);
         }
@@ -181,32 +210,37 @@ struct OfHost<'a> {
     networks: Networks<'a>,
     hosts: Vec<(IpNet, IpAddr)>,
     distant: Option<IpAddr>,
+    own: &'a HashSet<IpAddr>,
 }
 
 impl OfHost<'_> {
     fn uplink(&self, at: usize, probes: &mut Vec<Probe>) {
         let it = &self.plan.uplinks[at];
         let policy = self.plan.policy(at);
-        let targets = self.targets(it, policy.is_some());
+        let targets = self.targets(it, policy);
         let probe = |target, query, expected| Probe { uplink: Some(at), target, query, expected };
         // Every address that the kernel has and that belongs here, secondary ones included.
         for source in it.sources.iter().map(|source| source.net.addr()) {
             for (target, to) in &targets {
                 let (dev, gateway) = self.right_way(it, *target, to);
                 // What neighbours and networks send comes in where answers to them go out.
-                if it.family == Family::Inet {
+                if it.family == Family::Inet && !matches!(target, Target::Named(_)) {
                     let query = Query { from: Some(*to), iif: Some(dev.clone()), ..Query::to(source) };
                     probes.push(probe(*target, query, Expected::Delivered));
                 }
                 let query = Query { from: Some(source), ..Query::to(*to) };
-                probes.push(probe(*target, query, Expected::Way(dev, gateway)));
+                let expected = match target {
+                    Target::Named(_) => Expected::NotBy(self.other_links(it)),
+                    _ => Expected::Way(dev, gateway),
+                };
+                probes.push(probe(*target, query, expected));
             }
         }
         if policy.is_some_and(|policy| policy.layout == Layout::Layered) {
             let same_device =
                 |other: &&Uplink| other.interface == it.interface && other.family == it.family && other.up;
             let shared = self.plan.uplinks.iter().filter(same_device).count() > 1;
-            for (target, to) in &targets {
+            for (target, to) in targets.iter().filter(|(target, _)| !matches!(target, Target::Named(_))) {
                 let query = Query { oif: Some(it.interface.clone()), ..Query::to(*to) };
                 let expected = match target {
                     Target::Distant if !shared => Expected::Way(it.interface.clone(), it.gateway),
@@ -219,25 +253,65 @@ impl OfHost<'_> {
     }
 
     /// What an address of this uplink has to reach. Policy that is not ours is held to less.
-    fn targets(&self, it: &Uplink, ours: bool) -> Vec<(Target, IpAddr)> {
+    fn targets(&self, it: &Uplink, policy: Option<&Policy>) -> Vec<(Target, IpAddr)> {
         let mut targets: Vec<(Target, IpAddr)> = self.distant.map(|to| (Target::Distant, to)).into_iter().collect();
         let gateway = it.gateway.filter(|gateway| !is_link_local(gateway));
         targets.extend(gateway.map(|gateway| (Target::Gateway, gateway)));
         let on_link = it.on_link();
-        for (net, host) in &self.hosts {
+        let kind_of = |net: &IpNet, host: &IpAddr| {
             let provider = || {
                 let others = self.plan.uplinks.iter().filter(|other| other.family == it.family);
                 others.flat_map(Uplink::provider_networks).any(|other| other.contains(host))
             };
-            let target = match () {
+            match () {
+                () if self.is_within(it, host) => Target::Local(*net),
                 () if on_link.iter().any(|own| own.contains(host)) => Target::Neighbour(*net),
-                () if !ours => continue,
                 () if provider() => Target::Provider(*net),
-                () => Target::Local(*net),
+                () if self.networks.way(host).is_some() => Target::Local(*net),
+                () => Target::Named(*net),
+            }
+        };
+        let Some(policy) = policy else {
+            let hosts = self.hosts.iter().map(|(net, host)| (kind_of(net, host), *host));
+            targets.extend(hosts.filter(|(target, _)| matches!(target, Target::Neighbour(_))));
+            return targets;
+        };
+        targets.extend(self.hosts.iter().map(|(net, host)| (kind_of(net, host), *host)));
+        // Somebody's routes in this table.
+        let in_table = self.snapshot.routes.iter().filter(|route| {
+            let ours = route.is_ours() || policy.routes.iter().any(|placed| route.same_as(&placed.item));
+            route.table == policy.table && route.family == it.family && !ours
+        });
+        for route in in_table.filter(|route| !is_nearly_default(&route.dst)).take(MOST_NETWORKS) {
+            let Some(host) = self.networks.host_in(&route.dst, self.own) else { continue };
+            let target = match (kind_of(&route.dst, &host), route.kind()) {
+                (Target::Named(net), Kind::Unicast) => Target::Named(net),
+                (Target::Named(_), _) => Target::Distant,
+                (known, _) => known,
             };
-            targets.push((target, *host));
+            if !targets.iter().any(|(_, known)| *known == host) {
+                targets.push((target, host));
+            }
         }
         targets
+    }
+
+    /// Is the address in the uplink's own network, but main has a way of its own to it, by a link that is no
+    /// uplink's? (A provider's address that a virtual machine has.)
+    fn is_within(&self, it: &Uplink, host: &IpAddr) -> bool {
+        let Some(route) = self.networks.way(host) else { return false };
+        let uplinks = self.plan.uplinks.iter().filter(|other| other.family == it.family);
+        let on_link = it.on_link();
+        let mut own = on_link.iter().filter(|net| net.contains(host));
+        own.any(|net| route.dst.prefix_len() > net.prefix_len())
+            && !uplinks.map(|other| &other.interface).any(|link| Some(link) == route.dev.as_ref())
+    }
+
+    /// The links of the other uplinks.
+    fn other_links(&self, it: &Uplink) -> Vec<String> {
+        let others = self.plan.uplinks.iter().filter(|other| other.family == it.family);
+        let links: BTreeSet<&String> = others.map(|other| &other.interface).collect();
+        links.into_iter().filter(|link| **link != it.interface).cloned().collect()
     }
 
     /// The link and the gateway by which an address of the uplink has to answer.
@@ -259,7 +333,7 @@ impl OfHost<'_> {
                 Some(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
                 None => (dev, it.gateway),
             },
-            Target::Neighbour(_) | Target::Provider(_) => (dev, it.gateway),
+            Target::Neighbour(_) | Target::Provider(_) | Target::Named(_) => (dev, it.gateway),
         }
     }
 
@@ -269,7 +343,8 @@ impl OfHost<'_> {
     }
 
     fn unbound(&self, family: Family, probes: &mut Vec<Probe>) {
-        let targets = self.hosts.iter().map(|(net, host)| (Target::Local(*net), *host));
+        let known = self.hosts.iter().filter(|(_, host)| self.networks.way(host).is_some());
+        let targets = known.map(|(net, host)| (Target::Local(*net), *host));
         let distant = self.distant.map(|to| (Target::Distant, to));
         let any = || {
             self.snapshot

@@ -3,6 +3,7 @@
 pub mod facts;
 pub mod finding;
 pub mod findings;
+mod foreign;
 pub mod matrix;
 mod status;
 pub mod walk;

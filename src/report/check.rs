@@ -44,6 +44,7 @@ fn expected_text(expected: &Expected) -> String {
         Expected::Routable => "any route".into(),
         Expected::Delivered => "taken in".into(),
         Expected::Dev(dev) => format!("dev {dev}"),
+        Expected::NotBy(links) => format!("not dev {}", links.join(", ")),
         Expected::Way(dev, Some(gateway)) => format!("via {gateway} dev {dev}"),
         Expected::Way(dev, None) => format!("dev {dev}"),
     }
@@ -187,6 +188,7 @@ fn expected_json(expected: &Expected) -> Value {
         Expected::Routable => json!({}),
         Expected::Delivered => json!({"type": "local"}),
         Expected::Dev(dev) => json!({"type": "unicast", "dev": dev}),
+        Expected::NotBy(links) => json!({"not_dev": links}),
         Expected::Way(dev, gateway) => {
             json!({"type": "unicast", "dev": dev, "gateway": gateway.map(|gateway| gateway.to_string())})
         }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::PLAIN;
 use crate::judge::state;
-use crate::world::{B4, World};
+use crate::world::{B4, B6, World};
 
 /// `symroute check --json`, with its exit code held against what it says.
 fn check(world: &World) -> Value {
@@ -55,6 +55,21 @@ pub fn mended(world: &World, id: &str, works: &dyn Fn() -> bool) {
     assert!(!ids(&check(world)).contains(&id), "{id} is still found");
 }
 
+/// The same where nothing but these findings may be there, and all their advice is followed.
+fn broken_and_mended(world: &World, expected: &[&str], how: &str, works: &dyn Fn() -> bool) {
+    world.server.ok(how);
+    assert!(!works(), "still works after '{how}'\n{}", state(world));
+    let report = check(world);
+    assert_eq!(ids(&report), expected, "'{how}': {report:#}");
+    let findings = report["findings"].as_array().expect("a list").iter();
+    for command in findings.flat_map(|finding| finding["mend"].as_array().expect("a list")) {
+        world.server.ok(command.as_str().expect("text"));
+    }
+    world.settle();
+    assert!(works(), "'{how}' is not mended by {report:#}\n{}", state(world));
+    assert_quiet(world);
+}
+
 fn healthy(world: &World) {
     world.install_hooks();
     world.configure(PLAIN);
@@ -84,6 +99,8 @@ pub fn findings_of_policy(world: &World) {
         "ip route add default via 192.0.2.1 dev eth0 table 200 && ip rule add from all lookup 200 priority 50",
         &client,
     );
+    // It was moved behind symroute's, and serves on.
+    world.server.ok("ip rule del from all lookup 200 priority 32765");
     found_and_mended(world, "table-empty", "ip route flush table 2", &client);
     found_and_mended(world, "table-stale", "ip route del default table 2", &client);
     let out = || world.server.pings(None, "203.0.113.190");
@@ -139,7 +156,7 @@ pub fn findings_of_metrics(world: &World) {
     world.install_hooks();
     world.configure(PLAIN);
     assert!(!world.server.run("ifup -a").succeeded());
-    let client = || world.client.pings(None, B4) && world.client.pings(None, crate::world::B6);
+    let client = || world.client.pings(None, B4) && world.client.pings(None, B6);
     assert!(!client());
     mended(world, "same-metric", &client);
     world.settle();
@@ -344,4 +361,174 @@ pub fn findings_of_networkmanager(world: &World) {
     drop(manager);
     server.ok("symroute apply");
     assert!(world.client.pings(None, B4));
+}
+
+/// Rules of other tools, before symroute's.
+pub fn findings_of_foreign_rules(world: &World) {
+    healthy(world);
+    let server = &world.server;
+    let client = || world.client.pings(None, B4);
+    let client6 = || world.client.pings(None, B6);
+    let out = || server.pings(None, "203.0.113.190");
+    assert!(client() && client6() && out());
+    let shadowed = |how: &str, works: &dyn Fn() -> bool| broken_and_mended(world, &["rule-shadowed"], how, works);
+    server.ok("ip route add default via 192.0.2.1 dev eth0 table 200");
+    shadowed("ip rule add to 203.0.113.128/26 table 200 priority 50", &client);
+    shadowed("ip rule add iif lo table 200 priority 50", &client);
+    // Moved, not lost: they still serve what symroute leaves.
+    let moved = server.ok("ip rule");
+    assert!(moved.contains("to 203.0.113.128/26 lookup 200") && moved.contains("iif lo lookup 200"), "{moved}");
+    server.ok("ip rule del table 200; ip rule del table 200");
+    shadowed("ip rule add goto 32766 priority 50", &client);
+    server.ok("ip rule del goto 32766");
+    shadowed("ip rule add iif lo unreachable priority 5000", &out);
+    // 'ip rule del' takes the first one that has what it names: one of symroute's, one of somebody else's.
+    shadowed("ip rule add from 198.51.100.10 table main priority 111", &client);
+    server.ok("ip rule del priority 32765");
+    shadowed(
+        "ip -6 rule add from 2001:db8:b::10 iif eth2 prohibit priority 50 &&
+        ip -6 rule add from 2001:db8:b::10 prohibit priority 50",
+        &client6,
+    );
+    assert!(server.ok("ip -6 rule").contains("from 2001:db8:b::10 iif eth2 prohibit"));
+    // What is left of a policy says where it was.
+    broken_and_mended(world, &["rule-missing"], "ip rule del priority 110 && ip rule del priority 112", &client);
+}
+
+/// wg-quick's rules, as it makes them: before all others. Its tunnel is one end of a wire.
+pub fn findings_of_a_vpn(world: &World) {
+    healthy(world);
+    let server = &world.server;
+    server.ok("ip link add wg0 type veth peer name far && ip link set far up && ip link set wg0 up
+        ip addr add 203.0.113.65/32 dev wg0 && ip -6 addr add 2001:db8:e::65/128 dev wg0");
+    world.settle();
+    let reached = || world.client.pings(None, B4) && world.client.pings(None, B6);
+    assert!(reached());
+    let wg_quick = "for family in -4 -6; do ip $family route add default dev wg0 table 51820
+        ip $family rule add not fwmark 51820 table 51820
+        ip $family rule add table main suppress_prefixlength 0; done";
+    broken_and_mended(world, &["rule-shadowed"; 4], wg_quick, &reached);
+    // What is bound to nothing goes into the tunnel as before, the LAN does not.
+    for (to, dev) in [("203.0.113.190", "wg0"), ("2001:db8:f::99", "wg0"), ("203.0.113.2", "eth2")] {
+        let way = server.ok(&format!("ip route get {to}"));
+        assert!(way.contains(&format!("dev {dev} ")), "{way}");
+    }
+    // As it stops.
+    server.ok("for family in -4 -6; do
+        while ip $family rule | grep -q 'lookup 51820'; do ip $family rule delete table 51820; done
+        while ip $family rule | grep -q 'from all lookup main suppress_prefixlength 0'; do
+            ip $family rule delete table main suppress_prefixlength 0; done; done");
+    assert!(reached());
+    assert_quiet(world);
+    // The page says how to keep wg-quick's rules behind.
+    let page = server.ok("symroute check --explain rule-shadowed");
+    let lines: Vec<&str> = page.lines().filter_map(|line| line.trim().strip_prefix("PostUp = ")).collect();
+    assert_eq!(lines.len(), 4, "{page}");
+    server.ok("ip rule add not fwmark 51820 table 51820 && ip rule add table main suppress_prefixlength 0");
+    server.ok(&lines.join(" && "));
+    assert_quiet(world);
+    assert!(server.ok("ip route get 203.0.113.190").contains("dev wg0 ") && reached());
+}
+
+/// Routes of others, in symroute's tables and in main.
+pub fn findings_of_foreign_routes(world: &World) {
+    healthy(world);
+    let server = &world.server;
+    let client = || world.client.pings(None, B4);
+    let client6 = || world.client.pings(None, B6);
+    let out = || server.pings(None, "203.0.113.190");
+    let foreign = |how: &str, works: &dyn Fn() -> bool| broken_and_mended(world, &["route-foreign"], how, works);
+    foreign("ip route replace default via 198.51.100.99 dev eth1 table 2 proto static", &client);
+    foreign("ip route replace throw default table 2", &client);
+    foreign("ip route add blackhole 203.0.113.128/26 table 2", &client);
+    foreign("ip -6 route add 2001:db8:f::/48 via 2001:db8:a::1 dev eth0 table 2", &client6);
+    // Such that lead out by the uplink's own link, or as main does, are nobody's business.
+    server.ok("ip route add 203.0.113.192/28 via 198.51.100.1 dev eth1 table 2 &&
+        ip route add 203.0.113.0/26 dev eth2 table 2 && ip route add 203.0.113.208/28 via 203.0.113.2 table 2");
+    assert_quiet(world);
+    broken_and_mended(world, &["default-stale"], "ip route replace default via 192.0.2.99 dev eth0 onlink", &out);
+    // A guard, once the routes that it guards are gone; it refuses what is bound to an address as well.
+    server.ok("ip route add unreachable default metric 4278198272");
+    assert_quiet(world);
+    let gone = "ip route flush exact default && ip route add unreachable default metric 4278198272";
+    broken_and_mended(world, &["no-default"], gone, &|| client() && out());
+    broken_and_mended(
+        world,
+        &["no-default"],
+        "ip -6 route flush exact default && ip -6 route add unreachable default",
+        &|| server.pings(None, "2001:db8:f::99"),
+    );
+    // A machine with one of the provider's addresses, behind a bridge.
+    let machine = world.another_host();
+    world.link(server, "br0", &machine, "eth0");
+    machine
+        .outside("ip link set eth0 up && ip addr add 192.0.2.77/32 dev eth0 && ip route add 192.0.2.10 dev eth0")
+        .ok();
+    server.ok("ip link set br0 up && ip addr add 203.0.113.97/28 dev br0");
+    assert_quiet(world);
+    let near = || machine.pings(None, "192.0.2.10");
+    broken_and_mended(world, &["local-network-unreachable"], "ip route add 192.0.2.77 dev br0", &near);
+}
+
+/// Links and addresses that somebody changed behind ifupdown's back, and an edited file.
+pub fn findings_of_links(world: &World) {
+    healthy(world);
+    let server = &world.server;
+    let client = || world.client.pings(None, B4);
+    let client6 = || world.client.pings(None, B6);
+    broken_and_mended(world, &["uplink-down"; 2], "ip link set eth1 down", &|| client() && client6());
+    let moved = "ip addr del 198.51.100.10/24 dev eth1 && ip addr add 198.51.100.10/24 dev eth2";
+    broken_and_mended(world, &["address-missing"], moved, &client);
+    let off = "echo 1 >/proc/sys/net/ipv6/conf/eth1/disable_ipv6";
+    broken_and_mended(world, &["address-missing"], off, &client6);
+    // A cable: no command mends that.
+    world.isp_b.outside("ip link set cust0 down").ok();
+    server.ok("for n in $(seq 50); do ip route show table 2 | grep -q linkdown && exit; sleep 0.1; done; exit 1");
+    assert!(!client());
+    assert_eq!(ids(&check(world)), ["uplink-down"]);
+    assert_eq!(server.run("symroute check --quiet --ignore uplink-down:eth1").code(), 0);
+}
+
+/// What other tools have beside symroute, and no packet is lost.
+pub fn quiet_beside_others(world: &World) {
+    healthy(world);
+    let server = &world.server;
+    for line in [
+        // Tailscale's, but for the reverse order of its numbers and the tunnel.
+        "for family in -4 -6; do ip $family rule add fwmark 0x80000/0xff0000 priority 5210 lookup main
+            ip $family rule add fwmark 0x80000/0xff0000 priority 5230 lookup default
+            ip $family rule add fwmark 0x80000/0xff0000 priority 5250 unreachable
+            ip $family rule add priority 5270 lookup 52; done
+        ip route add throw 203.0.113.68 table 52",
+        // wg-quick's, started before symroute's.
+        "ip route add unreachable default table 51820; ip rule add not fwmark 51820 table 51820 priority 32765
+        ip rule add table main suppress_prefixlength 0 priority 32764; ip route add default dev eth0 metric 5 table 51820
+        ip route del unreachable default table 51820",
+        // An administrator's: the LAN by the second uplink, a mark, a tunnel for one network, networks not to talk to.
+        "ip route add default via 198.51.100.1 table 300; ip rule add from 203.0.113.0/26 table 300 priority 50
+        ip rule add fwmark 7 table 300 priority 60
+        ip rule add to 203.0.113.72/29 table 301 priority 61; ip route add default dev eth2 table 301
+        ip rule add to 203.0.113.80/29 blackhole priority 62
+        ip route add blackhole 198.51.100.128/27; ip route add unreachable 2001:db8:c::/48
+        ip -6 route add blackhole 2001:db8:ffff::/48",
+        // Addresses of a LAN's keepalived, of the host, of SLAAC that are on their way out, and one that is taken.
+        "ip addr add 203.0.113.50/32 dev eth2; ip addr add 203.0.113.80/32 dev lo; ip -6 addr add 2001:db8:77::1/128 dev lo
+        ip -6 addr add 2001:db8:b::beef/64 dev eth1 preferred_lft 0 valid_lft 1000 nodad
+        ip addr add 198.51.100.77/32 dev eth1; ip addr add 192.0.2.78/24 dev eth0 noprefixroute
+        ip -6 addr add 2001:db8:c::2/64 dev eth2; symroute apply",
+        // Routes for one host by one uplink, and main's default with this and that.
+        "ip route add 203.0.113.254 via 192.0.2.1 dev eth0; ip route add 203.0.113.253 dev eth1 scope link
+        ip route replace default via 192.0.2.1 dev eth0 mtu 1400 advmss 1360 src 192.0.2.10",
+        "ip route flush exact default
+        ip route add default nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1",
+        "ip nexthop add id 1 via 192.0.2.1 dev eth0; ip nexthop add id 2 via 198.51.100.1 dev eth1
+        ip nexthop add id 10 group 1/2; ip route replace default nhid 10",
+    ] {
+        server.ok(line);
+        assert_quiet(world);
+    }
+    let ways =
+        [("client", &world.client, B4), ("client", &world.client, B6), ("client", &world.client, crate::world::A4)];
+    assert_eq!(crate::world::Host::lost(&ways), Vec::<String>::new());
+    assert!(world.client.pings(None, "198.51.100.77"));
 }
