@@ -291,8 +291,9 @@ impl Rule {
 
     /// The same rule, whoever made it.
     pub fn same_as(&self, other: &Rule) -> bool {
-        let protocol = other.protocol;
-        Rule { protocol, ..self.clone() } == *other
+        let Rule { family, priority, src, oif, table, suppress_prefixlen, protocol: _, more } = self;
+        (family, priority, table, src) == (&other.family, &other.priority, &other.table, &other.src)
+            && (suppress_prefixlen, oif, more) == (&other.suppress_prefixlen, &other.oif, &other.more)
     }
 }
 
@@ -301,9 +302,13 @@ impl Route {
         self.protocol == PROTOCOL && self.more.is_none()
     }
 
+    /// The same route, whoever made it.
     pub fn same_as(&self, other: &Route) -> bool {
-        let protocol = other.protocol;
-        Route { protocol, ..self.clone() } == *other
+        let Route { family, table, dst, gateway, dev, scope, metric, onlink, protocol: _, more, state: _ } = self;
+        // The table first: a server may have a hundred thousand routes, and they are gone through for each of ours.
+        (table, family, dst) == (&other.table, &other.family, &other.dst)
+            && (metric, scope, onlink, gateway) == (&other.metric, &other.scope, &other.onlink, &other.gateway)
+            && (dev, more) == (&other.dev, &other.more)
     }
 
     pub fn kind(&self) -> Kind {

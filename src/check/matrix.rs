@@ -135,8 +135,7 @@ fn is_link_local(address: &IpAddr) -> bool {
 }
 
 /// An address outside every network that the host knows, to stand for the Internet. Nothing is sent there.
-fn distant(plan: &Plan, snapshot: &Snapshot, family: Family) -> Option<IpAddr> {
-    let networks = Networks::new(snapshot, family);
+fn distant(plan: &Plan, snapshot: &Snapshot, networks: &Networks, family: Family) -> Option<IpAddr> {
     let unknown = |address: &IpAddr| {
         let on_host = snapshot.addresses.iter().any(|known| known.net.contains(address));
         let gateway = plan.uplinks.iter().any(|uplink| uplink.gateway == Some(*address));
@@ -184,7 +183,7 @@ pub fn probes(plan: &Plan, snapshot: &Snapshot, to: &[IpAddr]) -> Vec<Probe> {
         }
         let networks = Networks::new(snapshot, family);
         let asked = to.iter().copied().find(|to| to.is_ipv6() == (family == Family::Inet6));
-        let distant = asked.or_else(|| distant(plan, snapshot, family));
+        let distant = asked.or_else(|| distant(plan, snapshot, &networks, family));
         let last = uplinks.iter().filter_map(|at| plan.policy(*at)).map(|policy| policy.priority + SLOT).max();
         let by_rules = named_by_rules(snapshot, family, last.unwrap_or(0));
         let hosts: Vec<(IpNet, IpAddr)> = networks

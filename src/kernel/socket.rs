@@ -137,7 +137,8 @@ impl Socket {
     /// When the socket fails, the kernel answers nothing, or its answers keep getting lost.
     pub fn ask(&mut self, request: RouteNetlinkMessage) -> Result<Result<RouteNetlinkMessage, Errno>> {
         for _ in 0..TRIES {
-            match self.request(request.clone(), NLM_F_ACK)? {
+            // The answer is one message, a refusal is another: no need for an acknowledgement after it.
+            match self.request(request.clone(), 0)? {
                 Answer::All(replies) => {
                     let first = replies.into_iter().next();
                     return first.map(Ok).context("the kernel gave no answer that can be read");
@@ -191,7 +192,12 @@ impl Socket {
                             Some(code) => Answer::Refused(Errno::from_raw(code.get().saturating_abs())),
                         });
                     }
-                    NetlinkPayload::InnerMessage(reply) => replies.push(reply),
+                    NetlinkPayload::InnerMessage(reply) => {
+                        replies.push(reply);
+                        if flags == 0 {
+                            return Ok(Answer::All(replies));
+                        }
+                    }
                     _ => {}
                 }
             }
