@@ -242,7 +242,10 @@ impl OfHost<'_> {
             for (target, to) in targets.iter().filter(|(target, _)| !matches!(target, Target::Named(_))) {
                 let query = Query { oif: Some(it.interface.clone()), ..Query::to(*to) };
                 let expected = match target {
-                    Target::Distant if !shared => Expected::Way(it.interface.clone(), it.gateway),
+                    Target::Distant if !shared => {
+                        let near = it.on_link().iter().any(|net| net.contains(to));
+                        Expected::Way(it.interface.clone(), it.gateway.filter(|_| !near))
+                    }
                     Target::Neighbour(_) if !shared => Expected::Way(it.interface.clone(), None),
                     _ => Expected::Dev(it.interface.clone()),
                 };
@@ -318,7 +321,7 @@ impl OfHost<'_> {
         let dev = it.interface.clone();
         let on_link = it.on_link().iter().any(|net| net.contains(to));
         match target {
-            Target::Gateway | Target::Neighbour(_) if on_link => (dev, None),
+            Target::Gateway | Target::Neighbour(_) | Target::Distant if on_link => (dev, None),
             // A gateway outside every network is reached through itself, or by a route of its own.
             Target::Gateway => match self.networks.way(to).filter(|route| route.dev.as_ref() == Some(&dev)) {
                 Some(route) => (dev, route.gateway),

@@ -14,6 +14,7 @@ use crate::interfaces::Severity;
 use crate::kernel::{self, Socket};
 use crate::report;
 use crate::report::check::Checked;
+use crate::snapshot::Snapshot;
 use crate::uplinks::find;
 use crate::uplinks::handwritten::judge;
 
@@ -55,6 +56,7 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
     let loaded = load(common);
     let mut socket = Socket::open()?;
     let snapshot = kernel::snapshot(&mut socket)?;
+    usable(&arguments.to, &snapshot)?;
     let by_files = find(&loaded.config, None, &[], &loaded.names).uplinks;
     let plan = planned(&loaded, Some(&snapshot), &[]);
     let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
@@ -84,4 +86,25 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
         say(report::check::text(&checked, common.verbose, color(&io::stdout())))?;
     }
     Ok(if findings.is_empty() { Exit::Yes } else { Exit::No })
+}
+
+/// # Errors
+/// For what no answer could be sent to by a gateway.
+fn usable(to: &[IpAddr], snapshot: &Snapshot) -> Result<()> {
+    for (at, address) in to.iter().enumerate() {
+        let near = match address {
+            IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        if near || address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+            bail!("--to {address}: give the address of a host on the Internet");
+        }
+        if let Some(own) = snapshot.addresses.iter().find(|known| known.net.addr() == *address) {
+            bail!("--to {address}: that is this host's own, on {}", own.dev);
+        }
+        if to[..at].iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+            bail!("--to {address}: one address for each family");
+        }
+    }
+    Ok(())
 }

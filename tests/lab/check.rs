@@ -489,6 +489,19 @@ pub fn findings_of_links(world: &World) {
     assert_eq!(server.run("symroute check --quiet --ignore uplink-down:eth1").code(), 0);
 }
 
+/// '--to' takes what an answer can be sent to, near ones too.
+pub fn asks_for_an_address(world: &World) {
+    healthy(world);
+    let code = |to: &str| world.server.run(&format!("symroute check --quiet --to {to}")).code();
+    for to in ["203.0.113.190", "203.0.113.190 --to 2001:db8:f::99", "198.51.100.20", "203.0.113.2", "2001:db8:b::20"] {
+        assert_eq!(code(to), 0, "{to}");
+    }
+    let refused = ["127.0.0.1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "fe80::1", "255.255.255.255", "198.51.100.10"];
+    for to in refused.into_iter().chain(["203.0.113.190 --to 203.0.113.191", "203.0.113", ""]) {
+        assert_eq!(code(to), 2, "{to}");
+    }
+}
+
 /// What other tools have beside symroute, and no packet is lost.
 pub fn quiet_beside_others(world: &World) {
     healthy(world);
