@@ -52,6 +52,7 @@ fn unreached(world: &World) -> Vec<String> {
 }
 
 pub fn assert_symmetric(world: &World) {
+    world.settle();
     let unreached = unreached(world);
     assert!(unreached.is_empty(), "not reached:\n{}\n{}", unreached.join("\n"), state(world));
     // Where every packet arrives, 'symroute check' has nothing to say.
