@@ -355,16 +355,24 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     // The files alone say whether there is anything to do: no socket is opened on a host with one uplink. But
     // which uplinks there are may depend on what is up, and then the last to go has to be taken away.
     let by_files = planned(&loaded, None, &[]);
-    if by_files.managed.is_empty()
-        && !loaded.config.chooses_at_run_time()
-        && (logical.is_empty() || logical == interface)
-    {
-        return Ok(Exit::Yes);
-    }
     let in_one_line = |diagnostic: &Diagnostic| report::one_line(&loaded.config, &loaded.root, diagnostic);
     let errors =
         loaded.config.diagnostics.iter().chain(&by_files.diagnostics).filter(|d| d.severity == Severity::Error);
     let errors: Vec<String> = errors.map(in_one_line).collect();
+    if by_files.managed.is_empty()
+        && !loaded.config.chooses_at_run_time()
+        && (logical.is_empty() || logical == interface)
+    {
+        // A host with one uplink is none of symroute's business, so its 'ifup' does not fail. But the other uplink
+        // may be missing for a fault of its stanza.
+        if !errors.is_empty() {
+            say_error(&format!(
+                "symroute: {interface}: {} (nothing was changed; 'symroute plan' says more)\n",
+                errors.join("; ")
+            ));
+        }
+        return Ok(Exit::Yes);
+    }
     if !errors.is_empty() {
         bail!("{interface}: {} (nothing was changed; 'symroute plan' says more)", errors.join("; "));
     }

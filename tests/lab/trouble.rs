@@ -61,6 +61,14 @@ pub fn bad_input_changes_nothing(world: &World) {
     assert!(hook.text().starts_with("symroute: eth0: /etc/network/interfaces:18: "), "{}", hook.text());
     assert!(settled_state(world) == before, "{}", state(world));
     assert_eq!(world.server.read("/etc/network/interfaces"), bad.as_bytes());
+    // A fault that leaves one uplink: it is said, and the only uplink's 'ifup' does not fail for it.
+    world.configure(
+        "auto eth0 eth1\niface eth0 inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n\
+         iface eth1 inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n    symroute-table main\n",
+    );
+    let hook = world.server.run("IFACE=eth0 MODE=start PHASE=post-up ADDRFAM=inet symroute hook");
+    assert_eq!(hook.code(), 0);
+    assert!(hook.text().starts_with("symroute: eth0: /etc/network/interfaces:8: "), "{}", hook.text());
 }
 
 /// Addresses and links as after `ifup -a`, without ifupdown.
