@@ -14,8 +14,10 @@ use crate::check::facts::{Facts, Networkd, Settings, Translation, Wildcard};
 use crate::files::read_bounded;
 use crate::snapshot::Link;
 
-/// Where nft lists the packet filter; nothing is looked up in PATH.
+/// Where programs are that know more; nothing is looked up in PATH.
 const NFT: &str = "/usr/sbin/nft";
+const NMCLI: &str = "/usr/bin/nmcli";
+const TIMEOUT: &str = "/usr/bin/timeout";
 /// Servers that answer from the address that was asked, also on a wildcard socket (`IP_PKTINFO`), clients, and
 /// what only speaks to its own link.
 const ANSWER_RIGHT: [&str; 20] = [
@@ -63,7 +65,7 @@ pub fn facts(links: &[Link]) -> Facts {
         dropped: dropped().unwrap_or(0),
         networkd: (networkd_runs || networkd_is_enabled())
             .then(|| Networkd { runs: networkd_runs, removes_rules: networkd_removes_rules() }),
-        networkmanager: if processes.has("NetworkManager") { networkmanager(links) } else { Vec::new() },
+        networkmanager: if processes.has("NetworkManager") { networkmanager() } else { HashMap::new() },
         // Only what is forwarded can be translated on its way to somebody else.
         translations: if forwards { translations() } else { Vec::new() },
         udp: wildcard_udp(&processes),
@@ -171,13 +173,17 @@ fn networkd_removes_rules() -> bool {
     removes
 }
 
-/// NetworkManager notes for every link whether it manages it.
-fn networkmanager(links: &[Link]) -> Vec<String> {
-    let managed = |link: &&Link| {
-        let state = read(format!("/run/NetworkManager/devices/{}", link.index)).unwrap_or_default();
-        state.lines().any(|line| line.trim() == "managed=true")
-    };
-    links.iter().filter(managed).map(|link| link.name.clone()).collect()
+/// NetworkManager is asked, and not for long: its notes in /run are not made anew when it starts again.
+fn networkmanager() -> HashMap<String, String> {
+    let asked = ["2", NMCLI, "--terse", "--escape", "no", "--fields", "DEVICE,STATE", "device"];
+    let ran = Command::new(TIMEOUT).args(asked).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null()).output();
+    ran.map(|ran| managed_in(&String::from_utf8_lossy(&ran.stdout))).unwrap_or_default()
+}
+
+/// The links that it manages, and their states, in what `nmcli device` prints (nmcli(1)).
+fn managed_in(devices: &str) -> HashMap<String, String> {
+    let managed = devices.lines().filter_map(|line| line.rsplit_once(':')).filter(|(_, state)| *state != "unmanaged");
+    managed.map(|(link, state)| (link.to_string(), state.to_string())).collect()
 }
 
 /// Destination translation in the packet filter, iptables' included where that is made of nftables.

@@ -58,8 +58,8 @@ pub struct Facts {
     /// Packets that rp_filter has dropped since boot (`TcpExt: IPReversePathFilter`).
     pub dropped: u64,
     pub networkd: Option<Networkd>,
-    /// Links that NetworkManager manages.
-    pub networkmanager: Vec<String>,
+    /// Links that NetworkManager manages, and the state that it gives them.
+    pub networkmanager: HashMap<String, String>,
     pub translations: Vec<Translation>,
     pub udp: Vec<Wildcard>,
     /// The hook for if-up.d is installed.

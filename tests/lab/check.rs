@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::PLAIN;
 use crate::judge::state;
-use crate::world::{B4, B6, World};
+use crate::world::{B4, B6, Holder, Host, World};
 
 /// `symroute check --json`, with its exit code held against what it says.
 fn check(world: &World) -> Value {
@@ -71,12 +71,18 @@ fn broken_and_mended(world: &World, expected: &[&str], how: &str, works: &dyn Fn
 }
 
 fn healthy(world: &World) {
+    healthy_but_for(world, &[]);
+    assert_quiet(world);
+}
+
+fn healthy_but_for(world: &World, expected: &[&str]) {
     world.install_hooks();
     world.configure(PLAIN);
     world.server.ok("symroute-gen --write --style hook");
     world.server.ok("ifup -a");
     world.settle();
-    assert_quiet(world);
+    let report = check(world);
+    assert_eq!(ids(&report), expected, "{report:#}");
 }
 
 /// Rules, tables and routes.
@@ -288,7 +294,7 @@ pub fn findings_of_sockets(world: &World) {
 /// Two DHCP uplinks: dhclient silently makes no second default route without a metric.
 pub fn findings_of_dhcp(world: &World) {
     world.install_hooks();
-    let serve = |isp: &crate::world::Host, net: &str| {
+    let serve = |isp: &Host, net: &str| {
         isp.background(&format!(
             "exec dnsmasq --keep-in-foreground --pid-file= --conf-file=/dev/null --user=root --port=0 --interface=cust0 --bind-interfaces \
              --no-ping --leasefile-ro --dhcp-range={net}.50,{net}.50,1h --dhcp-option=3,{net}.1 --dhcp-option=6"
@@ -342,25 +348,97 @@ pub fn findings_of_networkd(world: &World) {
     assert_quiet(world);
 }
 
-/// NetworkManager manages an uplink too. Its process and its note for the link are played by stand-ins: it does not
-/// run without a message bus. What it does to a link is played as well: the address goes and comes back.
+/// A NetworkManager that manages eth1 too, and whose own connection for it gives up after `patience` seconds.
+fn networkmanager(server: &Host, patience: u32) -> Holder {
+    server.write(
+        "/etc/NetworkManager/NetworkManager.conf",
+        format!(
+            "[main]\nplugins=ifupdown,keyfile\ndns=none\nhostname-mode=none\n[ifupdown]\nmanaged=true\n\
+             [connection]\nipv4.dhcp-timeout={patience}\nipv6.ra-timeout={patience}\n\
+             [device-others]\nmatch-device=interface-name:eth0,interface-name:eth2\nmanaged=0\n"
+        )
+        .as_bytes(),
+    );
+    let manager = server.in_background("exec NetworkManager --no-daemon");
+    server.ok("for n in $(seq 100); do nmcli general >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1");
+    manager
+}
+
+/// NetworkManager manages an uplink too: where it comes first, it asks for DHCP and takes away, when there is no
+/// answer, what ifup has set in the meantime.
 pub fn findings_of_networkmanager(world: &World) {
-    healthy(world);
     let server = &world.server;
-    server.ok("cp /bin/sleep /tmp/NetworkManager && mkdir -p /run/NetworkManager/devices
-        printf '[device]\\nmanaged=true\\n' >/run/NetworkManager/devices/$(cat /sys/class/net/eth1/ifindex)");
+    let client = || world.client.pings(None, B4) && world.client.pings(None, B6);
+    // With a writable /sys it waits for udev. The bus has no user to change to.
+    server.mount(
+        "mkdir tmp/manager; cp -r etc/NetworkManager/. tmp/manager/; mount --bind tmp/manager etc/NetworkManager
+        mount -t tmpfs tmpfs var/lib/NetworkManager; mount -o remount,ro,bind sys",
+    );
+    server.write(
+        "/run/bus.conf",
+        b"<!DOCTYPE busconfig PUBLIC '-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN'
+        'http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd'>
+        <busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><policy context='default'>
+        <allow user='*'/><allow own='*'/><allow send_type='method_call'/><allow send_type='signal'/>
+        <allow send_destination='*'/><allow receive_sender='*'/></policy></busconfig>",
+    );
+    server.ok("mkdir -p /run/dbus");
+    let _bus = server.in_background("exec dbus-daemon --nofork --nopidfile --config-file=/run/bus.conf");
+    server.ok("for n in $(seq 50); do [ -S /run/dbus/system_bus_socket ] && exit; sleep 0.1; done; exit 1");
+    let is = |state: &str| {
+        let asked = format!("nmcli -g GENERAL.STATE device show eth1 | grep -q '{state}'");
+        server.ok(&format!("for n in $(seq 100); do {asked} && exit; sleep 0.1; done; nmcli device; exit 1"));
+    };
+    // There is no service manager here that could restart it.
+    let advised = |manager: Holder, patience| {
+        let report = check(world);
+        let finding =
+            report["findings"].as_array().expect("a list").iter().find(|it| it["id"] == "networkmanager-manages");
+        let commands = finding.unwrap_or_else(|| panic!("{report:#}"))["mend"].as_array().expect("a list").clone();
+        let mut manager = Some(manager);
+        for command in commands.iter().filter_map(Value::as_str) {
+            if command == "systemctl try-restart NetworkManager" {
+                manager.take().expect("one restart").stop();
+                manager = Some(networkmanager(server, patience));
+            } else {
+                server.ok(command);
+            }
+        }
+        is("unmanaged");
+        manager
+    };
+    // It clears the link once, and gives it a link-local address, before it waits for DHCP.
+    let waits = || {
+        is("connecting");
+        let own = "ip -6 addr show dev eth1 scope link | grep -q noprefixroute";
+        server.ok(&format!("for n in $(seq 100); do {own} && exit; sleep 0.1; done; ip addr; exit 1"));
+    };
+    let manager = networkmanager(server, 60);
+    waits();
+    healthy_but_for(world, &["networkmanager-manages"]);
+    assert!(client());
+    let monitor = server.in_background("exec ip monitor link address >/run/monitor");
+    let manager = advised(manager, 3);
+    assert!(client());
+    drop(monitor);
+    let heard = server.ok("cat /run/monitor");
+    assert!(!heard.contains("Deleted") && !heard.contains("state DOWN"), "{heard}");
     assert_quiet(world);
-    let manager = server.in_background("exec /tmp/NetworkManager 1000");
-    let found = || ids(&check(world)).contains(&"networkmanager-manages").to_string();
-    server.ok("for n in $(seq 50); do grep -qs NetworkManager /proc/[0-9]*/comm && exit; sleep 0.1; done; exit 1");
-    assert_eq!(found(), "true");
-    server.ok("ip addr del 198.51.100.10/24 dev eth1 && ip -6 addr del 2001:db8:b::10/64 dev eth1 &&
-        ip addr add 198.51.100.10/24 dev eth1");
-    assert!(!world.client.pings(None, B4));
-    assert!(ids(&check(world)).contains(&"table-empty"));
     drop(manager);
-    server.ok("symroute apply");
-    assert!(world.client.pings(None, B4));
+
+    server.ok("ifdown -a; rm /etc/NetworkManager/conf.d/*");
+    let manager = networkmanager(server, 3);
+    waits();
+    server.ok("ifup -a");
+    server.ok("for n in $(seq 150); do ip addr show eth1 | grep -q 198.51.100.10 || exit 0; sleep 0.1; done; exit 1");
+    assert!(!world.client.pings(None, B4));
+    let report = check(world);
+    for id in ["networkmanager-manages", "address-missing"] {
+        assert!(ids(&report).contains(&id), "{report:#}");
+    }
+    let _manager = advised(manager, 3);
+    mended(world, "address-missing", &client);
+    assert_quiet(world);
 }
 
 /// Rules of other tools, before symroute's.
@@ -542,6 +620,6 @@ pub fn quiet_beside_others(world: &World) {
     }
     let ways =
         [("client", &world.client, B4), ("client", &world.client, B6), ("client", &world.client, crate::world::A4)];
-    assert_eq!(crate::world::Host::lost(&ways), Vec::<String>::new());
+    assert_eq!(Host::lost(&ways), Vec::<String>::new());
     assert!(world.client.pings(None, "198.51.100.77"));
 }

@@ -30,6 +30,15 @@ impl Drop for Holder {
     }
 }
 
+impl Holder {
+    /// Asks it to end, and waits until it has.
+    pub fn stop(mut self) {
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill");
+        assert!(asked.success());
+        self.0.wait().expect("its end");
+    }
+}
+
 /// A host: a network namespace and a mount namespace.
 pub struct Host {
     holder: Holder,

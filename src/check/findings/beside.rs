@@ -141,12 +141,13 @@ impl Host<'_> {
         }
         for uplink in self.plan.managed.iter().map(|at| &self.plan.uplinks[*at]) {
             let known = |finding: &Finding| finding.interface.as_ref() == Some(&uplink.interface) && finding.id == NM;
-            if !self.facts.networkmanager.contains(&uplink.interface) || found.iter().any(known) {
+            let Some(state) = self.facts.networkmanager.get(&uplink.interface) else { continue };
+            if found.iter().any(known) {
                 continue;
             }
-            let seen = format!("NetworkManager manages {} as well as ifupdown", uplink.interface);
-            let why = "Two programs set its addresses and routes, each when it sees fit: either may take away what the \
-                       other has set.";
+            let seen = format!("NetworkManager manages {} as well as ifupdown: '{state}'", uplink.interface);
+            let why = "Two programs set its addresses. When NetworkManager comes first at boot, it asks for DHCP there; \
+                       without an answer it takes away what 'ifup' has set in the meantime.";
             let finding = Finding::warning(NM, seen, why).on(&uplink.interface, uplink.family);
             let mend = [
                 format!(
@@ -154,9 +155,13 @@ impl Host<'_> {
                      >/etc/NetworkManager/conf.d/symroute-{0}.conf",
                     uplink.interface
                 ),
-                "nmcli general reload".to_string(),
+                "systemctl try-restart NetworkManager".to_string(),
                 "symroute apply".to_string(),
             ];
+            let finding = finding.advice(
+                "It leaves every link as it is when it stops. Do not reload it instead: that takes down a link that it \
+                 has brought up.",
+            );
             found.push(Finding { family: None, ..finding.mend(mend) });
         }
     }
