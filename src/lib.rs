@@ -9,12 +9,12 @@
 pub mod check;
 pub mod cli;
 pub mod files;
-pub mod host;
-pub mod ifstate;
+mod host;
+mod ifstate;
 pub mod interfaces;
 pub mod kernel;
 pub mod policy;
-pub mod report;
+mod report;
 pub mod rewrite;
 pub mod snapshot;
 pub mod tables;

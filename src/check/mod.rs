@@ -1,11 +1,11 @@
 //! Proving: what is in place, which way answers would take, what else breaks symmetry.
 
-pub mod facts;
-pub mod finding;
-pub mod findings;
+pub(crate) mod facts;
+pub(crate) mod finding;
+pub(crate) mod findings;
 mod foreign;
-pub mod matrix;
+pub(crate) mod matrix;
 mod status;
 pub mod walk;
 
-pub use status::{Compared, PolicyStatus, Status, status};
+pub(crate) use status::{PolicyStatus, Status, status};

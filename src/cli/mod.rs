@@ -18,7 +18,7 @@ use crate::tables::Names;
 
 /// Exit codes of all commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+enum Exit {
     /// Yes, done, or nothing to do.
     Yes = 0,
     /// The answer is no: differs, out of step, needs a write.
@@ -34,7 +34,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// A configuration that was read, and what it takes to talk about it.
-pub struct Loaded {
+struct Loaded {
     pub root: Root,
     pub config: Config,
     pub names: Names,
@@ -61,7 +61,7 @@ impl Loaded {
 }
 
 /// Colour is for terminals, and for those who did not decline it (<https://no-color.org>).
-pub fn color(stream: &impl IsTerminal) -> bool {
+fn color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
@@ -69,7 +69,7 @@ pub fn color(stream: &impl IsTerminal) -> bool {
 ///
 /// # Errors
 /// When standard output cannot be written, a full disk for example.
-pub fn say(text: impl AsRef<[u8]>) -> Result<()> {
+fn say(text: impl AsRef<[u8]>) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -81,17 +81,17 @@ pub fn say(text: impl AsRef<[u8]>) -> Result<()> {
 ///
 /// # Errors
 /// As [`say`].
-pub fn say_json(value: &serde_json::Value) -> Result<()> {
+fn say_json(value: &serde_json::Value) -> Result<()> {
     say(format!("{value:#}\n"))
 }
 
 /// Prints to standard error; there is nobody to tell if that fails.
-pub fn say_error(text: &str) {
+fn say_error(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// The end of a run: an error is one line on standard error.
-pub fn exit(program: &str, result: Result<Exit>, on_error: Exit) -> ExitCode {
+fn exit(program: &str, result: Result<Exit>, on_error: Exit) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -5,13 +5,13 @@
 //! `block` finds the lines that symroute-gen keeps in a stanza, `command` understands the `ip` commands that
 //! people write into stanzas.
 
-pub mod block;
+pub(crate) mod block;
 pub mod command;
-pub mod config;
-pub mod diagnostic;
-pub mod document;
-pub mod grammar;
-pub mod lint;
+pub(crate) mod config;
+mod diagnostic;
+mod document;
+pub(crate) mod grammar;
+mod lint;
 mod reader;
 
 pub use config::{Config, Dialect, Entry, Family, Files, Stanza};

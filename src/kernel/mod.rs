@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-pub use reconcile::{flush, reconcile, reconciled};
+pub(crate) use reconcile::{flush, reconcile, reconciled};
 pub use socket::Socket;
 
 use crate::interfaces::Family;
@@ -27,13 +27,13 @@ const LOCK: &str = "/run/symroute.lock";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Held while rules and routes are changed; released when dropped or when the process dies.
-pub struct Lock(#[allow(dead_code)] Flock<File>);
+pub(crate) struct Lock(#[allow(dead_code)] Flock<File>);
 
 /// Waits for the lock.
 ///
 /// # Errors
 /// When the file cannot be made (not root), or another run holds it for a minute.
-pub fn lock() -> Result<Lock> {
+pub(crate) fn lock() -> Result<Lock> {
     let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(LOCK);
     let mut file = open.with_context(|| format!("cannot open {LOCK} (changing routes needs root)"))?;
     let begin = Instant::now();
@@ -89,7 +89,7 @@ pub fn surroundings(socket: &mut Socket, query: &Query, snapshot: &Snapshot) -> 
 /// # Errors
 /// As `write(2)`, but not where /proc/sys is missing or read-only, as in containers: kernels since 3.6 have no
 /// cache for IPv4 and flush what they keep for IPv6 by themselves.
-pub fn flush_cache() -> Result<()> {
+fn flush_cache() -> Result<()> {
     use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     let path = Path::new("/proc/sys/net/ipv4/route/flush");
     match std::fs::write(path, "-1") {

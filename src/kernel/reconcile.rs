@@ -432,7 +432,8 @@ mod tests {
                 let now = model.now.clone();
                 let next = planned(&now, |_, it| it.up &= it.interface != "eth1");
                 bring(&mut model, &next, &now, &|_| false).unwrap();
-                assert!(difference(&next, &model.now, &|_| false).is_empty(), "{what}: message {at} of {all}");
+                let left = difference(&next, &model.now, &|_| false);
+                assert_eq!(left, Difference::default(), "{what}: message {at} of {all}");
             }
         }
     }
@@ -550,7 +551,7 @@ mod tests {
                 prop_assert_eq!(sorted(model.now), sorted(before));
                 return Ok(());
             };
-            prop_assert!(difference(&plan, &model.now, &hands_off).is_empty());
+            prop_assert_eq!(difference(&plan, &model.now, &hands_off), Difference::default());
             prop_assert_eq!(bring(&mut Model::new(&model.now, None), &plan, &model.now, &hands_off).unwrap(), 0);
             for now in &model.seen {
                 prop_assert!(dangling(now) <= dangling(&before), "a rule points to an empty table");

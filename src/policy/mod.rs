@@ -1,10 +1,10 @@
 //! Deciding: from uplinks to a plan. Tables and priorities are allotted, routes and rules laid out, and one
 //! uplink per family is chosen for main's default route.
 
-pub mod cover;
-pub mod difference;
-pub mod layout;
-pub mod numbers;
+mod cover;
+pub(crate) mod difference;
+pub(crate) mod layout;
+pub(crate) mod numbers;
 
 use std::collections::HashMap;
 

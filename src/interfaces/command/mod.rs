@@ -12,8 +12,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub use self::keywords::number;
+pub(crate) use self::keywords::prefix;
 use self::keywords::{Keyword, ROUTE, RULE, keyword};
-pub use self::keywords::{number, prefix};
 use self::reading::ip;
 use self::shell::{Joint, expand, introduces, is_heeded, shell};
 
