@@ -59,34 +59,24 @@ fn is_empty(file: &File) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-
-    struct One(&'static str, &'static [u8]);
-
-    impl Files for One {
-        fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-            if path == Path::new(self.0) { Ok(self.1.to_vec()) } else { Err(std::io::ErrorKind::NotFound.into()) }
-        }
-        fn expand(&self, _: &[u8]) -> Vec<PathBuf> {
-            Vec::new()
-        }
-        fn list(&self, _: &Path) -> std::io::Result<Vec<Vec<u8>>> {
-            Ok(Vec::new())
-        }
-        fn exists(&self, _: &Path) -> bool {
-            false
-        }
-    }
+    use crate::files::Root;
 
     #[test]
     fn reads_what_is_noted() {
-        let noted = |file: One, dialect| {
+        let noted = |path: &str, state: &str, dialect| {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, state).unwrap();
             let text = |(link, logical): (BString, BString)| format!("{link} {logical}");
-            up_as(&file, dialect).into_iter().map(text).collect::<Vec<_>>()
+            up_as(&Root::new(root.path()), dialect).into_iter().map(text).collect::<Vec<_>>()
         };
-        let ours = One("/run/network/ifstate", b"lo=lo\neth0=home\neth1:1=eth1:1\n\nbroken\n");
-        assert_eq!(noted(ours, Dialect::Ifupdown), ["lo lo", "eth0 home", "eth1:1 eth1:1"]);
-        assert_eq!(noted(One("/run/ifstate", b"lo=lo 1\neth0=home 2\n"), Dialect::IfupdownNg), ["lo lo", "eth0 home"]);
-        assert!(noted(One("/run/network/ifstate", b"eth0=home\n"), Dialect::Ifupdown2).is_empty());
+        let ours = "lo=lo\neth0=home\neth1:1=eth1:1\n\nbroken\n";
+        assert_eq!(noted("run/network/ifstate", ours, Dialect::Ifupdown), ["lo lo", "eth0 home", "eth1:1 eth1:1"]);
+        assert_eq!(noted("run/ifstate", "lo=lo 1\neth0=home 2\n", Dialect::IfupdownNg), ["lo lo", "eth0 home"]);
+        assert!(noted("run/network/ifstate", "eth0=home\n", Dialect::Ifupdown2).is_empty());
     }
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
-use symroute::interfaces::{Config, Dialect, Files};
+use symroute::files::Root;
+use symroute::interfaces::{Config, Dialect};
 use symroute::policy::plan;
 use symroute::rewrite::template::{STYLES, style};
 use symroute::rewrite::{Change, rewrite};
@@ -230,26 +231,10 @@ fn a_template_of_ones_own() {
     }
 }
 
-/// No files but the one that is given.
-struct Alone;
-
-impl Files for Alone {
-    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-    fn expand(&self, _: &[u8]) -> Vec<PathBuf> {
-        Vec::new()
-    }
-    fn list(&self, _: &Path) -> std::io::Result<Vec<Vec<u8>>> {
-        Ok(Vec::new())
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-}
-
+/// No files but the one that is given: there is no such root.
 fn read(bytes: &[u8]) -> Config {
-    Config::parse(Path::new("/etc/network/interfaces"), bytes.to_vec(), &Alone, Dialect::Ifupdown)
+    let alone = Root::new(Path::new("/nonexistent"));
+    Config::parse(Path::new("/etc/network/interfaces"), bytes.to_vec(), &alone, Dialect::Ifupdown)
 }
 
 /// Rewritten by a style (none takes the blocks out); nothing where it is refused.
@@ -420,7 +405,7 @@ fn a_file_that_changed_meanwhile_is_not_overwritten() {
     let file = root.path().join("etc/network/interfaces");
     let path = PathBuf::from("/etc/network/interfaces");
     let change = Change { path, old: b"what it was when it was read".to_vec(), new: b"new".to_vec() };
-    let inside = symroute::files::Root::new(root.path());
+    let inside = Root::new(root.path());
     let error = symroute::rewrite::store::write(&inside, &[change]).unwrap_err();
     assert!(format!("{error:#}").contains("was changed by somebody else"), "{error:#}");
     assert_eq!(fs::read_to_string(file).unwrap(), TWO);

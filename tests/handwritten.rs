@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
-use symroute::interfaces::{Config, Dialect, Family, Files};
+use symroute::files::Root;
+use symroute::interfaces::{Config, Dialect, Family};
 use symroute::policy::plan;
 use symroute::rewrite::rewrite;
 use symroute::rewrite::template::style;
@@ -47,26 +48,10 @@ fn each_mistake_word_for_word() {
     }
 }
 
-/// No files but the one that is given.
-struct Alone;
-
-impl Files for Alone {
-    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-    fn expand(&self, _: &[u8]) -> Vec<PathBuf> {
-        Vec::new()
-    }
-    fn list(&self, _: &Path) -> std::io::Result<Vec<Vec<u8>>> {
-        Ok(Vec::new())
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-}
-
+/// No files but the one that is given: there is no such root.
 fn read(bytes: &[u8]) -> Config {
-    Config::parse(Path::new("/etc/network/interfaces"), bytes.to_vec(), &Alone, Dialect::Ifupdown)
+    let alone = Root::new(Path::new("/nonexistent"));
+    Config::parse(Path::new("/etc/network/interfaces"), bytes.to_vec(), &alone, Dialect::Ifupdown)
 }
 
 #[test]
