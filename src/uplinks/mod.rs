@@ -6,6 +6,7 @@
 mod finder;
 pub mod handwritten;
 mod live;
+mod options;
 
 use std::net::IpAddr;
 
