@@ -1,146 +1,34 @@
-//! Between netlink messages and the snapshot's values (rtnetlink(7), linux/fib_rules.h).
+//! Between netlink messages and the snapshot's values (rtnetlink(7), linux/fib_rules.h). Pure: `requests` and
+//! `reconcile` send them.
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ipnet::IpNet;
 use netlink_packet_core::Nla;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteScope,
     RouteType, RouteVia,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use nix::errno::Errno;
 
-use super::Socket;
 use crate::interfaces::Family;
-use crate::snapshot::{
-    Action, Address, Answer, Kind, Link, Nexthop, Query, Route, RouteMore, Rule, RuleMore, State, Way,
-};
+use crate::snapshot::{Action, Address, Kind, Link, Nexthop, Query, Route, RouteMore, Rule, RuleMore, State, Way};
 
-const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
 /// `RT_TABLE_COMPAT`: the number is in the attribute, it does not fit the header's byte.
 const IN_ATTRIBUTE: u8 = 252;
 
-fn family_of(family: Family) -> AddressFamily {
+pub(super) fn family_of(family: Family) -> AddressFamily {
     match family {
         Family::Inet6 => AddressFamily::Inet6,
         _ => AddressFamily::Inet,
     }
 }
 
-impl Socket {
-    pub(super) fn links(&mut self) -> Result<Vec<Link>> {
-        let replies = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-        let read = |reply| match reply {
-            RouteNetlinkMessage::NewLink(message) => read_link(message),
-            _ => None,
-        };
-        Ok(replies.into_iter().filter_map(read).collect())
-    }
-
-    pub(super) fn addresses(&mut self, links: &[Link]) -> Result<Vec<Address>> {
-        let replies = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
-        let read = |reply| match reply {
-            RouteNetlinkMessage::NewAddress(message) => read_address(&message, links),
-            _ => None,
-        };
-        Ok(replies.into_iter().filter_map(read).collect())
-    }
-
-    /// A kernel that was booted with `ipv6.disable=1` knows no rules or routes of that family: there are none.
-    fn dump_if_known(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
-        self.dump(request).or_else(|error| match error.downcast_ref() {
-            Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => Ok(Vec::new()),
-            _ => Err(error),
-        })
-    }
-
-    pub(super) fn rules(&mut self) -> Result<Vec<Rule>> {
-        let mut rules = Vec::new();
-        for family in FAMILIES {
-            let mut request = RuleMessage::default();
-            request.header.family = family_of(family);
-            for reply in self.dump_if_known(RouteNetlinkMessage::GetRule(request))? {
-                if let RouteNetlinkMessage::NewRule(message) = reply {
-                    rules.push(read_rule(&message, family));
-                }
-            }
-        }
-        Ok(rules)
-    }
-
-    pub(super) fn routes(&mut self, links: &[Link]) -> Result<Vec<Route>> {
-        let mut routes = Vec::new();
-        for family in FAMILIES {
-            let mut request = RouteMessage::default();
-            request.header.address_family = family_of(family);
-            for reply in self.dump_if_known(RouteNetlinkMessage::GetRoute(request))? {
-                if let RouteNetlinkMessage::NewRoute(message) = reply {
-                    routes.extend(read_route(&message, family, links));
-                }
-            }
-        }
-        Ok(routes)
-    }
-}
-
-impl Socket {
-    /// Which way a packet goes, as the kernel itself says (RTM_GETROUTE with `RTM_F_LOOKUP_TABLE`). Nothing is sent.
-    ///
-    /// # Errors
-    /// When a device of the query is not there, or the socket fails. That there is no route is an answer.
-    pub fn lookup(&mut self, query: &Query, links: &[Link]) -> Result<Answer> {
-        Ok(match self.get_route(query, links, RouteFlags::empty())? {
-            Ok(message) => Answer::Route(read_way(&message, links)),
-            Err(errno) => Answer::Refused(errno),
-        })
-    }
-
-    /// The route of the table that answers (`RTM_F_FIB_MATCH`), or the refusal.
-    ///
-    /// # Errors
-    /// As [`Socket::lookup`].
-    pub fn lookup_route(&mut self, query: &Query, links: &[Link]) -> Result<Result<Route, Errno>> {
-        let reply = self.get_route(query, links, RouteFlags::FibMatch)?;
-        let read =
-            |message| read_route(&message, query.family(), links).context("the kernel's answer is not of the question");
-        reply.map(read).map_or_else(|errno| Ok(Err(errno)), |route| route.map(Ok))
-    }
-
-    fn get_route(&mut self, query: &Query, links: &[Link], flags: RouteFlags) -> Result<Result<RouteMessage, Errno>> {
-        let request = write_query(query, links, flags)?;
-        match self.ask(RouteNetlinkMessage::GetRoute(request))? {
-            Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(Ok(message)),
-            Ok(_) => bail!("the kernel answered a route lookup with something else"),
-            Err(errno) => Ok(Err(errno)),
-        }
-    }
-
-    /// Neighbours that do not answer.
-    pub(super) fn failed_neighbours(&mut self, family: Family, links: &[Link]) -> Result<Vec<(String, IpAddr)>> {
-        let mut request = NeighbourMessage::default();
-        request.header.family = family_of(family);
-        let read = |reply| match reply {
-            RouteNetlinkMessage::NewNeighbour(message) if message.header.state == NeighbourState::Failed => {
-                let address = message.attributes.iter().find_map(|attribute| match attribute {
-                    NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
-                    NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
-                    _ => None,
-                })?;
-                Some((name_of(message.header.ifindex, links)?, address))
-            }
-            _ => None,
-        };
-        Ok(self.dump_if_known(RouteNetlinkMessage::GetNeighbour(request))?.into_iter().filter_map(read).collect())
-    }
-}
-
-fn write_query(query: &Query, links: &[Link], flags: RouteFlags) -> Result<RouteMessage> {
+pub(super) fn write_query(query: &Query, links: &[Link], flags: RouteFlags) -> Result<RouteMessage> {
     let index = |dev: &String| {
         links.iter().find(|link| link.name == *dev).map(|link| link.index).with_context(|| format!("no device {dev}"))
     };
@@ -175,7 +63,7 @@ fn write_query(query: &Query, links: &[Link], flags: RouteFlags) -> Result<Route
     Ok(message)
 }
 
-fn read_way(message: &RouteMessage, links: &[Link]) -> Way {
+pub(super) fn read_way(message: &RouteMessage, links: &[Link]) -> Way {
     let mut way = Way { kind: kind_of(message.header.kind), table: message.header.table.into(), ..Way::default() };
     for attribute in &message.attributes {
         match attribute {
@@ -190,7 +78,7 @@ fn read_way(message: &RouteMessage, links: &[Link]) -> Way {
     way
 }
 
-fn read_link(message: LinkMessage) -> Option<Link> {
+pub(super) fn read_link(message: LinkMessage) -> Option<Link> {
     let is_vrf =
         |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Vrf) | LinkInfo::PortKind(InfoPortKind::Vrf));
     let (mut name, mut group, mut vrf) = (None, 0, false);
@@ -206,7 +94,7 @@ fn read_link(message: LinkMessage) -> Option<Link> {
     Some(Link { index: message.header.index, name: name?, up, group, vrf })
 }
 
-fn read_address(message: &AddressMessage, links: &[Link]) -> Option<Address> {
+pub(super) fn read_address(message: &AddressMessage, links: &[Link]) -> Option<Address> {
     let find = |pick: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(pick);
     let local = find(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
@@ -231,7 +119,7 @@ fn read_address(message: &AddressMessage, links: &[Link]) -> Option<Address> {
 /// `FRA_PAD` (linux/fib_rules.h): says nothing.
 const FRA_PAD: u16 = 18;
 
-fn read_rule(message: &RuleMessage, family: Family) -> Rule {
+pub(super) fn read_rule(message: &RuleMessage, family: Family) -> Rule {
     let header = &message.header;
     let mut rule = Rule {
         family,
@@ -336,7 +224,7 @@ fn kind_of(kind: RouteType) -> Kind {
     }
 }
 
-fn name_of(index: u32, links: &[Link]) -> Option<String> {
+pub(super) fn name_of(index: u32, links: &[Link]) -> Option<String> {
     links.iter().find(|link| link.index == index).map(|link| link.name.clone())
 }
 
@@ -367,7 +255,7 @@ fn read_nexthop(nexthop: &RouteNextHop, links: &[Link]) -> Nexthop {
     }
 }
 
-fn read_route(message: &RouteMessage, family: Family, links: &[Link]) -> Option<Route> {
+pub(super) fn read_route(message: &RouteMessage, family: Family, links: &[Link]) -> Option<Route> {
     let header = &message.header;
     let any: IpAddr = match family {
         Family::Inet6 => std::net::Ipv6Addr::UNSPECIFIED.into(),

@@ -4,6 +4,7 @@
 
 mod message;
 mod reconcile;
+mod requests;
 mod socket;
 
 use std::fs::{File, OpenOptions};
