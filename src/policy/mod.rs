@@ -8,7 +8,7 @@ pub(crate) mod numbers;
 
 use std::collections::HashMap;
 
-use crate::interfaces::{At, Diagnostic, Family, Severity};
+use crate::interfaces::{Diagnostic, Family, Severity};
 use crate::snapshot::{Route, Rule, Snapshot};
 use crate::tables::Names;
 use crate::uplinks::{Found, Layout, Uplink};
@@ -232,15 +232,5 @@ fn clash(uplink: &Uplink, twin: &Uplink, metric: u32) -> Diagnostic {
         b"",
         format!("the default routes of {} and {} both have metric {metric}: {what}", twin.label(), uplink.label()),
         format!("Give {} another 'metric' in its stanza, for example {}.", uplink.label(), metric.saturating_add(10)),
-    )
-}
-
-/// Two sides that ask for one number.
-fn both_ask(second: At, word: &str, what: &str, first: &Uplink, it: &Uplink) -> Diagnostic {
-    Diagnostic::error(
-        second,
-        word.as_bytes(),
-        format!("{what} is asked for by two uplinks: {} and {}", first.label(), it.label()),
-        "Give one of them another number, or take its line out to have one allotted.",
     )
 }

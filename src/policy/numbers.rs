@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::both_ask;
 use crate::interfaces::Diagnostic;
 use crate::snapshot::{MAIN, Rule, Snapshot};
 use crate::tables::{Names, RESERVED};
@@ -87,7 +86,7 @@ pub fn allot(
                 let first = *tables.entry(table).or_insert(at);
                 if !group.contains(&first) {
                     let what = format!("table {table}");
-                    diagnostics.push(both_ask(uplinks[at].at, "", &what, &uplinks[first], &uplinks[at]));
+                    diagnostics.push(both_ask(&what, &uplinks[first], &uplinks[at]));
                 }
             }
             if let Some(priority) = priority {
@@ -97,7 +96,7 @@ pub fn allot(
                     .find(|(start, stop, other)| *start < end && priority < *stop && !group.contains(other));
                 if let Some((_, _, other)) = clash {
                     let what = format!("priority {priority} (the rules reach to {})", end - 1);
-                    diagnostics.push(both_ask(uplinks[at].at, "", &what, &uplinks[*other], &uplinks[at]));
+                    diagnostics.push(both_ask(&what, &uplinks[*other], &uplinks[at]));
                 }
                 priorities.push((priority, end, at));
             }
@@ -186,6 +185,15 @@ pub fn allot(
         }
     }
     numbers
+}
+
+fn both_ask(what: &str, first: &Uplink, second: &Uplink) -> Diagnostic {
+    Diagnostic::error(
+        second.at,
+        b"",
+        format!("{what} is asked for by two uplinks: {} and {}", first.label(), second.label()),
+        "Give one of them another number, or take its line out to have one allotted.",
+    )
 }
 
 /// The table and priority that an uplink already has in the kernel, by what is ours there.
