@@ -202,7 +202,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// iproute2's name; nothing for those that have none.
+    /// iproute2's name, or `unknown`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Unicast => "unicast",

@@ -45,7 +45,7 @@ pub struct Question {
     dport: u16,
     /// Print JSON with iproute2's keys
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
 fn number(text: &str) -> Result<u32, std::num::ParseIntError> {

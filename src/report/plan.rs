@@ -14,11 +14,10 @@ use crate::uplinks::Uplink;
 /// What main's default route is to this uplink.
 fn main_default(plan: &Plan, at: usize) -> String {
     let uplink = &plan.uplinks[at];
-    match (plan.primary.get(&uplink.family), plan.metrics.get(&at), uplink.metric) {
-        (Some(primary), ..) if *primary == at => "main's default route".into(),
+    match (plan.primary.get(&uplink.family), plan.metrics.get(&at).copied().or(uplink.metric)) {
+        (Some(primary), _) if *primary == at => "main's default route".into(),
         _ if !uplink.in_main => "no default route in main".into(),
-        (_, Some(metric), _) => format!("second choice in main, metric {metric}"),
-        (_, None, Some(metric)) => format!("second choice in main, metric {metric}"),
+        (_, Some(metric)) => format!("second choice in main, metric {metric}"),
         _ => "default route in main".into(),
     }
 }

@@ -183,8 +183,8 @@ fn refused_before(snapshot: &Snapshot, flow: &Flow) -> Option<Outcome> {
 /// An address of any device, or one that table local takes for the host's.
 fn is_local(snapshot: &Snapshot, address: IpAddr) -> bool {
     let in_table = || {
-        let flow = Flow::new(&Query::to(address)).look_in(LOCAL, snapshot, &Surroundings::default());
-        matches!(flow, Looked::Found { route, .. } if route.kind() == Kind::Local)
+        let looked = Flow::new(&Query::to(address)).look_in(LOCAL, snapshot, &Surroundings::default());
+        matches!(looked, Looked::Found { route, .. } if route.kind() == Kind::Local)
     };
     snapshot.addresses.iter().any(|known| known.net.addr() == address) || in_table()
 }

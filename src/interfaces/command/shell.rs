@@ -30,7 +30,7 @@ pub(super) fn is_heeded(segments: &[Segment], at: usize) -> bool {
     match segments[at].after {
         Joint::And if at + 1 < segments.len() => is_heeded(segments, at + 1),
         Joint::Or => false,
-        _ => segments[at + 1..].iter().all(|rest| matches!(&rest.words[..], [end] if matches!(end.as_str(), "fi"))),
+        _ => segments[at + 1..].iter().all(|rest| rest.words == ["fi"]),
     }
 }
 
