@@ -6,6 +6,7 @@ mod message;
 mod reconcile;
 mod requests;
 mod socket;
+mod steps;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,8 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-pub(crate) use reconcile::{flush, reconcile, reconciled};
+pub(crate) use reconcile::{flush, reconcile};
 pub use socket::Socket;
+pub(crate) use steps::reconciled;
 
 use crate::interfaces::Family;
 use crate::snapshot::{Query, Snapshot, Surroundings};
