@@ -15,8 +15,8 @@ use crate::kernel::{self, Socket};
 use crate::report;
 use crate::report::check::Checked;
 use crate::snapshot::Snapshot;
-use crate::uplinks::find;
 use crate::uplinks::handwritten::judge;
+use crate::uplinks::{find, restarted};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Proof {
@@ -53,12 +53,15 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
             bail!("--ignore: {}", unknown(id));
         }
     }
-    let loaded = load(common);
+    let mut loaded = load(common);
     let mut socket = Socket::open()?;
     let snapshot = kernel::snapshot(&mut socket)?;
     usable(&arguments.to, &snapshot)?;
     let by_files = find(&loaded.config, None, &[], &loaded.names).uplinks;
     let plan = planned(&loaded, Some(&snapshot), &[]);
+    let up_as = std::mem::take(&mut loaded.config.up_as);
+    let written = planned(&loaded, None, &[]);
+    loaded.config.up_as = up_as;
     let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
     if loaded.complain(all.filter(|diagnostic| diagnostic.severity == Severity::Error)) {
         bail!("nothing was checked");
@@ -66,10 +69,18 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
     let ask = |probe: matrix::Probe| Ok(Asked { answer: socket.lookup(&probe.query, &snapshot.links)?, probe });
     let asked = matrix::probes(&plan, &snapshot, &arguments.to).into_iter().map(ask).collect::<Result<Vec<_>>>()?;
     let boot = loaded.config.at_boot();
-    let at_boot = |at: &usize| boot.has(&loaded.config.stanzas[plan.uplinks[*at].stanza].interface);
+    let at_boot = |at: &usize| {
+        let uplink = &plan.uplinks[*at];
+        // A mapping may have chosen the stanza.
+        let listed = uplink.name.split('=').next().unwrap_or_default();
+        boot.has(&loaded.config.stanzas[uplink.stanza].interface) || boot.has(listed.as_bytes())
+    };
+    let restarted: Vec<_> = plan.uplinks.iter().map(|uplink| restarted(&loaded.config, &snapshot, uplink)).collect();
     let mut findings = findings(&Host {
         plan: &plan,
         by_files: &by_files,
+        written: &written,
+        restarted: &restarted,
         at_boot: &(0..plan.uplinks.len()).filter(at_boot).collect(),
         by_hand: &judge(&loaded.config, &loaded.names),
         snapshot: &snapshot,

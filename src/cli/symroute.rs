@@ -14,8 +14,8 @@ use crate::interfaces::{Diagnostic, Severity, Stanza};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
 use crate::snapshot::Snapshot;
-use crate::uplinks::find;
 use crate::uplinks::handwritten::judge;
+use crate::uplinks::{find, restarted};
 use crate::{ifstate, report};
 
 /// Symmetric routing on a server with several default gateways
@@ -299,7 +299,7 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
         Event::Up => Vec::new(),
         Event::Down => interfaces.iter().map(String::as_str).collect(),
     };
-    let changes = reconcile(&loaded, &going, &|_, _| false, change, &mut |plan, _| {
+    let changes = reconcile(&loaded, &going, &|_, _| false, change, &mut |plan, snapshot| {
         for interface in interfaces.iter().filter(|_| event == Event::Up) {
             let own: Vec<_> =
                 plan.managed.iter().map(|at| &plan.uplinks[*at]).filter(|it| it.interface == link(interface)).collect();
@@ -310,7 +310,8 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
             if own.iter().all(|uplink| uplink.dynamic) {
                 say_error(&format!("symroute: {interface}: no address and gateway learnt yet, nothing to route by\n"));
             } else {
-                bail!("its link is down or has no address of its stanza; 'ifup {interface}' brings it up");
+                let names = restarted(&loaded.config, snapshot, own[0]).join(" ");
+                bail!("its link is down or has no address of its stanza; 'ifup {names}' brings it up");
             }
         }
         Ok(())

@@ -118,6 +118,7 @@ pub(crate) mod tests {
         let net = format!("10.{n}.0.10/24").parse().unwrap();
         Uplink {
             interface: format!("eth{n}"),
+            name: format!("eth{n}"),
             family: Family::Inet,
             stanza: usize::from(n),
             at: At { file: 0, line: 0 },

@@ -76,7 +76,7 @@ fn summary(checked: &Checked) -> String {
             () if all == 0 => checked.plan.reason_without(at).unwrap_or("nothing to look up").to_string(),
             () => text,
         };
-        rows.push([uplink.interface.clone(), uplink.family.to_string(), addresses(uplink), gateway]);
+        rows.push([uplink.name.clone(), uplink.family.to_string(), addresses(uplink), gateway]);
         verdicts.push((fine, text));
     }
     let (fine, all, text) = verdict(None);

@@ -6,6 +6,7 @@ use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
 
 use super::handwritten::{Line, lines};
+use super::named::name;
 use super::options::of_family;
 use super::{Source, Uplink, assign};
 use crate::interfaces::command::Object;
@@ -102,13 +103,14 @@ impl<'a> Finder<'a> {
         }
         self.added_addresses(index);
         for link in links {
+            let name = name(link, stanza.interface.as_bstr());
             let link = link_of(link).to_str_lossy().into_owned();
             for family in families {
                 let of_family = match self.config.dialect {
                     Dialect::Ifupdown => options.clone(),
                     _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
                 };
-                self.stanza_in(index, stanza, &link, *family, &of_family, uplinks);
+                self.stanza_in(index, stanza, (&link, &name), *family, &of_family, uplinks);
             }
         }
     }
@@ -117,7 +119,7 @@ impl<'a> Finder<'a> {
         &mut self,
         index: usize,
         stanza: &Stanza,
-        link: &str,
+        (link, name): (&str, &str),
         family: Family,
         options: &[Opt],
         uplinks: &mut Vec<Uplink>,
@@ -197,6 +199,7 @@ impl<'a> Finder<'a> {
             }
             uplinks.push(Uplink {
                 interface: interface.clone(),
+                name: name.to_string(),
                 family,
                 stanza: index,
                 at,

@@ -6,6 +6,7 @@
 mod finder;
 pub mod handwritten;
 mod live;
+mod named;
 mod options;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::finder::Finder;
+pub use self::named::restarted;
 use crate::interfaces::command::Command;
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family};
 use crate::snapshot::{INET6_METRIC, Snapshot};
@@ -80,6 +82,8 @@ pub struct Written {
 pub struct Uplink {
     /// The kernel's name of the link: without the `:1` of an alias.
     pub interface: String,
+    /// As its stanza and ifup name it: `eth0`, `eth0:1`, `eth0=home`.
+    pub name: String,
     pub family: Family,
     /// The stanza with the gateway, an index into `Config::stanzas`.
     pub stanza: usize,
@@ -136,7 +140,7 @@ impl Uplink {
 
     /// `eth0 inet`, for messages.
     pub fn label(&self) -> String {
-        format!("{} {}", self.interface, self.family)
+        format!("{} {}", self.name, self.family)
     }
 
     fn owns(&self, net: &IpNet) -> bool {

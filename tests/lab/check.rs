@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::PLAIN;
 use crate::judge::state;
-use crate::world::{B4, B6, Holder, Host, World};
+use crate::world::{A4, B4, B6, Holder, Host, World};
 
 /// `symroute check --json`, with its exit code held against what it says.
 fn check(world: &World) -> Value {
@@ -191,6 +191,99 @@ pub fn findings_of_metrics_inet6(world: &World) {
     assert!(alone());
 }
 
+/// Stanzas that are not named as their links are: a name behind '=', and what a mapping chose.
+pub fn findings_of_logical_names(world: &World) {
+    let server = &world.server;
+    let interfaces = |metric: &str| {
+        format!(
+            "auto lo eth2 eth0 eth1=wan\niface lo inet loopback\niface eth2 inet static\n    address 203.0.113.1/26\n\
+             mapping eth0\n    script /etc/network/choose\n\
+             iface home inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n\
+             iface wan inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n{metric}"
+        )
+    };
+    world.install_hooks();
+    server.write("/etc/network/choose", b"#!/bin/sh\necho home\n");
+    server.ok("chmod 755 /etc/network/choose");
+    world.configure(&interfaces("    metric 20\n"));
+    server.ok("ifup -a");
+    assert_quiet(world);
+    // A ping ends at the first 'host unreachable', which may be of the time before.
+    let twice = |to| (0..2).any(|_| world.client.pings(None, to));
+    let (first, second) = (|| twice(A4), || twice(B4));
+    for (link, works) in [("eth0", &first as &dyn Fn() -> bool), ("eth1", &second)] {
+        assert!(works());
+        broken_and_mended(world, &["address-missing"], &format!("ip addr flush dev {link}"), works);
+        broken_and_mended(world, &["uplink-down"], &format!("ip link set {link} down"), works);
+    }
+    server.ok("ip link set eth1 down");
+    let seen = "eth1=wan inet is not up, though 'auto' brings it up at boot";
+    assert_eq!(check(world)["findings"][0]["seen"], seen, "what its administrator calls it");
+    server.ok("ifdown --force eth0=home eth1=wan");
+    // Two 'gateway' lines without a metric.
+    world.configure(&interfaces(""));
+    assert!(!server.run("ifup -a").succeeded());
+    assert!(!second());
+    let report = check(world);
+    let finding = report["findings"].as_array().expect("a list").iter().find(|it| it["id"] == "same-metric");
+    let finding = finding.expect("found");
+    assert_eq!(finding["mend"], serde_json::json!([]), "symroute-gen knows no mapping's choice");
+    let advice = finding["advice"].as_str().expect("text");
+    assert!(advice.starts_with("Write 'metric 20' into its stanza, then "), "{advice}");
+    world.configure(&interfaces("    metric 20\n"));
+    server.ok(advice.split('\'').nth(3).expect("a command"));
+    assert!(second());
+    assert_quiet(world);
+    // Without a mapping it is all in the file.
+    server.ok("ifdown --force eth0=home eth1=wan");
+    world.configure(
+        &interfaces("").replace("mapping eth0\n    script /etc/network/choose\n", "").replace("home", "eth0"),
+    );
+    assert!(!server.run("ifup -a").succeeded());
+    assert!(!second());
+    mended(world, "same-metric", &second);
+    assert_quiet(world);
+}
+
+/// Aliases: they are brought up by their own name, and go with the link that they are on.
+pub fn findings_of_aliases(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    let lan_and_a = "auto lo eth0 eth2\niface lo inet loopback\niface eth2 inet static\n    address 203.0.113.1/26\n\
+                     iface eth0 inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n\
+                     iface eth0 inet6 static\n    address 2001:db8:a::10/64\n    gateway 2001:db8:a::1\n\
+                     auto eth1 eth1:1\n\
+                     iface eth1 inet6 static\n    address 2001:db8:b::10/64\n    gateway 2001:db8:b::1\n    metric 2000\n";
+    let first = || world.client.pings(None, B4);
+    let both = || first() && world.client.pings(None, B6);
+    // The uplink is the alias.
+    world.configure(&format!(
+        "{lan_and_a}iface eth1:1 inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n    metric 2000\n"
+    ));
+    server.ok("ifup -a");
+    world.settle();
+    assert_quiet(world);
+    assert!(both());
+    broken_and_mended(world, &["address-missing"], "ip -4 addr flush dev eth1", &both);
+    broken_and_mended(world, &["uplink-down"; 2], "ip link set eth1 down", &both);
+    server.ok("ifdown -a");
+    // The alias is one more address of the uplink.
+    world.configure(&format!(
+        "{lan_and_a}iface eth1 inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n    metric 2000\n\
+         iface eth1:1 inet static\n    address 198.51.100.11/24\n"
+    ));
+    server.ok("ifup -a");
+    world.settle();
+    assert_quiet(world);
+    let all = || both() && world.client.pings(None, "198.51.100.11");
+    assert!(all());
+    broken_and_mended(world, &["uplink-down"; 2], "ip link set eth1 down", &all);
+    let both_missing = ["address-missing", "promote-secondaries-off"];
+    broken_and_mended(world, &both_missing, "ip -4 addr flush dev eth1", &all);
+    // Down by its administrator's hand, for ever: ifup notes that the alias is up still.
+    broken_and_mended(world, &["uplink-down"; 2], "ifdown eth1", &all);
+}
+
 /// Policy by hand, with the mistakes that people make.
 pub fn findings_of_policy_by_hand(world: &World) {
     world.install_hooks();
@@ -301,14 +394,19 @@ pub fn findings_of_dhcp(world: &World) {
         ))
     };
     let _servers = [serve(&world.isp_a, "192.0.2"), serve(&world.isp_b, "198.51.100")];
-    world.configure("auto eth0 eth1\niface eth0 inet dhcp\niface eth1 inet dhcp\n");
-    world.server.ok("ifup -a");
     let client = || world.client.reaches(None, "192.0.2.50") && world.client.reaches(None, "198.51.100.50");
-    assert!(!client());
-    mended(world, "gateway-unknown", &client);
-    assert_quiet(world);
-    world.server.ok("ifdown -a");
-    crate::judge::assert_nothing_left(world);
+    for names in [
+        "eth0 eth1\niface eth0 inet dhcp\niface eth1 inet dhcp\n",
+        "eth0=home eth1=wan\niface home inet dhcp\niface wan inet dhcp\n",
+    ] {
+        world.configure(&format!("auto {names}"));
+        world.server.ok("ifup -a");
+        assert!(!client());
+        mended(world, "gateway-unknown", &client);
+        assert_quiet(world);
+        world.server.ok("ifdown -a");
+        crate::judge::assert_nothing_left(world);
+    }
 }
 
 /// systemd-networkd removes the rules of others as soon as it configures a link of its own.
@@ -618,8 +716,7 @@ pub fn quiet_beside_others(world: &World) {
         server.ok(line);
         assert_quiet(world);
     }
-    let ways =
-        [("client", &world.client, B4), ("client", &world.client, B6), ("client", &world.client, crate::world::A4)];
+    let ways = [("client", &world.client, B4), ("client", &world.client, B6), ("client", &world.client, A4)];
     assert_eq!(Host::lost(&ways), Vec::<String>::new());
     assert!(world.client.pings(None, "198.51.100.77"));
 }

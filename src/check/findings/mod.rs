@@ -49,6 +49,10 @@ pub struct Host<'a> {
     pub plan: &'a Plan,
     /// The uplinks as the files alone have them, in the same order.
     pub by_files: &'a [Uplink],
+    /// What symroute-gen writes: the plan of the files, without what is up.
+    pub written: &'a Plan,
+    /// What `ifup` takes to bring each uplink up again, in the same order.
+    pub restarted: &'a [Vec<String>],
     /// Uplinks that `auto` brings up at boot, an index for each.
     pub at_boot: &'a HashSet<usize>,
     /// What is wrong with policy by hand.
@@ -109,6 +113,14 @@ const UNBOUND: &str = "Whatever is not bound to an address finds no way out: nam
                        that answer from a wildcard socket.";
 
 impl Host<'_> {
+    /// The command that takes an uplink down and brings it up again; `forced` where ifup may not know what is up.
+    fn restart(&self, uplink: usize, forced: bool) -> String {
+        let up = self.restarted.get(uplink).map(Vec::as_slice).unwrap_or_default();
+        let down: Vec<&str> = up.iter().rev().map(String::as_str).collect();
+        let force = if forced { "--force " } else { "" };
+        format!("ifdown {force}{}; ifup {}", down.join(" "), up.join(" "))
+    }
+
     fn wrong_of(&self, uplink: usize) -> impl Iterator<Item = &Asked> {
         let wrong = self.asked.iter().filter(|asked| !asked.is_right() && !asked.is_received());
         wrong.filter(move |asked| asked.probe.uplink == Some(uplink))

@@ -6,6 +6,7 @@ use super::{Host, KEEP_SYSCTL, UNBOUND, listed, sysctl};
 use crate::check::finding::Finding;
 use crate::check::foreign::{delete_route, ip, quoted};
 use crate::interfaces::{Diagnostic, Family};
+use crate::policy::Plan;
 use crate::policy::layout::NEARLY_DEFAULT;
 use crate::snapshot::{INET6_METRIC, Kind, MAIN, Route};
 use crate::uplinks::Uplink;
@@ -98,6 +99,20 @@ impl Host<'_> {
         uplink.gateway.map(|gateway| format!("{ip} route add default via {gateway} dev {dev}{metric} onlink"))
     }
 
+    /// Does symroute-gen give the uplink's default route a metric? It knows no choice of a mapping or a pattern.
+    fn writes_metric(&self, uplink: &Uplink) -> bool {
+        let Plan { uplinks, metrics, .. } = self.written;
+        metrics.keys().any(|at| (uplinks[*at].stanza, uplinks[*at].family) == (uplink.stanza, uplink.family))
+    }
+
+    fn metric_by_hand(&self, at: usize, metric: u32) -> String {
+        format!(
+            "Write 'metric {metric}' into its stanza, then '{}'. symroute-gen does not: which stanza a mapping or a \
+             pattern chose for a link is known only while it is up.",
+            self.restart(at, true)
+        )
+    }
+
     /// Does main have the default route that the uplink's stanza gives it?
     fn has_default(&self, uplink: &Uplink) -> bool {
         let mut main = self.snapshot.routes.iter().filter(|route| route.table == MAIN && route.dst.prefix_len() == 0);
@@ -116,11 +131,17 @@ impl Host<'_> {
                 continue;
             }
             let seen = format!("{} has a 'gateway' but no 'metric', as another uplink", uplink.label());
+            let finding = Finding::error("same-metric", seen, SAME_METRIC).on(&uplink.interface, uplink.family);
+            let finding = Finding { at: Some(uplink.at), ..finding };
+            if !self.writes_metric(uplink) {
+                found.push(finding.advice(self.metric_by_hand(at, *metric)));
+                continue;
+            }
             let style = if self.facts.hooks { " --style hook" } else { "" };
             let mut mend = vec![format!("symroute-gen{style} --write")];
             if !self.has_default(uplink) {
                 // Its 'ifup' failed half-way, or never ran.
-                mend.push(format!("ifdown --force {0}; ifup {0}", uplink.interface));
+                mend.push(self.restart(at, true));
             }
             // inet6: it took the place of the first one's, and has to go out of its way first.
             let (ip, dev) = (ip(uplink.family), &uplink.interface);
@@ -137,8 +158,7 @@ impl Host<'_> {
             mend.extend(
                 first.filter(|first| first.up && !self.has_default(first)).and_then(|first| self.add_default(first)),
             );
-            let finding = Finding::error("same-metric", seen, SAME_METRIC).on(&uplink.interface, uplink.family);
-            found.push(Finding { at: Some(uplink.at), ..finding.mend(mend) });
+            found.push(finding.mend(mend));
         }
     }
 
@@ -170,7 +190,7 @@ impl Host<'_> {
             mend.push("symroute apply".into());
             if missing.len() == by_files.sources.len() {
                 // Its routes in main went with the last address.
-                mend = vec![format!("ifdown --force {0}; ifup {0}", uplink.interface)];
+                mend = vec![self.restart(at, true)];
             }
             let elsewhere = self.snapshot.addresses.iter().filter(|known| {
                 known.dev != "lo" && missing.iter().any(|source| source.net.addr() == known.net.addr())
@@ -236,15 +256,19 @@ impl Host<'_> {
             let why = "The gateway of an uplink that is configured by DHCP or router advertisements is learnt from main's \
                        default route. dhclient does not make a second one without a metric, so this uplink has no table \
                        and what comes in through it is answered through another.";
-            let style = if self.facts.hooks { " --style hook" } else { "" };
             let finding = Finding::error("gateway-unknown", seen, why).on(&uplink.interface, uplink.family);
-            let finding = finding
-                .mend([format!("symroute-gen{style} --write"), format!("ifdown {0}; ifup {0}", uplink.interface)]);
-            let finding = finding.advice(
+            let finding = Finding { at: Some(uplink.at), ..finding };
+            let by_hand = self.plan.metrics.get(at).filter(|_| !self.writes_metric(uplink));
+            if let Some(metric) = by_hand {
+                found.push(finding.advice(self.metric_by_hand(*at, *metric)));
+                continue;
+            }
+            let style = if self.facts.hooks { " --style hook" } else { "" };
+            let finding = finding.mend([format!("symroute-gen{style} --write"), self.restart(*at, false)]);
+            found.push(finding.advice(
                 "Where the provider gives no router at all, name it: 'symroute-gateway ADDRESS' in the stanza, then \
                  'symroute apply'.",
-            );
-            found.push(Finding { at: Some(uplink.at), ..finding });
+            ));
         }
     }
 
@@ -274,7 +298,7 @@ impl Host<'_> {
             let finding = Finding { at: Some(uplink.at), ..finding };
             found.push(match link {
                 // ifupdown may take it for up: somebody else took it down.
-                Some(_) => finding.mend([format!("ifdown --force {0}; ifup {0}", uplink.interface)]),
+                Some(_) => finding.mend([self.restart(at, true)]),
                 None => finding.advice(format!(
                     "There is no link {}: the card is gone, or has another name now ('ip link').",
                     uplink.interface

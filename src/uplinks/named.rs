@@ -1,0 +1,81 @@
+//! What `ifdown` and `ifup` have to be given, so that an uplink goes down and comes up again.
+//!
+//! ifupdown takes back what a stanza did only if it is told which one: `ifdown --force eth0` of a link that is up as
+//! `eth0=home` forgets it and leaves everything in place, and `ifup eth0` knows no such interface, or finds the
+//! address in its way. An alias (`eth0:1`) loses its address with its link, but stays noted as up.
+
+use bstr::{BStr, ByteSlice};
+
+use super::Uplink;
+use super::finder::link_of;
+use crate::interfaces::{Config, Dialect};
+use crate::snapshot::Snapshot;
+
+/// The words for `ifup`, in its order; `ifdown` takes them the other way round.
+pub fn restarted(config: &Config, snapshot: &Snapshot, uplink: &Uplink) -> Vec<String> {
+    // ifupdown2 makes one interface of a link and its aliases.
+    if config.dialect == Dialect::Ifupdown2 {
+        return vec![uplink.interface.clone()];
+    }
+    let link_is_up = snapshot.link(&uplink.interface).is_some_and(|link| link.up);
+    // ifupdown-ng takes the whole link down with an alias.
+    if is_alias(&uplink.name) && link_is_up && config.dialect == Dialect::Ifupdown {
+        return vec![word(&uplink.name)];
+    }
+    let on_link = config.up_as.iter().filter(|(link, _)| link_of(link.as_bstr()) == uplink.interface.as_bytes());
+    let mut names: Vec<String> = on_link.map(|(link, stanza)| name(link.as_bstr(), stanza.as_bstr())).collect();
+    if !names.contains(&uplink.name) {
+        names.push(uplink.name.clone());
+    }
+    names.sort_by_key(|name| is_alias(name));
+    names.iter().map(|name| word(name)).collect()
+}
+
+/// A link and its stanza, as ifup takes them.
+pub(super) fn name(link: &BStr, stanza: &BStr) -> String {
+    if link == stanza { link.to_string() } else { format!("{link}={stanza}") }
+}
+
+fn is_alias(name: &str) -> bool {
+    name.split('=').next().is_some_and(|link| link.contains(':'))
+}
+
+/// For a shell: a stanza's name may have anything but blanks.
+fn word(name: &str) -> String {
+    match name.bytes().all(|b| b.is_ascii_alphanumeric() || b".:=_@+-".contains(&b)) {
+        true => name.to_string(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Root;
+    use crate::snapshot::Link;
+    use crate::tables::Names;
+    use crate::uplinks::find;
+
+    #[test]
+    fn takes_what_is_up_on_the_link_along() {
+        let text = "auto eth0=home eth1 eth1:1\niface home inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n\
+                    iface eth1 inet static\n address 198.51.100.10/24\n gateway 198.51.100.1\n\
+                    iface eth1:1 inet static\n address 203.0.113.10/24\n gateway 203.0.113.1\n";
+        let words = |text: &str, dialect, up: bool| -> Vec<String> {
+            let mut config = Config::parse("/f".as_ref(), text.into(), &Root::new("/".as_ref()), dialect);
+            let up_as = [("eth0", "home"), ("eth1:1", "eth1:1"), ("eth1", "eth1"), ("eth10", "eth10")];
+            config.up_as = up_as.map(|(link, stanza)| (link.into(), stanza.into())).into();
+            let link = |name: &str| Link { index: 1, name: name.into(), up, group: 0, vrf: false };
+            let snapshot = Snapshot { links: ["eth0", "eth1"].map(link).into(), ..Snapshot::default() };
+            let uplinks = find(&config, None, &[], &Names::default()).uplinks;
+            uplinks.iter().map(|uplink| restarted(&config, &snapshot, uplink).join(" ")).collect()
+        };
+        let whole = "eth1 eth1:1";
+        assert_eq!(words(text, Dialect::Ifupdown, true), ["eth0=home", whole, "eth1:1"]);
+        assert_eq!(words(text, Dialect::Ifupdown, false), ["eth0=home", whole, whole]);
+        assert_eq!(words(text, Dialect::IfupdownNg, true), ["eth0=home", whole, whole]);
+        assert_eq!(words(text, Dialect::Ifupdown2, true), ["eth0", "eth1", "eth1"]);
+        let odd = "auto eth2=a;b'c\niface a;b'c inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n";
+        assert_eq!(words(odd, Dialect::Ifupdown, true), [r"'eth2=a;b'\''c'"]);
+    }
+}
