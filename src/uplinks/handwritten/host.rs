@@ -11,6 +11,7 @@ use crate::interfaces::Family;
 use crate::interfaces::command::{Command, Object, prefix};
 use crate::snapshot::MAIN;
 use crate::tables::Names;
+use crate::uplinks::Uplink;
 use crate::uplinks::finder::Finder;
 
 /// A table, by number where it is known.
@@ -57,6 +58,8 @@ pub(super) struct Host {
     pub(super) open: HashMap<(String, bool), bool>,
     pub(super) roads: Vec<Road>,
     pub(super) by_table: HashMap<Table, Vec<usize>>,
+    /// Tables that symroute fills and that stay what they are: the files name them.
+    pub(super) by_symroute: HashSet<Table>,
     /// Tables that rules by source look into.
     pub(super) by_source: HashSet<Table>,
     /// Destinations that rules send to main first; nothing for all of them.
@@ -64,8 +67,11 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(finder: &Finder<'_>, links: &[String]) -> Self {
-        let mut host = Host { known: links.iter().cloned().collect(), ..Host::default() };
+    pub(super) fn new(finder: &Finder<'_>, uplinks: &[Uplink], links: &[String]) -> Self {
+        let served = uplinks.iter().filter(|uplink| !uplink.hand_written && uplink.wish.enabled != Some(false));
+        let numbers = served.flat_map(|uplink| [uplink.wish.table, uplink.written.and_then(|written| written.table)]);
+        let by_symroute = numbers.flatten().map(Table::Number).collect();
+        let mut host = Host { known: links.iter().cloned().collect(), by_symroute, ..Host::default() };
         let mut told = HashSet::new();
         for (link, family, source) in &finder.sources {
             let inet6 = *family == Family::Inet6;

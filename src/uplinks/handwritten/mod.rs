@@ -135,14 +135,14 @@ pub fn judge(config: &Config, names: &Names) -> Vec<Diagnostic> {
     if config.refused() || !finder.lines.iter().any(|line| line.is_policy(names)) {
         return Vec::new();
     }
-    finder.uplinks();
+    let uplinks = finder.uplinks();
     let links = config.stanzas.iter().map(|stanza| {
         let link =
             finder.listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr());
         link_of(link).to_str_lossy().into_owned()
     });
     let links: Vec<String> = links.collect();
-    let host = Host::new(&finder, &links);
+    let host = Host::new(&finder, &uplinks, &links);
     let proposed = propose(&finder.lines);
     let meant = finder.lines.clone();
     let mut judge = Judge { host, finder: &finder, meant, links, gone: HashSet::new(), found: Vec::new(), proposed };

@@ -209,7 +209,8 @@ impl Judge<'_> {
         for at in rules {
             let line = self.line(at);
             let Some(table) = self.table(&line.command) else { continue };
-            if matches!(table, Table::Number(number) if RESERVED.contains(&number)) {
+            let by_symroute = self.host.by_symroute.contains(&table);
+            if by_symroute || matches!(table, Table::Number(number) if RESERVED.contains(&number)) {
                 continue;
             }
             let written = line.command.get("table").unwrap_or_default().to_string();
