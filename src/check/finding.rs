@@ -67,6 +67,7 @@ macro_rules! pages {
 }
 
 pages!(
+    "address-elsewhere",
     "address-missing",
     "arp-flux",
     "default-stale",

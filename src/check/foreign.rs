@@ -116,7 +116,7 @@ fn takes(named: &Rule, other: &Rule) -> bool {
         && is(&n.dports, &o.dports)
 }
 
-fn add(rule: &Rule) -> String {
+pub fn add(rule: &Rule) -> String {
     format!("{} rule add {rule}{}", ip(rule.family), protocol(rule.protocol, "protocol"))
 }
 

@@ -665,6 +665,75 @@ pub fn findings_of_links(world: &World) {
     assert_eq!(server.run("symroute check --quiet --ignore uplink-down:eth1").code(), 0);
 }
 
+/// Addresses of a provider's network that are on another link than its uplink: no rule of symroute's is for them.
+pub fn findings_of_addresses_elsewhere(world: &World) {
+    healthy(world);
+    let (server, isp) = (&world.server, &world.isp_b);
+    const V4: &str = "198.51.100.30";
+    const V6: &str = "2001:db8:b::30";
+    // For what is on no link, or is not to be asked for there, a provider needs a route.
+    isp.outside(&format!("ip route add {V4} via {B4} && ip -6 route add {V6} via {B6}")).ok();
+    // TCP too: an ICMPv6 echo is answered by the link that it came through, whatever the source.
+    let answers = |to: &str| world.client.reaches(None, to);
+    let elsewhere = |how: &str, to: &str| {
+        assert!(!answers(to));
+        broken_and_mended(world, &["address-elsewhere"], how, &|| answers(to));
+        assert!(answers(B4) && answers(B6));
+    };
+    elsewhere(&format!("ip addr add {V4}/32 dev lo"), V4);
+    elsewhere(&format!("ip -6 addr add {V6}/128 dev lo"), V6);
+    // What the host itself sends still comes from the address that it came from before.
+    let source = server.ok("ip -6 route get 2001:db8:f::99 oif eth1");
+    assert!(source.contains(&format!("src {B6} ")), "{source}");
+    // The same lines in the stanza keep it.
+    let file = String::from_utf8(server.read("/etc/network/interfaces")).expect("text");
+    let gateway = "    gateway 198.51.100.1\n";
+    world.configure(&file.replace(
+        gateway,
+        &format!(
+            "{gateway}    up ip addr replace {V4}/32 dev eth1
+    up ip -6 addr replace {V6}/128 dev eth1 preferred_lft 0\n"
+        ),
+    ));
+    server.ok("ifdown eth1; ifup eth1");
+    world.settle();
+    assert_quiet(world);
+    assert!(answers(V4) && answers(V6));
+    world.configure(&file);
+    server.ok(&format!("ip addr del {V4}/32 dev lo; ip -6 addr del {V6}/128 dev lo"));
+    server.ok(&format!("ip addr del {V4}/32 dev eth1; ip -6 addr del {V6}/128 dev eth1; symroute apply"));
+    assert_quiet(world);
+    elsewhere(&format!("ip addr add {V4}/32 dev eth2"), V4);
+    server.ok(&format!("ip addr del {V4}/32 dev eth2; ip addr del {V4}/32 dev eth1; symroute apply"));
+    // As a load balancer's servers have it: its link is not to answer for the address.
+    server.ok("echo 1 >/proc/sys/net/ipv4/conf/eth1/arp_ignore");
+    elsewhere(&format!("ip addr add {V4}/32 dev lo"), V4);
+    assert!(!server.ok("ip addr show dev eth1").contains(V4));
+    assert!(server.pings(Some(V4), "203.0.113.2"), "the LAN as well");
+    // Kept by hand: the page says how.
+    let rules = [
+        format!("from {V4} table 2 priority 114 suppress_prefixlength 0"),
+        format!("from {V4} table main priority 115 suppress_prefixlength 1"),
+        format!("from {V4} table 2 priority 116"),
+    ];
+    let lines: String =
+        rules.iter().map(|rule| format!("    up ip rule add {rule}\n    down ip rule del {rule}\n")).collect();
+    let lo = "iface lo inet loopback\n";
+    let numbers = format!("{gateway}    symroute-table 2\n    symroute-priority 110\n");
+    let kept = format!("{lo}    up ip addr replace {V4}/32 dev lo\n{lines}");
+    world.configure(&file.replace(lo, &kept).replace(gateway, &numbers));
+    assert_quiet(world);
+    server.ok(&format!("ip rule del {}; ip rule del {}; ip rule del {}", rules[0], rules[1], rules[2]));
+    server.ok("ifdown eth0 eth1 && ifup --force lo && ifup eth0 eth1");
+    world.settle();
+    assert_quiet(world);
+    assert!(answers(V4) && answers(B4));
+    // The first provider's are answered by main's default route, and others are nobody's.
+    server
+        .ok("ip addr add 192.0.2.30/32 dev lo; ip addr add 203.0.113.80/32 dev lo; ip addr add 192.0.2.31/32 dev eth2");
+    assert_quiet(world);
+}
+
 /// '--to' takes what an answer can be sent to, near ones too.
 pub fn asks_for_an_address(world: &World) {
     healthy(world);
