@@ -643,7 +643,12 @@ pub fn findings_of_foreign_routes(world: &World) {
     server.ok("ip link set br0 up && ip addr add 203.0.113.97/28 dev br0");
     assert_quiet(world);
     let near = || machine.pings(None, "192.0.2.10");
-    broken_and_mended(world, &["local-network-unreachable"], "ip route add 192.0.2.77 dev br0", &near);
+    // The kernel's own routes name a source too.
+    for source in ["", " src 203.0.113.97"] {
+        let how = format!("ip route add 192.0.2.77 dev br0{source}");
+        broken_and_mended(world, &["local-network-unreachable"], &how, &near);
+        server.ok("ip route del 192.0.2.77; ip route del 192.0.2.77 table 1");
+    }
 }
 
 /// Links and addresses that somebody changed behind ifupdown's back, and an edited file.

@@ -9,7 +9,7 @@ use crate::check::foreign::{Cause, add, delete, delete_route, ip, move_behind, o
 use crate::check::matrix::{Expected, Target};
 use crate::interfaces::{Family, Severity};
 use crate::policy::Policy;
-use crate::snapshot::{MAIN, Route, Rule, prefix};
+use crate::snapshot::{Kind, MAIN, Route, Rule, prefix};
 use crate::uplinks::{Layout, Uplink};
 
 impl Host<'_> {
@@ -186,7 +186,8 @@ impl Host<'_> {
     fn ways_of_main(&self, local: &[&Asked], table: u32) -> Vec<String> {
         let mut commands = Vec::new();
         for net in local.iter().filter_map(|asked| asked.probe.target.local()) {
-            let main = |route: &&Route| route.table == MAIN && route.dst == net && route.more.is_none();
+            let plain = |route: &&Route| route.kind() == Kind::Unicast && route.dev.is_some();
+            let main = |route: &&Route| route.table == MAIN && route.dst == net && plain(route);
             let route = self.snapshot.routes.iter().filter(main).min_by_key(|route| route.metric);
             let command =
                 route.map(|route| format!("{} route add {}", ip(route.family), Route { table, ..route.clone() }));
