@@ -1,6 +1,8 @@
 //! What stands beside rules and tables: kernel settings, other managers, translated addresses, sockets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+
+use ipnet::IpNet;
 
 use super::{Host, KEEP_SYSCTL, sysctl};
 use crate::check::facts::Translation;
@@ -71,32 +73,29 @@ impl Host<'_> {
 
     pub(super) fn same_subnet(&self, found: &mut Vec<Finding>) {
         let mut met: HashSet<(&str, &str)> = HashSet::new();
-        let inet = || {
-            let up = |dev: &str| self.snapshot.link(dev).is_some_and(|link| link.up && link.name != "lo");
-            self.snapshot.addresses.iter().filter(move |address| address.net.addr().is_ipv4() && up(&address.dev))
-        };
+        let up = |dev: &str| self.snapshot.link(dev).is_some_and(|link| link.up && link.name != "lo");
+        let wide =
+            self.snapshot.addresses.iter().filter(|known| known.net.addr().is_ipv4() && known.net.prefix_len() < 32);
+        // Each network of a link once: it may have thousands of addresses.
+        let networks: BTreeSet<(&str, IpNet)> =
+            wide.filter(|known| up(&known.dev)).map(|known| (&known.dev[..], known.net.trunc())).collect();
         let is_uplink = |dev: &str| self.plan.uplinks.iter().any(|uplink| uplink.interface == dev && uplink.up);
-        for (first, second) in inet().flat_map(|first| inet().map(move |second| (first, second))) {
-            let overlap = first.net.contains(&second.net.addr()) || second.net.contains(&first.net.addr());
-            let wide = first.net.prefix_len() < 32 && second.net.prefix_len() < 32;
-            if first.dev >= second.dev || !overlap || !wide || !(is_uplink(&first.dev) || is_uplink(&second.dev)) {
+        let pairs = networks.iter().flat_map(|first| networks.iter().map(move |second| (first, second)));
+        for ((first, net), (second, other)) in pairs {
+            let overlap = net.contains(other) || other.contains(net);
+            if first >= second || !overlap || !(is_uplink(first) || is_uplink(second)) {
                 continue;
             }
-            let open: Vec<&str> = [&first.dev[..], &second.dev]
+            let open: Vec<&str> = [*first, *second]
                 .into_iter()
                 .filter(|dev| {
                     !self.facts.arp_filter(dev) && self.facts.rp_filter(dev) != 1 && self.facts.arp_ignore(dev) == 0
                 })
                 .collect();
-            if open.is_empty() || !met.insert((&first.dev, &second.dev)) {
+            if open.is_empty() || !met.insert((first, second)) {
                 continue;
             }
-            let seen = format!(
-                "{} and {} are both in {}, and each answers ARP for the other's address",
-                first.dev,
-                second.dev,
-                first.net.trunc()
-            );
+            let seen = format!("{first} and {second} are both in {net}, and each answers ARP for the other's address");
             let why =
                 "Neighbours learn one card for both addresses: what is for one uplink comes in through the other.";
             let managed = |dev: &str| {
@@ -105,7 +104,7 @@ impl Host<'_> {
             };
             let finding = Finding::error("arp-flux", seen, why).on(open[0], Family::Inet);
             // arp_filter answers where a packet to the asker would leave: that needs a rule for each address.
-            let mend: Vec<String> = match managed(&first.dev) && managed(&second.dev) {
+            let mend: Vec<String> = match managed(first) && managed(second) {
                 true => open.iter().map(|dev| sysctl(dev, "arp_filter", 1)).collect(),
                 false => {
                     open.iter().flat_map(|dev| [sysctl(dev, "arp_ignore", 1), sysctl(dev, "arp_announce", 2)]).collect()
