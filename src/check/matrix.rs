@@ -220,22 +220,23 @@ impl OfHost<'_> {
         let it = &self.plan.uplinks[at];
         let policy = self.plan.policy(at);
         let targets = self.targets(it, policy);
+        // The same for every address; an uplink may have thousands.
+        let ways: Vec<_> = targets.iter().map(|(target, to)| (target, to, self.right_way(it, *target, to))).collect();
         let probe = |target, query, expected| Probe { uplink: Some(at), target, query, expected };
         // Every address that the kernel has and that belongs here, secondary ones included.
         for source in it.sources.iter().map(|source| source.net.addr()) {
-            for (target, to) in &targets {
-                let (dev, gateway) = self.right_way(it, *target, to);
+            for (target, to, (dev, gateway)) in &ways {
                 // What neighbours and networks send comes in where answers to them go out.
                 if it.family == Family::Inet && !matches!(target, Target::Named(_)) {
-                    let query = Query { from: Some(*to), iif: Some(dev.clone()), ..Query::to(source) };
-                    probes.push(probe(*target, query, Expected::Delivered));
+                    let query = Query { from: Some(**to), iif: Some(dev.clone()), ..Query::to(source) };
+                    probes.push(probe(**target, query, Expected::Delivered));
                 }
-                let query = Query { from: Some(source), ..Query::to(*to) };
+                let query = Query { from: Some(source), ..Query::to(**to) };
                 let expected = match target {
                     Target::Named(_) => Expected::NotBy(self.other_links(it)),
-                    _ => Expected::Way(dev, gateway),
+                    _ => Expected::Way(dev.clone(), *gateway),
                 };
-                probes.push(probe(*target, query, expected));
+                probes.push(probe(**target, query, expected));
             }
         }
         if policy.is_some_and(|policy| policy.layout == Layout::Layered) {
