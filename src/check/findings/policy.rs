@@ -153,11 +153,12 @@ impl Host<'_> {
                 // Not preferred: the host's own connections keep the address that they come from.
                 let (length, how) = if uplink.family == Family::Inet6 { (128, " preferred_lft 0") } else { (32, "") };
                 let add = |from: &IpAddr| format!("{ip} addr replace {from}/{length} dev {dev}{how}");
-                let commands: Vec<String> = from.iter().map(add).collect();
-                let keep = format!("To keep it, write 'up {}' into the stanza of {}, a line for each. ", commands[0], uplink.label());
-                finding.mend(commands.into_iter().chain(["symroute apply".to_string()])).advice(
-                    keep + "Who has it already keeps it: an address may be on two links. If no connection ever comes to                      it from outside, leave it out: '--ignore address-elsewhere'.",
-                )
+                finding.mend(from.iter().map(add).chain(["symroute apply".to_string()])).advice(format!(
+                    "To keep it, write the same after an 'up' into the stanza of {}. Who has it already keeps it: an \
+                     address may be on two links. If no connection ever comes to it from outside, leave it out: \
+                     '--ignore address-elsewhere:{dev}'.",
+                    uplink.label()
+                ))
             }
             true => {
                 let rules = policy.rules.iter().map(|placed| &placed.item).filter(|rule| rule.src.is_some());
@@ -176,7 +177,8 @@ impl Host<'_> {
                 };
                 let rules = from.iter().flat_map(|from| kinds.iter().map(|rule| behind(*from, rule)));
                 finding.mend(rules.map(|rule| add(&rule))).advice(format!(
-                    "arp_ignore is set on {dev}, so it may have to be silent about this address, as the servers behind                      a load balancer are: it is not given to {dev}. symroute has no option for such an address."
+                    "arp_ignore is set on {dev}, so it may have to be silent about this address, as the servers behind \
+                     a load balancer are: it is not given to {dev}. symroute has no option for such an address."
                 ))
             }
         });
