@@ -269,8 +269,10 @@ impl OfHost<'_> {
         let Some(to) = self.distant else { return };
         for address in self.snapshot.addresses.iter().filter(|address| !address.local) {
             let from = address.net.addr();
-            let of: BTreeSet<usize> =
-                networks.iter().filter(|(_, net)| net.contains(&from)).map(|(at, _)| *at).collect();
+            // A smaller network of its own (a VPN inside 10.0.0.0/8) is not the provider's.
+            let (length, most) = (address.net.prefix_len(), address.net.max_prefix_len());
+            let has = |net: &IpNet| net.contains(&from) && (length == most || length <= net.prefix_len());
+            let of: BTreeSet<usize> = networks.iter().filter(|(_, net)| has(net)).map(|(at, _)| *at).collect();
             let is_up = self.snapshot.link(&address.dev).is_some_and(|link| link.up);
             let (Some(at), 1, true, false) = (of.first(), of.len(), is_up, theirs.contains(&from)) else { continue };
             let it = &self.plan.uplinks[*at];

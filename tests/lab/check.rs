@@ -710,6 +710,10 @@ pub fn findings_of_addresses_elsewhere(world: &World) {
     assert_quiet(world);
     elsewhere(&format!("ip addr add {V4}/32 dev eth2"), V4);
     server.ok(&format!("ip addr del {V4}/32 dev eth2; ip addr del {V4}/32 dev eth1; symroute apply"));
+    // A smaller network of its own is not the provider's; that eth1's address does not reach it is another matter.
+    server.ok("ip addr add 198.51.100.65/28 dev eth2");
+    assert!(!ids(&check(world)).contains(&"address-elsewhere"));
+    server.ok("ip addr del 198.51.100.65/28 dev eth2");
     // As a load balancer's servers have it: its link is not to answer for the address.
     server.ok("echo 1 >/proc/sys/net/ipv4/conf/eth1/arp_ignore");
     elsewhere(&format!("ip addr add {V4}/32 dev lo"), V4);
