@@ -51,6 +51,8 @@ pub struct Address {
     pub peer: Option<IpAddr>,
     /// Scope below global: loopback and link-local addresses.
     pub local: bool,
+    /// Duplicate address detection failed: the kernel has it, and does not use it (ip-address(8), `dadfailed`).
+    pub duplicate: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

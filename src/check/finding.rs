@@ -67,6 +67,7 @@ macro_rules! pages {
 }
 
 pages!(
+    "address-duplicate",
     "address-elsewhere",
     "address-missing",
     "arp-flux",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use netlink_packet_core::Nla;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteScope,
@@ -113,6 +113,7 @@ pub(super) fn read_address(message: &AddressMessage, links: &[Link]) -> Option<A
         net: IpNet::new(own, length).ok()?,
         peer,
         local: message.header.scope != AddressScope::Universe,
+        duplicate: message.header.flags.contains(AddressHeaderFlags::Dadfailed),
     })
 }
 

@@ -409,6 +409,28 @@ pub fn findings_of_dhcp(world: &World) {
     }
 }
 
+/// Somebody else on the link has the address: the kernel has it, and does not use it.
+pub fn findings_of_a_duplicate_address(world: &World) {
+    healthy(world);
+    let (server, isp) = (&world.server, &world.isp_b);
+    let client = || world.client.talks(None, B6);
+    assert!(client());
+    isp.outside(&format!("ip -6 addr add {B6}/128 dev cust0 nodad")).ok();
+    server.ok(&format!(
+        "echo 1 >/proc/sys/net/ipv6/conf/eth1/accept_dad
+        ip -6 addr del {B6}/64 dev eth1; ip -6 addr add {B6}/64 dev eth1
+        for n in $(seq 100); do ip -6 addr show dev eth1 | grep -q dadfailed && exit; sleep 0.1; done; exit 1"
+    ));
+    assert_eq!(ids(&check(world)), ["address-duplicate"]);
+    isp.outside(&format!("ip -6 addr del {B6}/128 dev cust0")).ok();
+    assert!(!client());
+    mended(world, "address-duplicate", &|| {
+        world.settle();
+        client()
+    });
+    assert_quiet(world);
+}
+
 /// systemd-networkd removes the rules of others as soon as it configures a link of its own.
 pub fn findings_of_networkd(world: &World) {
     let server = &world.server;

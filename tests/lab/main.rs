@@ -133,6 +133,7 @@ const CASES: &[(&str, Case)] = &[
     ("check_findings_of_foreign_routes", check::findings_of_foreign_routes),
     ("check_findings_of_a_vpn", check::findings_of_a_vpn),
     ("check_findings_of_links", check::findings_of_links),
+    ("check_findings_of_a_duplicate_address", check::findings_of_a_duplicate_address),
     ("check_findings_of_addresses_elsewhere", check::findings_of_addresses_elsewhere),
     ("check_asks_for_an_address", check::asks_for_an_address),
     ("check_quiet_beside_others", check::quiet_beside_others),

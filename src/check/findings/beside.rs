@@ -158,8 +158,8 @@ impl Host<'_> {
                 "symroute apply".to_string(),
             ];
             let finding = finding.advice(
-                "It leaves every link as it is when it stops. Do not reload it instead: that takes down a link that it \
-                 has brought up.",
+                "NetworkManager leaves every link as it is when it stops. Do not reload it instead: that takes down a \
+                 link that it has brought up.",
             );
             found.push(Finding { family: None, ..finding.mend(mend) });
         }

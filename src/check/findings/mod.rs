@@ -83,6 +83,7 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.unbound(causes, &mut found);
     host.metrics(&mut found);
     host.addresses(&mut found);
+    host.duplicates(&mut found);
     host.gateways(&mut found);
     host.down(&mut found);
     host.reverse_path(&mut found);

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Host, KEEP_SYSCTL, UNBOUND, listed, sysctl};
 use crate::check::finding::Finding;
 use crate::check::foreign::{delete_route, ip, quoted};
@@ -237,6 +239,25 @@ impl Host<'_> {
                 let finding =
                     Finding::warning("promote-secondaries-off", seen, why).on(&uplink.interface, uplink.family);
                 found.push(finding.mend([sysctl(&uplink.interface, "promote_secondaries", 1)]).advice(KEEP_SYSCTL));
+            }
+        }
+    }
+
+    /// Addresses that the kernel has and does not use, as another host has them too (RFC 4862, 5.4).
+    pub(super) fn duplicates(&self, found: &mut Vec<Finding>) {
+        for uplink in &self.plan.uplinks {
+            let of_uplink = |net: &IpNet| uplink.sources.iter().any(|source| source.net.addr() == net.addr());
+            let on_link = self.snapshot.addresses.iter().filter(|known| known.dev == uplink.interface);
+            for net in on_link.filter(|known| known.duplicate).map(|known| known.net).filter(of_uplink) {
+                let (dev, ip) = (&uplink.interface, ip(uplink.family));
+                let seen = format!("{} on {dev} is not in use: another host has it too (dadfailed)", net.addr());
+                let why = "The kernel found out when it was set, and neither answers for it nor sends from it until it is \
+                           set anew.";
+                let mend = format!("{ip} addr del {net} dev {dev}; {ip} addr add {net} dev {dev}");
+                let finding = Finding::error("address-duplicate", seen, why).on(dev, uplink.family).mend([mend]);
+                found.push(finding.advice(
+                    "First take it from the other host: 'journalctl -k -g duplicate' shows the address of its card.",
+                ));
             }
         }
     }
