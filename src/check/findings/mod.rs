@@ -67,6 +67,8 @@ pub struct Host<'a> {
 pub fn findings(host: &Host) -> Vec<Finding> {
     let mut found = Vec::new();
     let causes = &causes(host);
+    // The others may follow from it: 'ifup' gives up there.
+    host.duplicates(&mut found);
     for policy in &host.plan.policies {
         let uplink = &host.plan.uplinks[policy.uplink];
         if uplink.up {
@@ -83,7 +85,6 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.unbound(causes, &mut found);
     host.metrics(&mut found);
     host.addresses(&mut found);
-    host.duplicates(&mut found);
     host.gateways(&mut found);
     host.down(&mut found);
     host.reverse_path(&mut found);
