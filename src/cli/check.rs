@@ -59,6 +59,7 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
     usable(&arguments.to, &snapshot)?;
     let by_files = find(&loaded.config, None, &[], &loaded.names).uplinks;
     let plan = planned(&loaded, Some(&snapshot), &[]);
+    // symroute-gen does not know what is up.
     let up_as = std::mem::take(&mut loaded.config.up_as);
     let written = planned(&loaded, None, &[]);
     loaded.config.up_as = up_as;
