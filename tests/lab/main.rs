@@ -118,23 +118,23 @@ const NATIVE_CASES: &[(&str, Case)] = &[
 ];
 
 const CASES: &[(&str, Case)] = &[
-    ("check_findings_of_dhcp", check::findings_of_dhcp),
-    ("check_findings_of_what_is_left", check::findings_of_what_is_left),
-    ("check_findings_of_the_article_layout", check::findings_of_the_article_layout),
-    ("check_findings_of_metrics", check::findings_of_metrics),
-    ("check_findings_of_metrics_inet6", check::findings_of_metrics_inet6),
-    ("check_findings_of_logical_names", check::findings_of_logical_names),
-    ("check_findings_of_aliases", check::findings_of_aliases),
-    ("check_findings_of_policy_by_hand", check::findings_of_policy_by_hand),
-    ("check_findings_of_filters", check::findings_of_filters),
-    ("check_findings_of_sockets", check::findings_of_sockets),
-    ("check_findings_of_policy", check::findings_of_policy),
-    ("check_findings_of_foreign_rules", check::findings_of_foreign_rules),
-    ("check_findings_of_foreign_routes", check::findings_of_foreign_routes),
-    ("check_findings_of_a_vpn", check::findings_of_a_vpn),
-    ("check_findings_of_links", check::findings_of_links),
-    ("check_findings_of_a_duplicate_address", check::findings_of_a_duplicate_address),
-    ("check_findings_of_addresses_elsewhere", check::findings_of_addresses_elsewhere),
+    ("check_findings_of_dhcp", check::uplinks::findings_of_dhcp),
+    ("check_findings_of_what_is_left", check::policy::findings_of_what_is_left),
+    ("check_findings_of_the_article_layout", check::policy::findings_of_the_article_layout),
+    ("check_findings_of_metrics", check::uplinks::findings_of_metrics),
+    ("check_findings_of_metrics_inet6", check::uplinks::findings_of_metrics_inet6),
+    ("check_findings_of_logical_names", check::uplinks::findings_of_logical_names),
+    ("check_findings_of_aliases", check::uplinks::findings_of_aliases),
+    ("check_findings_of_policy_by_hand", check::policy::findings_of_policy_by_hand),
+    ("check_findings_of_filters", check::beside::findings_of_filters),
+    ("check_findings_of_sockets", check::beside::findings_of_sockets),
+    ("check_findings_of_policy", check::policy::findings_of_policy),
+    ("check_findings_of_foreign_rules", check::policy::findings_of_foreign_rules),
+    ("check_findings_of_foreign_routes", check::policy::findings_of_foreign_routes),
+    ("check_findings_of_a_vpn", check::policy::findings_of_a_vpn),
+    ("check_findings_of_links", check::uplinks::findings_of_links),
+    ("check_findings_of_a_duplicate_address", check::uplinks::findings_of_a_duplicate_address),
+    ("check_findings_of_addresses_elsewhere", check::policy::findings_of_addresses_elsewhere),
     ("check_asks_for_an_address", check::asks_for_an_address),
     ("check_quiet_beside_others", check::quiet_beside_others),
     ("numbers", numbers),
@@ -250,14 +250,14 @@ fn main() {
             add(
                 "check_findings_of_networkmanager",
                 Box::new(move || {
-                    check::findings_of_networkmanager(&World::new(suite)?);
+                    check::beside::findings_of_networkmanager(&World::new(suite)?);
                     Ok(())
                 }),
             );
             // networkd drops its privileges to a user of its own: that takes more than a user namespace has.
             let ignored = missing.is_some() || !nix::unistd::geteuid().is_root();
             let run = move || {
-                check::findings_of_networkd(&World::new(suite)?);
+                check::beside::findings_of_networkd(&World::new(suite)?);
                 Ok(())
             };
             trials.push(Trial::test(format!("{suite}::check_findings_of_networkd"), run).with_ignored_flag(ignored));
