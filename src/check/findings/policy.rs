@@ -178,7 +178,8 @@ impl Host<'_> {
                 let rules = from.iter().flat_map(|from| kinds.iter().map(|rule| behind(*from, rule)));
                 finding.mend(rules.map(|rule| add(&rule))).advice(format!(
                     "arp_ignore is set on {dev}, so it may have to be silent about this address, as the servers behind \
-                     a load balancer are: it is not given to {dev}. symroute has no option for such an address."
+                     a load balancer are: it is not given to {dev}. The rules go at the next boot: 'symroute check \
+                     --explain address-elsewhere' says how to keep them."
                 ))
             }
         });
