@@ -3,21 +3,22 @@
 //! What is not there, or may not be read, is taken for absent: `check` is for ordinary users too.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::check::facts::{Facts, Networkd, Settings, Translation, Wildcard};
 use crate::files::read_bounded;
+use crate::process;
 use crate::snapshot::Link;
 
 /// Where programs are that know more; nothing is looked up in PATH.
-const NFT: &str = "/usr/sbin/nft";
-const NMCLI: &str = "/usr/bin/nmcli";
-const TIMEOUT: &str = "/usr/bin/timeout";
+const NFT: &CStr = c"/usr/sbin/nft";
+const NMCLI: &CStr = c"/usr/bin/nmcli";
+const TIMEOUT: &CStr = c"/usr/bin/timeout";
 /// Servers that answer from the address that was asked, also on a wildcard socket (`IP_PKTINFO`), clients, and
 /// what only speaks to its own link.
 const ANSWER_RIGHT: [&str; 20] = [
@@ -175,9 +176,8 @@ fn networkd_removes_rules() -> bool {
 
 /// NetworkManager is asked, and not for long: its notes in /run are not made anew when it starts again.
 fn networkmanager() -> HashMap<String, String> {
-    let asked = ["2", NMCLI, "--terse", "--escape", "no", "--fields", "DEVICE,STATE", "device"];
-    let ran = Command::new(TIMEOUT).args(asked).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    ran.map(|ran| managed_in(&String::from_utf8_lossy(&ran.stdout))).unwrap_or_default()
+    let command = [TIMEOUT, c"2", NMCLI, c"--terse", c"--escape", c"no", c"--fields", c"DEVICE,STATE", c"device"];
+    process::output(&command).map(|printed| managed_in(&String::from_utf8_lossy(&printed))).unwrap_or_default()
 }
 
 /// The links that it manages, and their states, in what `nmcli device` prints (nmcli(1)).
@@ -188,10 +188,8 @@ fn managed_in(devices: &str) -> HashMap<String, String> {
 
 /// Destination translation in the packet filter, iptables' included where that is made of nftables.
 fn translations() -> Vec<Translation> {
-    let ran = Command::new(NFT).args(["-j", "list", "ruleset"]).stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let Some(ruleset) = ran.ok().and_then(|ran| serde_json::from_slice::<Value>(&ran.stdout).ok()) else {
-        return Vec::new();
-    };
+    let printed = process::output(&[NFT, c"-j", c"list", c"ruleset"]).unwrap_or_default();
+    let Ok(ruleset) = serde_json::from_slice::<Value>(&printed) else { return Vec::new() };
     translations_in(&ruleset)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: `interfaces` reads the files, `uplinks` finds the ways out, `policy` decides tables,
 //! routes and rules; `rewrite` puts them into the file as lines, `kernel` into the running system, `check`
-//! compares and proves. All but `files`, `host`, `ifstate`, `kernel`, `rewrite::store` and `cli` are pure functions over values.
+//! compares and proves. All but `files`, `host`, `ifstate`, `kernel`, `process`, `rewrite::store` and `cli` are pure functions over values.
 
 #![deny(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod ifstate;
 pub mod interfaces;
 pub mod kernel;
 pub mod policy;
+mod process;
 mod report;
 pub mod rewrite;
 pub mod snapshot;

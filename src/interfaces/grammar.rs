@@ -1,7 +1,8 @@
 //! The grammar of one logical line, as ifupdown's `read_interfaces_defn` has it (config.c).
 //!
 //! Words are separated by blanks and nothing quotes them. ifupdown keeps words in buffers of 80 bytes, so
-//! a word is cut at 79; values are not.
+//! a word is cut at 79; values are not. ifupdown reads behind the buffer of a longer word: what it makes of one
+//! is undefined, and mostly the first 79 bytes.
 
 use nom::bytes::complete::{take_till1, take_while};
 use nom::combinator::rest;

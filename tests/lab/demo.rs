@@ -1,76 +1,79 @@
-//! The main job on one screen: the broken server, the plan, the mended server.
+//! The main job on one screen: the problem, the plan, the fix and the proof.
 
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
 #[allow(dead_code)]
 mod world;
 
-use world::{A4, B4, PUBLIC, World};
+use std::process::ExitCode;
 
-const SUITE: &str = "trixie";
-const PLAIN: &str = include_str!("../fixtures/two-uplinks.interfaces");
-const WITH_METRIC: &str = include_str!("../fixtures/two-uplinks-metric.interfaces");
+use world::{B4, PUBLIC, World};
 
-fn main() {
-    if let Err(reason) = World::available(SUITE) {
+/// A Debian 13 with its ifupdown, as tests/demo makes it.
+const ROOT: &str = "demo";
+const INTERFACES: &str = include_str!("../fixtures/two-uplinks-metric.interfaces");
+
+fn main() -> ExitCode {
+    if let Err(reason) = World::available(ROOT) {
         println!("The demonstration cannot run here: {reason}");
-        std::process::exit(1);
+        return ExitCode::FAILURE;
     }
-    let world = World::new(SUITE).expect("a laboratory");
+    let world = World::new(ROOT).expect("a laboratory");
+    world.configure(INTERFACES);
     println!(
-        "A server with Debian {SUITE} and its ifupdown, in a network namespace: eth0 at provider A (192.0.2.0/24),\n\
-         eth1 at provider B (198.51.100.0/24). Each provider drops what has a foreign source. A client is far away.\n"
+        "A server with Debian 13 and ifupdown, in network namespaces: eth0 at provider A (192.0.2.0/24), eth1 at\n\
+         provider B (198.51.100.0/24). A provider drops packets with a source address that is not its own.\n"
     );
-    println!("1. TWO 'gateway' LINES, AS PEOPLE WRITE THEM");
-    world.configure(PLAIN);
-    shell(&world, "ifup -a 2>&1 | grep -v -e waiting -e Waiting");
-    world.server.run("ifdown -a --force; ip addr flush dev eth0; ip addr flush dev eth1; ip addr flush dev eth2");
-    println!("   With a 'metric' added by hand both come up:");
-    world.configure(WITH_METRIC);
+    println!("1. THE PROBLEM: replies from provider B's address leave through provider A");
     world.server.ok("ifup -a");
-    route(&world, B4);
-    answers(&world);
+    show(&world, &route_from_b());
+    let broken = replies(&world);
     world.server.ok("ifdown -a");
 
-    println!("\n2. symroute-gen WORKS IT OUT AND WRITES IT INTO THE FILE");
-    world.configure(PLAIN);
-    shell(&world, "symroute-gen --write");
+    println!("\n2. THE PLAN: a routing table for each uplink, rules that select it by source address");
+    show(&world, "symroute plan | sed '/^$/q'");
 
-    println!("\n3. THE SAME SERVER AGAIN");
-    shell(&world, "ifup -a 2>&1 | grep -v -e waiting -e Waiting");
-    shell(&world, "ip rule");
-    shell(&world, "ip route show table 2");
-    route(&world, A4);
-    route(&world, B4);
-    answers(&world);
+    println!("\n3. THE FIX: symroute-gen writes the plan into /etc/network/interfaces");
+    show(&world, "symroute-gen --write --quiet");
+    show(&world, "ifup -a");
+    show(&world, "ip rule");
 
+    println!("\n4. THE PROOF: every address replies through its own uplink");
+    show(&world, &route_from_b());
+    let fixed = replies(&world);
+    let checked = show(&world, "symroute check");
     world.server.ok("ifdown -a");
-    shell(&world, "symroute-gen --remove --write --quiet");
-    let same = world.server.read("/etc/network/interfaces") == PLAIN.as_bytes();
-    println!("   /etc/network/interfaces is {} bytes of before.", if same { "again the very" } else { "NOT the" });
+
+    if broken == 2 && fixed == PUBLIC.len() && checked { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn shell(world: &World, command: &str) {
-    println!("   # {}", command.split(" 2>&1").next().unwrap_or(command));
-    for line in world.server.run(command).text().lines().filter(|line| !line.is_empty()) {
-        println!("   {line}");
+fn route_from_b() -> String {
+    format!("ip route get 203.0.113.190 from {B4}")
+}
+
+/// Runs a command on the server and prints what it prints, less ifup's progress. Did it succeed?
+fn show(world: &World, command: &str) -> bool {
+    println!("   # {command}");
+    let ran = world.server.run(command);
+    let is_progress = |line: &str| line.is_empty() || line.starts_with("Waiting") || line.ends_with("cache ");
+    for line in ran.text().lines().filter(|line| !is_progress(line)) {
+        println!("   {}", line.trim_end());
     }
+    ran.succeeded()
 }
 
-fn route(world: &World, from: &str) {
-    let command = format!("ip route get 203.0.113.190 from {from}");
-    let answer = world.server.run(&command).text();
-    println!("   # {command}\n   {}", answer.lines().next().unwrap_or_default());
-}
-
-/// What the remote client gets.
-fn answers(world: &World) {
-    for to in PUBLIC {
-        let word = |answers| if answers { "answers" } else { "NO ANSWER" };
-        println!(
-            "   client to {to:<16} ping {:<10} TCP {}",
-            word(world.client.pings(None, to)),
-            word(world.client.talks(None, to))
-        );
+/// Sends to every address from the remote client and prints the results; the number of addresses that replied.
+fn replies(world: &World) -> usize {
+    let word = |replied| if replied { "reply" } else { "NO REPLY" };
+    let results = std::thread::scope(|scope| {
+        let tries = PUBLIC.map(|to| {
+            let client = &world.client;
+            (scope.spawn(move || client.pings(None, to)), scope.spawn(move || client.talks(None, to)))
+        });
+        tries.map(|(ping, tcp)| (ping.join().expect("no panic"), tcp.join().expect("no panic")))
+    });
+    for (to, (ping, tcp)) in PUBLIC.iter().zip(results) {
+        println!("   remote client to {to:<16} ping: {:<10} TCP: {}", word(ping), word(tcp));
     }
+    results.iter().filter(|(ping, tcp)| *ping && *tcp).count()
 }

@@ -579,6 +579,10 @@ Out of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.",
     let readme = include_str!("../../README.md");
     assert!(readme.contains(&format!("# symroute status\n{broken}# symroute apply\n")), "README.md:\n{broken}");
 
+    // Not every machine has terminals to give away: a chroot often lacks /dev/pts.
+    world
+        .server
+        .mount("mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts; mount --bind dev/pts/ptmx dev/ptmx");
     let terminal = |variable: &str| server.run(&format!("{variable} script -qec 'symroute status' /dev/null")).stdout();
     let colored = terminal("");
     assert!(colored.starts_with("\u{1b}[32min place \u{1b}[0m  eth0 inet"), "{colored:?}");

@@ -20,6 +20,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// A process that keeps a namespace alive; it ends when its standard input closes, so none outlives the test.
 pub struct Holder(Child);
 
@@ -33,8 +36,8 @@ impl Drop for Holder {
 impl Holder {
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) {
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill");
-        assert!(asked.success());
+        let pid = i32::try_from(self.0.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("a process of ours");
         self.0.wait().expect("its end");
     }
 }
@@ -157,7 +160,7 @@ impl Host {
             mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp; mount -t tmpfs tmpfs var/tmp
             mkdir tmp/network; cp -r --preserve=mode,links etc/network/. tmp/network/
             mount --bind tmp/network etc/network
-            mount --rbind /proc proc; mount --rbind /dev dev; mount -t sysfs sysfs sys 2>/dev/null || true
+            mount --rbind /proc proc; mount --rbind /dev dev; mount --make-rslave dev; mount -t sysfs sysfs sys 2>/dev/null || true
             [ ! -d var/lib/dhcp ] || mount -t tmpfs tmpfs var/lib/dhcp
             mkdir tmp/systemd && mount --bind tmp/systemd etc/systemd 2>/dev/null || true
             mkdir run/network etc/network/interfaces.d 2>/dev/null || true
