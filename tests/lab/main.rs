@@ -1,7 +1,7 @@
 //! Real packets through real ifupdown: the laboratory's cases, on each Debian suite.
 //!
 //! symroute acts; ping, socat and iproute2 judge. A case that cannot run here (no Debian root, no
-//! namespaces) is reported as ignored, with the reason.
+//! namespaces) is reported as ignored, with the reason; with SYMROUTE_NOTHING_IGNORED=1 it fails.
 
 #![allow(clippy::expect_used, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
@@ -171,6 +171,15 @@ const CASES: &[(&str, Case)] = &[
     ("explains_in_json", explain::explains_in_json),
 ];
 
+/// A case, or the reason why it cannot run here.
+fn trial(name: String, missing: Option<&str>, run: impl FnOnce() -> Result<(), String> + Send + 'static) -> Trial {
+    let nothing_ignored = std::env::var_os("SYMROUTE_NOTHING_IGNORED").is_some();
+    match missing.map(str::to_string) {
+        Some(reason) => Trial::test(name, move || Err(reason.into())).with_ignored_flag(!nothing_ignored),
+        None => Trial::test(name, move || Ok(run()?)),
+    }
+}
+
 fn main() {
     if let Ok(seed) = std::env::var(explain::INSIDE) {
         match explain::inside(&seed) {
@@ -192,7 +201,7 @@ fn main() {
         explain::explain_agrees_with_the_kernel();
         Ok(())
     };
-    trials.push(Trial::test("explain_agrees_with_the_kernel", run).with_ignored_flag(missing.is_some()));
+    trials.push(trial("explain_agrees_with_the_kernel".to_string(), missing.as_deref(), run));
     for suite in SUITES {
         let missing = World::available(suite).err();
         if let Some(reason) = &missing {
@@ -200,8 +209,7 @@ fn main() {
         }
         let mut add = |name: &str, run: Box<dyn Fn() -> Result<(), String> + Send>| {
             if !is_without(suite, name) {
-                let run = move || Ok(run()?);
-                trials.push(Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(missing.is_some()));
+                trials.push(trial(format!("{suite}::{name}"), missing.as_deref(), run));
             }
         };
         for (name, case) in oracle::CASES.into_iter().chain(handwritten::HOST_CASES) {
@@ -255,12 +263,13 @@ fn main() {
                 }),
             );
             // networkd drops its privileges to a user of its own: that takes more than a user namespace has.
-            let ignored = missing.is_some() || !nix::unistd::geteuid().is_root();
+            let unprivileged = (!nix::unistd::geteuid().is_root()).then_some("systemd-networkd needs root");
             let run = move || {
                 check::beside::findings_of_networkd(&World::new(suite)?);
                 Ok(())
             };
-            trials.push(Trial::test(format!("{suite}::check_findings_of_networkd"), run).with_ignored_flag(ignored));
+            let name = format!("{suite}::check_findings_of_networkd");
+            trials.push(trial(name, missing.as_deref().or(unprivileged), run));
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
