@@ -7,6 +7,7 @@
 
 mod check;
 mod explain;
+mod failing;
 mod handwritten;
 mod judge;
 mod oracle;
@@ -160,6 +161,8 @@ const CASES: &[(&str, Case)] = &[
     ("what_is_taken_away_is_missed_and_mended", what_is_taken_away_is_missed_and_mended),
     ("bad_input_changes_nothing", bad_input_changes_nothing),
     ("a_refused_change_is_taken_back", a_refused_change_is_taken_back),
+    ("a_broken_program_harms_nothing", failing::a_broken_program_harms_nothing),
+    ("a_failed_hook_harms_nothing", failing::a_failed_hook_harms_nothing),
     ("up_and_down_by_name", up_and_down_by_name),
     ("twenty_hooks_at_once", twenty_hooks_at_once),
     ("without_privileges", without_privileges),
