@@ -129,7 +129,7 @@ impl Host {
         }
         command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]);
         // Nothing here takes minutes; what hangs is to fail, not to hang the tests.
-        command.args(["timeout", "--signal=KILL", "120", "sh", "-c", script]);
+        command.args(["timeout", "--signal=KILL", "300", "sh", "-c", script]);
         command.stdin(Stdio::null());
         command
     }
