@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use netlink_packet_core::Nla;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteScope,
     RouteType, RouteVia,
@@ -81,17 +81,19 @@ pub(super) fn read_way(message: &RouteMessage, links: &[Link]) -> Way {
 pub(super) fn read_link(message: LinkMessage) -> Option<Link> {
     let is_vrf =
         |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Vrf) | LinkInfo::PortKind(InfoPortKind::Vrf));
-    let (mut name, mut group, mut vrf) = (None, 0, false);
+    let altname = |property: Prop| if let Prop::AltIfName(altname) = property { Some(altname) } else { None };
+    let (mut name, mut altnames, mut group, mut vrf) = (None, Vec::new(), 0, false);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(it) => name = Some(it),
+            LinkAttribute::PropList(properties) => altnames = properties.into_iter().filter_map(altname).collect(),
             LinkAttribute::Group(it) => group = it,
             LinkAttribute::LinkInfo(infos) => vrf = infos.iter().any(is_vrf),
             _ => {}
         }
     }
     let up = message.header.flags.contains(LinkFlags::Up);
-    Some(Link { index: message.header.index, name: name?, up, group, vrf })
+    Some(Link { index: message.header.index, name: name?, altnames, up, group, vrf })
 }
 
 pub(super) fn read_address(message: &AddressMessage, links: &[Link]) -> Option<Address> {
