@@ -71,6 +71,7 @@ pages!(
     "address-elsewhere",
     "address-missing",
     "arp-flux",
+    "default-route-unknown",
     "default-stale",
     "dnat-without-marks",
     "gateway-unknown",

@@ -178,9 +178,8 @@ pub(crate) mod tests {
     pub(crate) fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
         let mut seen = HashSet::new();
         routes.retain(|route| seen.insert(route.key()));
-        let links = (0..4u8)
-            .map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, ..Link::default() })
-            .collect();
+        let links =
+            (0..4u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, ..Link::default() }).collect();
         let addresses: Vec<Address> = Vec::new();
         Snapshot { links, addresses, rules, routes }
     }

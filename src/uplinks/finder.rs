@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::handwritten::{Line, lines};
 use super::named::name;
 use super::options::{has_address, is_point_to_point, makes_default, of_family};
-use super::{Skipped, Source, Uplink, assign};
+use super::{Origin, Skipped, Source, Uplink, assign};
 use crate::interfaces::command::Object;
 use crate::interfaces::config::{Listed, Opt};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family, Severity, Stanza};
@@ -277,12 +277,18 @@ impl<'a> Finder<'a> {
     /// Gives every address to the uplink of its link that it belongs to.
     fn assign_sources(&mut self, uplinks: &mut [Uplink]) {
         // The gateway's own stanza first: it decides which networks are the uplink's.
-        for uplink in uplinks.iter_mut() {
+        for at in 0..uplinks.len() {
+            let uplink = &uplinks[at];
+            let same = |other: &&Uplink| (other.stanza, other.family) == (uplink.stanza, uplink.family);
+            // A line may add a second uplink to a stanza, whose address is the first one's.
+            let alone = uplink.origin == Origin::Options || uplinks.iter().filter(same).count() == 1;
             let own = |(link, family, source): &&(String, Family, Source)| {
-                *link == uplink.interface && *family == uplink.family && source.stanza == Some(uplink.stanza)
+                let belongs = alone || uplink.gateway.is_some_and(|gateway| source.net.contains(&gateway));
+                let of_stanza = *family == uplink.family && source.stanza == Some(uplink.stanza);
+                *link == uplink.interface && of_stanza && belongs
             };
             if let Some((_, _, source)) = self.sources.iter().find(own) {
-                uplink.sources.push(source.clone());
+                uplinks[at].sources.push(source.clone());
             }
         }
         for (link, family, source) in &self.sources {

@@ -94,7 +94,8 @@ impl Finder<'_> {
                 known.metric = Some(line.metric);
                 known.origin = line.origin;
             }
-            let both = |gateway: IpAddr| networks.iter().any(|net| net.contains(&gateway) && net.contains(&line.gateway));
+            let both =
+                |gateway: IpAddr| networks.iter().any(|net| net.contains(&gateway) && net.contains(&line.gateway));
             if known.dynamic || known.gateway.is_some_and(|gateway| gateway == line.gateway || both(gateway)) {
                 return true;
             }

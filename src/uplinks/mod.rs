@@ -338,3 +338,6 @@ fn owner_elsewhere<'a>(uplinks: impl Iterator<Item = (usize, &'a Uplink)>, addre
     let first = owners.next()?;
     owners.all(|other| other == first).then_some(first)
 }
+
+#[cfg(test)]
+mod tests;

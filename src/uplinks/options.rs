@@ -26,7 +26,9 @@ impl Finder<'_> {
         options: &[Opt],
     ) -> Vec<Result<Source, Diagnostic>> {
         let get = |name: &str| options.iter().find(|option| option.name == name);
-        let Some(option) = get("address").filter(|_| has_address(self.config.dialect, stanza)) else { return Vec::new() };
+        let Some(option) = get("address").filter(|_| has_address(self.config.dialect, stanza)) else {
+            return Vec::new();
+        };
         let tunnel = || get("dstaddr").filter(|_| stanza.method == "tunnel");
         let peer = get("pointopoint").or(get("point-to-point")).or_else(tunnel);
         let peer = peer.and_then(|option| option.value.to_str().ok()?.parse::<IpAddr>().ok());

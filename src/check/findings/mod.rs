@@ -82,6 +82,7 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.duplicated(&mut found);
     host.without_address(&mut found);
     host.defaults(&mut found);
+    host.unknown_defaults(&mut found);
     host.unbound(causes, &mut found);
     host.metrics(&mut found);
     host.addresses(&mut found);

@@ -325,7 +325,8 @@ mod tests {
         ] {
             assert_eq!(read(line), expected, "{line}");
         }
-        for line in ["route -n", "route add -host 192.0.2.9 gw 192.0.2.1", "route add 0.0.0.0 gw 192.0.2.1", "route add"]
+        for line in
+            ["route -n", "route add -host 192.0.2.9 gw 192.0.2.1", "route add 0.0.0.0 gw 192.0.2.1", "route add"]
         {
             assert_eq!(all(line), [], "{line}");
         }
