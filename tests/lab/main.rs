@@ -13,6 +13,7 @@ mod judge;
 mod oracle;
 mod shapes;
 mod trouble;
+mod uplinks;
 mod ways;
 mod world;
 
@@ -144,6 +145,10 @@ const CASES: &[(&str, Case)] = &[
     ("no_packet_is_lost_while_numbers_change", no_packet_is_lost_while_numbers_change),
     ("beside_an_ifdown", beside_an_ifdown),
     ("chosen_at_run_time", chosen_at_run_time),
+    ("routers_by_advertisement", uplinks::routers_by_advertisement),
+    ("defaults_by_a_script", uplinks::defaults_by_a_script),
+    ("a_default_route_of_no_uplink", uplinks::a_default_route_of_no_uplink),
+    ("addresses_on_other_interfaces", uplinks::addresses_on_other_interfaces),
     ("two_nics_in_one_subnet", shapes::two_nics_in_one_subnet),
     ("containers_and_a_tunnel", shapes::containers_and_a_tunnel),
     ("broken_two_gateway_lines", broken_two_gateway_lines),
