@@ -68,7 +68,6 @@ macro_rules! pages {
 
 pages!(
     "address-duplicate",
-    "address-elsewhere",
     "address-missing",
     "arp-flux",
     "default-route-unknown",

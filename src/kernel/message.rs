@@ -347,3 +347,43 @@ pub(super) fn write_route(route: &Route, links: &[Link]) -> Option<RouteMessage>
     }
     Some(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+    use netlink_packet_route::RouteNetlinkMessage;
+
+    use super::*;
+
+    #[test]
+    fn links_with_altnames_and_in_a_vrf() {
+        let read = |attributes: Vec<LinkAttribute>| {
+            let mut message = LinkMessage::default();
+            message.header.index = 7;
+            message.header.flags = LinkFlags::Up;
+            message.attributes = [vec![LinkAttribute::IfName("eth0".into())], attributes].concat();
+            let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewLink(message));
+            message.finalize();
+            let mut bytes = vec![0; message.buffer_len()];
+            message.serialize(&mut bytes);
+            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes).unwrap().payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => read_link(message).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let eth0 = Link { index: 7, name: "eth0".into(), up: true, ..Link::default() };
+        assert_eq!(read(Vec::new()), eth0);
+        let altname = |name: &str| Prop::AltIfName(name.into());
+        let long = "enxa-name-that-is-longer-than-fifteen-bytes";
+        assert_eq!(
+            read(vec![LinkAttribute::PropList(vec![altname("enp3s0"), altname(long)])]),
+            Link { altnames: vec!["enp3s0".into(), long.into()], ..eth0.clone() }
+        );
+        let of_vrf = Link { vrf: true, ..eth0.clone() };
+        let member = LinkInfo::PortKind(InfoPortKind::Vrf);
+        assert_eq!(read(vec![LinkAttribute::Controller(3), LinkAttribute::LinkInfo(vec![member])]), of_vrf);
+        assert_eq!(read(vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vrf)])]), of_vrf);
+        let bridged = LinkInfo::PortKind(InfoPortKind::Bridge);
+        assert_eq!(read(vec![LinkAttribute::LinkInfo(vec![bridged])]), eth0);
+    }
+}

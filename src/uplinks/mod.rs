@@ -326,17 +326,14 @@ fn assign(uplinks: &mut [Uplink], link: &str, family: Family, source: &Source) {
     owner.sources.push(Source { elsewhere, by_prefix: source.by_prefix && here && owner.dynamic, ..source.clone() });
 }
 
-/// The uplink of another link that alone has the address in a network of its provider, the smallest one that holds
-/// it. A smaller network of the address's own (a VPN's inside 10.0.0.0/8) is not the provider's.
+/// The first uplink of another link that has the address in a network of its provider, the smallest one that holds it.
+/// A smaller network of the address's own (a VPN's inside 10.0.0.0/8) is not the provider's.
 fn owner_elsewhere<'a>(uplinks: impl Iterator<Item = (usize, &'a Uplink)>, address: &IpNet) -> Option<usize> {
     let (length, most) = (address.prefix_len(), address.max_prefix_len());
     let holds = |net: &IpNet| net.contains(&address.addr()) && (length == most || length <= net.prefix_len());
     let networks = uplinks.flat_map(|(at, uplink)| uplink.provider_networks().into_iter().map(move |net| (at, net)));
-    let holding: Vec<(usize, IpNet)> = networks.filter(|(_, net)| holds(net)).collect();
-    let longest = holding.iter().map(|(_, net)| net.prefix_len()).max()?;
-    let mut owners = holding.iter().filter(|(_, net)| net.prefix_len() == longest).map(|(at, _)| *at);
-    let first = owners.next()?;
-    owners.all(|other| other == first).then_some(first)
+    let holding = networks.filter(|(_, net)| holds(net));
+    holding.min_by_key(|(at, net)| (std::cmp::Reverse(net.prefix_len()), *at)).map(|(at, _)| at)
 }
 
 #[cfg(test)]

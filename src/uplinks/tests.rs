@@ -303,7 +303,7 @@ fn two_interfaces_on_one_network_keep_what_is_theirs() {
     assert_eq!(
         lines(&held(&text, &kernel(&addresses, Vec::new()), &[])),
         [
-            "eth0 inet on eth0 via 192.0.2.1 192.0.2.10/24",
+            "eth0 inet on eth0 via 192.0.2.1 192.0.2.10/24 192.0.2.60/32@lo",
             "eth1 inet on eth1 via 192.0.2.1 metric 20 192.0.2.11/24 192.0.2.12/32",
         ]
     );

@@ -144,9 +144,11 @@ pub fn addresses_on_other_interfaces(world: &World) {
     world.configure(&interfaces(GATEWAYS, second));
     server.ok("ifup -a");
     world.settle();
-    // No interface replies to neighbour discovery for the address of another.
-    isp_a.outside(&format!("ip -6 route add {V6} via {A6}")).ok();
+    // For what is not to be asked for there, a provider needs a route: no interface replies to neighbour discovery for
+    // the address of another, nor to ARP where the servers behind a load balancer have it on lo.
+    isp_a.outside(&format!("ip -6 route add {V6} via {A6}; ip route add {V4} via {A4}")).ok();
     for dev in ["eth1", "lo"] {
+        server.ok("echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_ignore");
         server.ok(&format!("ip addr add {V4}/32 dev {dev}; ip -6 addr add {V6}/128 dev {dev} nodad"));
         server.ok("symroute apply");
         assert_reached(world, &[V4, V6, A4, A6, B4, B6]);
@@ -157,6 +159,11 @@ pub fn addresses_on_other_interfaces(world: &World) {
         server.ok(&format!("ip addr del {V4}/32 dev {dev}; ip -6 addr del {V6}/128 dev {dev}; symroute apply"));
         assert_quiet(world);
     }
+    server.ok("echo 0 >/proc/sys/net/ipv4/conf/eth0/arp_ignore");
+    // A smaller network of its own is not the provider's.
+    server.ok(&format!("ip addr add 192.0.2.65/28 dev eth2; ip link set eth2 up"));
+    assert_eq!(server.ok("symroute apply"), IN_PLACE);
+    server.ok("ip addr del 192.0.2.65/28 dev eth2");
     // Of the second provider, where main's default route would send its replies through the first.
     broken_and_mended(world, &["rule-missing"], &format!("ip addr add {W4}/32 dev eth0"), &|| client.reaches(None, W4));
     isp_b.outside("ip neigh flush dev cust0").ok();

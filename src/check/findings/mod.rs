@@ -73,7 +73,6 @@ pub fn findings(host: &Host) -> Vec<Finding> {
         let uplink = &host.plan.uplinks[policy.uplink];
         if uplink.up {
             host.policy(policy, uplink, causes, &mut found);
-            host.elsewhere(policy, uplink, causes, &mut found);
         }
     }
     host.others_policy(&mut found);
