@@ -13,7 +13,7 @@ use crate::check::status as compare;
 use crate::interfaces::{Diagnostic, Severity, Stanza};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
-use crate::snapshot::{Route, Rule, Snapshot};
+use crate::snapshot::{Route, Rule, Snapshot, kernel_name};
 use crate::uplinks::handwritten::judge;
 use crate::uplinks::{find, intended, restarted};
 use crate::{ifstate, report};
@@ -292,7 +292,8 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
     let loaded = load(common);
     for interface in interfaces {
         let named = |stanza: &Stanza| link(&stanza.interface.to_string()) == link(interface);
-        if !loaded.config.listed().has(interface.as_bytes()) && !loaded.config.stanzas.iter().any(named) {
+        let in_files = loaded.config.listed().has(interface.as_bytes()) || loaded.config.stanzas.iter().any(named);
+        if !in_files && !is_another_name(&loaded, interface)? {
             bail!("{interface}: no such interface in {}", common.interfaces.display());
         }
     }
@@ -322,6 +323,15 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
         say(format!("{}: {changes} changes made\n", interfaces.join(", ")))?;
     }
     Ok(Exit::Yes)
+}
+
+/// Is it the kernel's name, or another altname, of an interface that the files have by an altname?
+fn is_another_name(loaded: &Loaded, interface: &str) -> Result<bool> {
+    let links = kernel::snapshot(&mut Socket::open()?)?.links;
+    let of_stanza = |stanza: &Stanza| {
+        kernel_name(&links, link(&stanza.interface.to_string())) == kernel_name(&links, link(interface))
+    };
+    Ok(loaded.config.stanzas.iter().any(of_stanza))
 }
 
 /// Does table main tell of uplinks that the files do not, or are there some to be taken away? It cannot where the
@@ -375,7 +385,8 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
         loaded.config.diagnostics.iter().chain(&by_files.diagnostics).filter(|d| d.severity == Severity::Error);
     let errors: Vec<String> = errors.map(in_one_line).collect();
     let chosen_at_run_time = loaded.config.chooses_at_run_time() || !(logical.is_empty() || logical == interface);
-    if by_files.managed.is_empty() && !chosen_at_run_time && !main_may_tell_more(&loaded)? {
+    let nothing_by_files = by_files.managed.is_empty() && !chosen_at_run_time;
+    if nothing_by_files && (!errors.is_empty() || !main_may_tell_more(&loaded)?) {
         // A host with one uplink is none of symroute's business, so its 'ifup' does not fail. But the other uplink
         // may be missing for a fault of its stanza.
         if !errors.is_empty() {

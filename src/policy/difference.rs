@@ -107,6 +107,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::interfaces::command::Meeting;
     use crate::interfaces::{At, Family};
     use crate::policy::plan;
     use crate::snapshot::{Address, Link, PROTOCOL, State};
@@ -132,6 +133,7 @@ pub(crate) mod tests {
             written: None,
             hand_written: false,
             origin: Origin::Options,
+            meeting: Meeting::Fails,
             skipped: None,
             up,
         }

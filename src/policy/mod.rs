@@ -187,7 +187,7 @@ impl Plan {
             met.push(at);
             let Some(twin) = twin else { continue };
             let twin = &self.uplinks[twin];
-            if matches!(uplink.origin, Origin::Line { meeting: Meeting::Joins, .. }) {
+            if uplink.meeting == Meeting::Joins {
                 continue;
             }
             if !is_managed(&self.uplinks, uplink) {
@@ -239,18 +239,18 @@ impl Plan {
 fn clash(uplink: &Uplink, twin: &Uplink, metric: u32) -> Diagnostic {
     let other = metric.saturating_add(10);
     let message = format!("the default routes of {} and {} both have metric {metric}", twin.label(), uplink.label());
-    if let Origin::Line { at, meeting } = uplink.origin {
-        let what = match meeting {
+    if let Origin::Line { at } = uplink.origin {
+        let what = match uplink.meeting {
             Meeting::Replaces => "this line replaces the first one",
             _ => "this line fails with \"File exists\"",
         };
         let help = format!("Write 'metric {other}' into this line: a 'metric' of its stanza has no effect on it.");
         return Diagnostic::error(at, b"", format!("{message}: {what}"), help);
     }
-    let what = match uplink.family {
-        Family::Inet if uplink.dynamic => "the second one is silently not made",
-        Family::Inet => "the second 'ifup' fails with \"File exists\"",
-        _ => "the second 'ifup' silently replaces the first one's default route",
+    let what = match uplink.meeting {
+        _ if uplink.dynamic => "the second one is silently not made",
+        Meeting::Replaces => "the second 'ifup' silently replaces the first one's default route",
+        _ => "the second 'ifup' fails with \"File exists\"",
     };
     let help = format!("Give {} another 'metric' in its stanza, for example {other}.", uplink.label());
     Diagnostic::error(uplink.at, b"", format!("{message}: {what}"), help)

@@ -9,7 +9,7 @@ use super::handwritten::{Line, lines};
 use super::named::name;
 use super::options::{has_address, is_point_to_point, makes_default, of_family};
 use super::{Origin, Skipped, Source, Uplink, assign};
-use crate::interfaces::command::Object;
+use crate::interfaces::command::{Meeting, Object};
 use crate::interfaces::config::{Listed, Opt};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family, Severity, Stanza};
 use crate::snapshot::{Link, kernel_name};
@@ -46,7 +46,11 @@ impl Part<'_> {
     }
 
     fn uplink(&self, at: At, gateway: Option<IpAddr>) -> Uplink {
-        Uplink::new(&self.interface, &self.name, self.family, (self.index, at), gateway)
+        let uplink = Uplink::new(&self.interface, &self.name, self.family, (self.index, at), gateway);
+        match &self.stanza.method[..] {
+            b"tunnel" | b"v4tunnel" => Uplink { meeting: Meeting::Fails, ..uplink },
+            _ => uplink,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::finder::Finder;
 use super::handwritten::Line;
 use super::named::name;
 use super::{Origin, Uplink};
-use crate::interfaces::command::{Object, number};
+use crate::interfaces::command::{Meeting, Object, number};
 use crate::interfaces::{Family, Severity};
 use crate::snapshot::{INET6_METRIC, MAIN};
 
@@ -20,6 +20,7 @@ struct DefaultLine {
     interface: Option<String>,
     metric: u32,
     origin: Origin,
+    meeting: Meeting,
     /// Index into `Config::stanzas`.
     stanza: usize,
 }
@@ -39,9 +40,9 @@ impl Finder<'_> {
             let Some(uplink) = stanza.and_then(|stanza| self.uplink_in(stanza, &interface, line.family)) else {
                 continue;
             };
-            let gateway = Some(line.gateway);
-            let metric = Some(line.metric);
-            uplinks.push(Uplink { gateway, in_main: true, metric, origin: line.origin, ..uplink });
+            let (gateway, metric) = (Some(line.gateway), Some(line.metric));
+            let DefaultLine { origin, meeting, .. } = line;
+            uplinks.push(Uplink { gateway, in_main: true, metric, origin, meeting, ..uplink });
         }
         uplinks.sort_by_key(|uplink| uplink.stanza);
     }
@@ -63,7 +64,8 @@ impl Finder<'_> {
             gateway,
             interface: dev,
             metric,
-            origin: Origin::Line { at: line.at, meeting: command.meets_its_like() },
+            origin: Origin::Line { at: line.at },
+            meeting: command.meets_its_like(),
             stanza: line.stanza,
         })
     }
@@ -93,6 +95,7 @@ impl Finder<'_> {
                 known.in_main = true;
                 known.metric = Some(line.metric);
                 known.origin = line.origin;
+                known.meeting = line.meeting;
             }
             let both =
                 |gateway: IpAddr| networks.iter().any(|net| net.contains(&gateway) && net.contains(&line.gateway));

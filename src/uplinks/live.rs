@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::finder::Finder;
 use super::{Origin, Skipped, Source, Uplink, assign};
 use crate::interfaces::{Config, Family};
-use crate::snapshot::{Kind, MAIN, Route, Snapshot, kernel_name};
+use crate::snapshot::{Kind, MAIN, Route, Rule, Snapshot, kernel_name};
 
 /// One way out by a default route: a nexthop where the route has several.
 struct Default<'a> {
@@ -20,15 +20,33 @@ impl Default<'_> {
     }
 }
 
-/// The default routes of table main, or else those that symroute made in others; the best first.
-fn defaults(snapshot: &Snapshot, main: bool) -> Vec<Default<'_>> {
-    let wanted = |route: &&Route| {
-        let own = if main { route.table == MAIN } else { route.table != MAIN && route.is_ours() };
-        own && route.dst.prefix_len() == 0 && route.kind() == Kind::Unicast
-    };
-    let mut routes: Vec<&Route> = snapshot.routes.iter().filter(wanted).collect();
+/// The default routes of main, the best first.
+fn of_main(snapshot: &Snapshot) -> Vec<Default<'_>> {
+    let mut routes: Vec<&Route> = default_routes(snapshot).filter(|route| route.table == MAIN).collect();
     routes.sort_by_key(|route| route.metric);
     routes.into_iter().flat_map(ways).collect()
+}
+
+/// The default routes that symroute made in other tables, those in use first.
+fn of_own_tables(snapshot: &Snapshot) -> Vec<Default<'_>> {
+    let own = default_routes(snapshot).filter(|route| route.table != MAIN && route.is_ours());
+    let mut defaults: Vec<Default> = own.flat_map(ways).collect();
+    defaults.sort_by_key(|default| !is_in_use(default, snapshot));
+    defaults
+}
+
+fn default_routes(snapshot: &Snapshot) -> impl Iterator<Item = &Route> {
+    snapshot.routes.iter().filter(|route| route.dst.prefix_len() == 0 && route.kind() == Kind::Unicast)
+}
+
+/// Do rules of symroute's look up its table for an address of its interface? What an older plan left is not in use.
+fn is_in_use(default: &Default, snapshot: &Snapshot) -> bool {
+    let own = |src: &ipnet::IpNet| {
+        snapshot.addresses.iter().any(|known| known.dev == default.interface && src.contains(&known.net.addr()))
+    };
+    let of_table = |rule: &&Rule| (rule.family, rule.table) == (default.route.family, default.route.table);
+    let rules = snapshot.rules.iter().filter(|rule| rule.is_ours()).filter(of_table);
+    rules.filter_map(|rule| rule.src.as_ref()).any(own)
 }
 
 /// The ways of one default route.
@@ -50,7 +68,8 @@ impl Finder<'_> {
         let Some(snapshot) = snapshot else { return (uplinks, unknown) };
         let of_files = uplinks.len();
         // An uplink that main had may have its own table alone: it goes when its address goes.
-        for default in defaults(snapshot, true).iter().chain(&defaults(snapshot, false)) {
+        let own_tables = of_own_tables(snapshot).into_iter().filter(|default| is_in_use(default, snapshot));
+        for default in &of_main(snapshot).into_iter().chain(own_tables).collect::<Vec<_>>() {
             if uplinks.iter().any(|uplink| default.is_of(uplink)) {
                 continue;
             }
@@ -62,12 +81,9 @@ impl Finder<'_> {
                     let (in_main, origin) = (metric.is_some(), Origin::Main);
                     uplinks.push(Uplink { dynamic: true, in_main, metric, origin, written: None, ..uplink });
                 }
-                None if table == MAIN && !self.is_of_point_to_point(&uplinks, default) => {
-                    if !unknown.contains(default.route) {
-                        unknown.push(default.route.clone());
-                    }
-                }
-                None => {}
+                None if table != MAIN || self.is_of_point_to_point(&uplinks, default) => {}
+                None if unknown.contains(default.route) => {}
+                None => unknown.push(default.route.clone()),
             }
         }
         for (interface, family, source) in &self.sources {
@@ -136,8 +152,8 @@ fn learn_gateway(uplinks: &mut [Uplink], at: usize, snapshot: &Snapshot) {
         let others = |other: &Uplink| default.is_of(other) && other.gateway == default.gateway;
         default.is_of(uplink) && default.gateway.is_some() && !uplinks.iter().any(others)
     };
-    let in_table = |main| defaults(snapshot, main).into_iter().find(|default| own(default));
-    let gateway = in_table(true).or_else(|| in_table(false)).and_then(|default| default.gateway);
+    let known = of_main(snapshot).into_iter().chain(of_own_tables(snapshot)).find(|default| own(default));
+    let gateway = known.and_then(|default| default.gateway);
     uplinks[at].gateway = gateway;
 }
 

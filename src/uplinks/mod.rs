@@ -51,7 +51,7 @@ pub enum Origin {
     /// The options of its stanza, or the client that ifup starts for it.
     Options,
     /// A command in a stanza: its metric stands there.
-    Line { at: At, meeting: Meeting },
+    Line { at: At },
     /// Only the kernel's table main has it: from a router advertisement, a client, a script.
     Main,
 }
@@ -141,6 +141,8 @@ pub struct Uplink {
     /// The administrator's own `ip rule` lines serve it.
     pub hand_written: bool,
     pub origin: Origin,
+    /// What its command does where main has a default route with its metric.
+    pub meeting: Meeting,
     pub skipped: Option<Skipped>,
     /// The link is up and has one of the addresses; always true without a snapshot.
     pub up: bool,
@@ -165,6 +167,7 @@ impl Uplink {
             written: None,
             hand_written: false,
             origin: Origin::Options,
+            meeting: if family == Family::Inet6 { Meeting::Replaces } else { Meeting::Fails },
             skipped: None,
             up: true,
         }

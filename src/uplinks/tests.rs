@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::files::Root;
 use crate::interfaces::{Config, Dialect, Family};
-use crate::snapshot::{Address, Link, MAIN, Nexthop, PROTOCOL, Route, RouteMore, Snapshot, State};
+use crate::snapshot::{Address, Link, MAIN, Nexthop, PROTOCOL, Route, RouteMore, Rule, Snapshot, State};
 use crate::tables::Names;
 use crate::uplinks::{Found, Origin, find, intended};
 
@@ -79,6 +79,13 @@ fn default(table: u32, gateway: &str, dev: &str, metric: u32) -> Route {
         more: None,
         state: State::default(),
     }
+}
+
+/// A rule of symroute's.
+fn rule(src: &str, table: u32) -> Rule {
+    let (family, priority, protocol) = (Family::Inet, 100, PROTOCOL);
+    let src = src.parse().ok();
+    Rule { family, priority, src, oif: None, table, suppress_prefixlen: None, protocol, more: None }
 }
 
 fn held(text: &str, snapshot: &Snapshot, going: &[&str]) -> Found {
@@ -203,11 +210,12 @@ fn default_routes_of_main_make_uplinks() {
     let multipath = with(&[Route { gateway: None, dev: None, more, ..of_main.clone() }]);
     assert_eq!(lines(&held(text, &multipath, &[])), [eth0.to_string(), eth1("198.51.100.2 metric 0")]);
     // It goes when its address goes, not when main's default route does.
-    let own_table = with(&[of_main.clone(), default(7, "198.51.100.1", "eth1", 0)]);
+    let mut own_table = with(&[of_main.clone(), default(7, "198.51.100.1", "eth1", 0)]);
+    assert_eq!(lines(&held(text, &own_table, &[])), [eth0], "left from an older plan: no rule looks it up");
+    own_table.rules = vec![rule("198.51.100.10/32", 7)];
     assert_eq!(lines(&held(text, &own_table, &[])), [eth0.to_string(), eth1("198.51.100.1")]);
-    let without = kernel(&TWO_ADDRESSES[..1], own_table.routes);
-    let gone = "eth1 inet on eth1 via 198.51.100.1 by main down";
-    assert_eq!(lines(&held(text, &without, &[])), [eth0, gone]);
+    let without = Snapshot { addresses: own_table.addresses[..1].to_vec(), ..own_table.clone() };
+    assert_eq!(lines(&held(text, &without, &[])), [eth0]);
     // An interface of no stanza: nobody's, and named.
     let unknown = with(&[of_main.clone(), default(MAIN, "203.0.113.1", "eth3", 9), default(MAIN, "", "tun0", 8)]);
     let found = held(text, &unknown, &[]);

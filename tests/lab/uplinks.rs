@@ -161,7 +161,7 @@ pub fn addresses_on_other_interfaces(world: &World) {
     }
     server.ok("echo 0 >/proc/sys/net/ipv4/conf/eth0/arp_ignore");
     // A smaller network of its own is not the provider's.
-    server.ok(&format!("ip addr add 192.0.2.65/28 dev eth2; ip link set eth2 up"));
+    server.ok("ip addr add 192.0.2.65/28 dev eth2; ip link set eth2 up");
     assert_eq!(server.ok("symroute apply"), IN_PLACE);
     server.ok("ip addr del 192.0.2.65/28 dev eth2");
     // Of the second provider, where main's default route would send its replies through the first.

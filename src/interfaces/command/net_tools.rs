@@ -38,9 +38,7 @@ pub(super) fn route(written: &[String], words: &[String]) -> Option<Command> {
     if any {
         given.insert("to", "default".into());
     }
-    if !prefix(given.get("to")?, inet6).is_some_and(|to| to.prefix_len() == 0) {
-        return None;
-    }
+    prefix(given.get("to")?, inet6).filter(|to| to.prefix_len() == 0)?;
     if inet6 {
         given.entry("metric").or_insert(INET6_METRIC.into());
     }
