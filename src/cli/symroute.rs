@@ -335,16 +335,16 @@ fn is_another_name(loaded: &Loaded, interface: &str) -> Result<bool> {
 }
 
 /// Does table main tell of uplinks that the files do not, or are there some to be taken away? It cannot where the
-/// files have one interface.
-fn main_may_tell_more(loaded: &Loaded) -> Result<bool> {
+/// files have one interface. Where the kernel does not say, a host that has nothing to do does not fail for it.
+fn main_may_tell_more(loaded: &Loaded) -> bool {
     let stanzas = || loaded.config.stanzas.iter().map(|stanza| link(stanza.interface.to_str().unwrap_or_default()));
     let first = stanzas().find(|name| *name != "lo");
     if stanzas().all(|name| name == "lo" || Some(name) == first) {
-        return Ok(false);
+        return false;
     }
-    let snapshot = kernel::snapshot(&mut Socket::open()?)?;
+    let Ok(snapshot) = Socket::open().and_then(|mut socket| kernel::snapshot(&mut socket)) else { return false };
     let ours = snapshot.rules.iter().any(Rule::is_ours) || snapshot.routes.iter().any(Route::is_ours);
-    Ok(ours || !planned(loaded, Some(&snapshot), &[]).managed.is_empty())
+    ours || !planned(loaded, Some(&snapshot), &[]).managed.is_empty()
 }
 
 /// `eth0` of `eth0:1`.
@@ -386,7 +386,7 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     let errors: Vec<String> = errors.map(in_one_line).collect();
     let chosen_at_run_time = loaded.config.chooses_at_run_time() || !(logical.is_empty() || logical == interface);
     let nothing_by_files = by_files.managed.is_empty() && !chosen_at_run_time;
-    if nothing_by_files && (!errors.is_empty() || !main_may_tell_more(&loaded)?) {
+    if nothing_by_files && (!errors.is_empty() || !main_may_tell_more(&loaded)) {
         // A host with one uplink is none of symroute's business, so its 'ifup' does not fail. But the other uplink
         // may be missing for a fault of its stanza.
         if !errors.is_empty() {

@@ -191,24 +191,20 @@ impl<'a> Finder<'a> {
         if self.wrong[before..].iter().any(|d| d.severity == Severity::Error) {
             return;
         }
-        let mut gateways: Vec<Option<IpAddr>> = gateways.into_iter().map(Some).collect();
+        let in_main = own_gateway.is_some() || dynamic && table_gateway.is_none();
+        let written = self.written(stanza, family, metric);
+        let uplink = Uplink { in_main, metric, dynamic, wish, written, ..part.uplink(at, None) };
         if dynamic && gateways.is_empty() {
-            gateways.push(None);
+            uplinks.push(uplink.clone());
         }
-        for gateway in gateways {
+        for gateway in gateways.into_iter().map(Some) {
             let same = |known: &&mut Uplink| {
-                known.interface == part.interface
-                    && known.family == family
-                    && gateway.is_some()
-                    && known.gateway == gateway
+                (known.interface == part.interface && known.family == family) && known.gateway == gateway
             };
-            if let Some(known) = uplinks.iter_mut().find(same) {
-                known.twins.push(part.index);
-                continue;
+            match uplinks.iter_mut().find(same) {
+                Some(known) => known.twins.push(part.index),
+                None => uplinks.push(Uplink { gateway, ..uplink.clone() }),
             }
-            let in_main = own_gateway.is_some() || dynamic && table_gateway.is_none();
-            let written = self.written(stanza, family, metric);
-            uplinks.push(Uplink { in_main, metric, dynamic, wish, written, ..part.uplink(at, gateway) });
         }
     }
 

@@ -180,7 +180,9 @@ fn as_the_kernel_has_it(uplink: &mut Uplink, snapshot: &Snapshot) {
 /// from the others.
 fn assign_kernel_addresses(uplinks: &mut [Uplink], snapshot: &Snapshot) {
     let is_single = |address: &&crate::snapshot::Address| address.net.prefix_len() == address.net.max_prefix_len();
-    let global = || snapshot.addresses.iter().filter(|address| !address.local);
+    // A VRF has its addresses for itself.
+    let in_vrf = |dev: &str| snapshot.link(dev).is_some_and(|link| link.vrf);
+    let global = || snapshot.addresses.iter().filter(|address| !address.local && !in_vrf(&address.dev));
     for address in global().filter(|address| !is_single(address)).chain(global().filter(is_single)) {
         let family = if address.net.addr().is_ipv6() { Family::Inet6 } else { Family::Inet };
         let by_prefix = family == Family::Inet6 && !is_single(&address);

@@ -341,8 +341,10 @@ fn alternative_names() {
 
 #[test]
 fn members_of_a_vrf_are_named_and_skipped() {
-    let mut snapshot = kernel(&[&TWO_ADDRESSES[..], &["lo 198.51.100.60/32"]].concat(), Vec::new());
+    let more = ["lo 198.51.100.60/32", "eth3 192.0.2.60/32"];
+    let mut snapshot = kernel(&[&TWO_ADDRESSES[..], &more].concat(), Vec::new());
     snapshot.links[2].vrf = true;
+    snapshot.links[4].vrf = true;
     let eth0 = "eth0 inet on eth0 via 192.0.2.1 192.0.2.10/24";
     let eth1 = "eth1 inet on eth1 via 198.51.100.1 metric 20 skipped 198.51.100.10/24";
     assert_eq!(lines(&held(TWO, &snapshot, &[])), [eth0.to_string(), format!("{eth1} down")]);
