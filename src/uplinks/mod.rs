@@ -66,7 +66,7 @@ pub enum Skipped {
 impl Skipped {
     pub fn reason(self) -> &'static str {
         match self {
-            Skipped::Vrf => "skipped: its interface belongs to a VRF, which has tables of its own",
+            Skipped::Vrf => "skipped: its interface belongs to a VRF, which has its own tables",
             Skipped::PointToPoint => "not managed yet: point-to-point uplinks without a gateway",
         }
     }

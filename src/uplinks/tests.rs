@@ -349,7 +349,7 @@ fn members_of_a_vrf_are_named_and_skipped() {
     let eth1 = "eth1 inet on eth1 via 198.51.100.1 metric 20 skipped 198.51.100.10/24";
     assert_eq!(lines(&held(TWO, &snapshot, &[])), [eth0.to_string(), format!("{eth1} down")]);
     let planned = crate::policy::plan(held(TWO, &snapshot, &[]), Some(&snapshot), &Names::default(), None);
-    assert_eq!(planned.reason_without(1), Some("skipped: its interface belongs to a VRF, which has tables of its own"));
+    assert_eq!(planned.reason_without(1), Some("skipped: its interface belongs to a VRF, which has its own tables"));
     assert_eq!(planned.policies, [], "one uplink of main is left");
 }
 
