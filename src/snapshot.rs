@@ -30,10 +30,12 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     pub index: u32,
     pub name: String,
+    /// Its alternative names (`ip link property`): iproute2 takes them for the name.
+    pub altnames: Vec<String>,
     /// Administratively up (`IFF_UP`); a missing carrier does not matter.
     pub up: bool,
     /// What `suppress_ifgroup` looks at.
@@ -327,6 +329,13 @@ impl Snapshot {
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
     }
+}
+
+/// The kernel's name of the interface that has this name or altname; the name itself where there is none.
+pub fn kernel_name<'a>(links: &'a [Link], name: &'a str) -> &'a str {
+    let by_altname = || links.iter().find(|link| link.altnames.iter().any(|altname| altname == name));
+    let by_name = links.iter().find(|link| link.name == name);
+    by_name.or_else(by_altname).map_or(name, |link| &link.name)
 }
 
 /// A source or destination as iproute2 writes it: without the length of a whole address.

@@ -495,5 +495,5 @@ fn plans_word_for_word() {
         assert_eq!(said, fs::read_to_string(&expected).unwrap(), "{}", entry.path().display());
         seen += 1;
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 9);
 }

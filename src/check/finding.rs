@@ -68,9 +68,9 @@ macro_rules! pages {
 
 pages!(
     "address-duplicate",
-    "address-elsewhere",
     "address-missing",
     "arp-flux",
+    "default-route-unknown",
     "default-stale",
     "dnat-without-marks",
     "gateway-unknown",

@@ -25,8 +25,6 @@ const MOST_NETWORKS: usize = 256;
 pub enum Target {
     /// Somewhere on the Internet.
     Distant,
-    /// The same, for an address of the uplink's network that another link has: no rule of symroute's is for it.
-    Elsewhere,
     /// The uplink's own gateway.
     Gateway,
     /// A neighbour on the uplink's own network.
@@ -47,7 +45,7 @@ impl Target {
 
     pub fn name(&self) -> &'static str {
         match self {
-            Target::Distant | Target::Elsewhere => "distant",
+            Target::Distant => "distant",
             Target::Gateway => "gateway",
             Target::Neighbour(_) => "neighbour",
             Target::Provider(_) => "other uplink's network",
@@ -199,7 +197,6 @@ pub fn probes(plan: &Plan, snapshot: &Snapshot, to: &[IpAddr]) -> Vec<Probe> {
         for at in &uplinks {
             of_host.uplink(*at, &mut probes);
         }
-        of_host.elsewhere(&uplinks, family, &mut probes);
         of_host.unbound(family, &mut probes);
     }
     probes
@@ -255,33 +252,6 @@ impl OfHost<'_> {
                 };
                 probes.push(probe(*target, query, expected));
             }
-        }
-    }
-
-    /// Addresses that lie in the network of one uplink alone, but on another link (`lo`, a bridge).
-    fn elsewhere(&self, uplinks: &[usize], family: Family, probes: &mut Vec<Probe>) {
-        let of_family = || self.plan.uplinks.iter().enumerate().filter(|(_, uplink)| uplink.family == family);
-        let theirs: HashSet<IpAddr> =
-            of_family().flat_map(|(_, uplink)| &uplink.sources).map(|source| source.net.addr()).collect();
-        let networks: Vec<(usize, IpNet)> = of_family()
-            .flat_map(|(at, uplink)| uplink.provider_networks().into_iter().map(move |net| (at, net)))
-            .collect();
-        let Some(to) = self.distant else { return };
-        for address in self.snapshot.addresses.iter().filter(|address| !address.local) {
-            let from = address.net.addr();
-            // A smaller network of its own (a VPN inside 10.0.0.0/8) is not the provider's.
-            let (length, most) = (address.net.prefix_len(), address.net.max_prefix_len());
-            let has = |net: &IpNet| net.contains(&from) && (length == most || length <= net.prefix_len());
-            let of: BTreeSet<usize> = networks.iter().filter(|(_, net)| has(net)).map(|(at, _)| *at).collect();
-            let is_up = self.snapshot.link(&address.dev).is_some_and(|link| link.up);
-            let (Some(at), 1, true, false) = (of.first(), of.len(), is_up, theirs.contains(&from)) else { continue };
-            let it = &self.plan.uplinks[*at];
-            if !uplinks.contains(at) || self.plan.policy(*at).is_none() || it.interface == address.dev {
-                continue;
-            }
-            let (dev, gateway) = self.right_way(it, Target::Elsewhere, &to);
-            let (query, expected) = (Query { from: Some(from), ..Query::to(to) }, Expected::Way(dev, gateway));
-            probes.push(Probe { uplink: Some(*at), target: Target::Elsewhere, query, expected });
         }
     }
 
@@ -352,7 +322,7 @@ impl OfHost<'_> {
         let dev = it.interface.clone();
         let on_link = it.on_link().iter().any(|net| net.contains(to));
         match target {
-            Target::Gateway | Target::Neighbour(_) | Target::Distant | Target::Elsewhere if on_link => (dev, None),
+            Target::Gateway | Target::Neighbour(_) | Target::Distant if on_link => (dev, None),
             // A gateway outside every network is reached through itself, or by a route of its own.
             Target::Gateway => match self.networks.way(to).filter(|route| route.dev.as_ref() == Some(&dev)) {
                 Some(route) => (dev, route.gateway),
@@ -362,7 +332,7 @@ impl OfHost<'_> {
                 Some(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
                 None => (dev, it.gateway),
             },
-            Target::Distant | Target::Elsewhere => match self.networks.way(to).filter(|_| self.is_local(to)) {
+            Target::Distant => match self.networks.way(to).filter(|_| self.is_local(to)) {
                 Some(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
                 None => (dev, it.gateway),
             },

@@ -13,9 +13,9 @@ use crate::check::status as compare;
 use crate::interfaces::{Diagnostic, Severity, Stanza};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Route, Rule, Snapshot, kernel_name};
 use crate::uplinks::handwritten::judge;
-use crate::uplinks::{find, restarted};
+use crate::uplinks::{find, intended, restarted};
 use crate::{ifstate, report};
 
 /// Symmetric routing on a server with several default gateways
@@ -186,7 +186,7 @@ fn show_plan(common: &Common, json: Json) -> Result<Exit> {
         true => Some(kernel::snapshot(&mut Socket::open()?)?),
         false => None,
     };
-    let found = find(&loaded.config, None, &[], &loaded.names);
+    let found = intended(&loaded.config, snapshot.as_ref(), &loaded.names);
     let mut plan = plan(found, snapshot.as_ref(), &loaded.names, None);
     plan.diagnostics.extend(judge(&loaded.config, &loaded.names));
     if json.json {
@@ -271,7 +271,8 @@ fn reconcile(
     // In this order: whoever begins to go down after this look waits for the lock, and takes its own away.
     let snapshot = kernel::snapshot(&mut socket)?;
     let aliases = loaded.config.stanzas.iter().filter_map(|stanza| stanza.interface.to_str().ok());
-    let names = snapshot.links.iter().map(|link| &link.name[..]).chain(aliases.filter(|name| name.contains(':')));
+    let links = snapshot.links.iter().flat_map(|link| link.altnames.iter().chain([&link.name]));
+    let names = links.map(String::as_str).chain(aliases.filter(|name| name.contains(':')));
     let leaving = ifstate::going_down(loaded.config.dialect, names);
     let going: Vec<&str> = going.iter().copied().chain(leaving.iter().map(String::as_str)).collect();
     let plan = planned(loaded, Some(&snapshot), &going);
@@ -291,7 +292,8 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
     let loaded = load(common);
     for interface in interfaces {
         let named = |stanza: &Stanza| link(&stanza.interface.to_string()) == link(interface);
-        if !loaded.config.listed().has(interface.as_bytes()) && !loaded.config.stanzas.iter().any(named) {
+        let in_files = loaded.config.listed().has(interface.as_bytes()) || loaded.config.stanzas.iter().any(named);
+        if !in_files && !is_another_name(&loaded, interface)? {
             bail!("{interface}: no such interface in {}", common.interfaces.display());
         }
     }
@@ -302,7 +304,7 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
     let changes = reconcile(&loaded, &going, &|_, _| false, change, &mut |plan, snapshot| {
         for interface in interfaces.iter().filter(|_| event == Event::Up) {
             let own: Vec<_> =
-                plan.managed.iter().map(|at| &plan.uplinks[*at]).filter(|it| it.interface == link(interface)).collect();
+                plan.managed.iter().map(|at| &plan.uplinks[*at]).filter(|it| it.is_on(interface)).collect();
             if own.is_empty() || own.iter().any(|uplink| uplink.up) {
                 continue;
             }
@@ -321,6 +323,28 @@ fn each(event: Event, interfaces: &[String], common: &Common, change: Change) ->
         say(format!("{}: {changes} changes made\n", interfaces.join(", ")))?;
     }
     Ok(Exit::Yes)
+}
+
+/// Is it the kernel's name, or another altname, of an interface that the files have by an altname?
+fn is_another_name(loaded: &Loaded, interface: &str) -> Result<bool> {
+    let links = kernel::snapshot(&mut Socket::open()?)?.links;
+    let of_stanza = |stanza: &Stanza| {
+        kernel_name(&links, link(&stanza.interface.to_string())) == kernel_name(&links, link(interface))
+    };
+    Ok(loaded.config.stanzas.iter().any(of_stanza))
+}
+
+/// Does table main tell of uplinks that the files do not, or are there some to be taken away? It cannot where the
+/// files have one interface. Where the kernel does not say, a host that has nothing to do does not fail for it.
+fn main_may_tell_more(loaded: &Loaded) -> bool {
+    let stanzas = || loaded.config.stanzas.iter().map(|stanza| link(stanza.interface.to_str().unwrap_or_default()));
+    let first = stanzas().find(|name| *name != "lo");
+    if stanzas().all(|name| name == "lo" || Some(name) == first) {
+        return false;
+    }
+    let Ok(snapshot) = Socket::open().and_then(|mut socket| kernel::snapshot(&mut socket)) else { return false };
+    let ours = snapshot.rules.iter().any(Rule::is_ours) || snapshot.routes.iter().any(Route::is_ours);
+    ours || !planned(loaded, Some(&snapshot), &[]).managed.is_empty()
 }
 
 /// `eth0` of `eth0:1`.
@@ -360,10 +384,9 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     let errors =
         loaded.config.diagnostics.iter().chain(&by_files.diagnostics).filter(|d| d.severity == Severity::Error);
     let errors: Vec<String> = errors.map(in_one_line).collect();
-    if by_files.managed.is_empty()
-        && !loaded.config.chooses_at_run_time()
-        && (logical.is_empty() || logical == interface)
-    {
+    let chosen_at_run_time = loaded.config.chooses_at_run_time() || !(logical.is_empty() || logical == interface);
+    let nothing_by_files = by_files.managed.is_empty() && !chosen_at_run_time;
+    if nothing_by_files && (!errors.is_empty() || !main_may_tell_more(&loaded)) {
         // A host with one uplink is none of symroute's business, so its 'ifup' does not fail. But the other uplink
         // may be missing for a fault of its stanza.
         if !errors.is_empty() {
@@ -384,7 +407,7 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     // A stanza with lines of its own sees to itself while it comes and goes.
     let hands_off = |plan: &Plan, at: usize| {
         let uplink = &plan.uplinks[at];
-        uplink.interface == link(&interface) && uplink.written.is_some_and(|written| written.lines)
+        uplink.is_on(&interface) && uplink.written.is_some_and(|written| written.lines)
     };
     let going: Vec<&str> = going.into_iter().collect();
     let changes =

@@ -9,7 +9,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::config::{Entry, is_command};
 use super::diagnostic::{At, Diagnostic};
 use super::document::trim_start;
-use super::{Config, Family, Stanza};
+use super::{Config, Dialect, Family, Stanza};
 
 /// Words at the beginning of a line that are no options; in another spelling they silently become one.
 const KEYWORDS: [&str; 8] =
@@ -90,7 +90,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
             found.extend(misspelt(entry));
             found.extend(comment(entry));
         }
-        found.extend(without_effect(stanza));
+        found.extend(without_effect(config.dialect, stanza));
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
         if judge_lists && !manual && !mentioned.contains(stanza.interface.as_bstr()) && !listed.has(&stanza.interface) {
             found.push(Diagnostic::warning(
@@ -189,7 +189,7 @@ fn comment(entry: &Entry) -> Option<Diagnostic> {
     })
 }
 
-fn without_effect(stanza: &Stanza) -> Vec<Diagnostic> {
+fn without_effect(dialect: Dialect, stanza: &Stanza) -> Vec<Diagnostic> {
     let own: Vec<&Entry> = stanza.entries.iter().filter(|entry| !entry.in_block).collect();
     let named = |name: &str| own.iter().filter(|entry| entry.name == name).collect::<Vec<_>>();
     let mut found = Vec::new();
@@ -204,7 +204,8 @@ fn without_effect(stanza: &Stanza) -> Vec<Diagnostic> {
             ));
         }
     }
-    if ip && matches!(&stanza.method[..], b"dhcp" | b"manual" | b"auto") {
+    // The others make a default route of it whatever the method is.
+    if ip && dialect == Dialect::Ifupdown && matches!(&stanza.method[..], b"dhcp" | b"manual" | b"auto" | b"6to4") {
         for gateway in named("gateway") {
             found.push(Diagnostic::warning(
                 gateway.at,
@@ -260,7 +261,7 @@ mod tests {
     }
 
     fn warnings(text: &str) -> Vec<(usize, String)> {
-        let config = Config::parse(Path::new("/f"), text.into(), &One, crate::interfaces::Dialect::Ifupdown);
+        let config = Config::parse(Path::new("/f"), text.into(), &One, Dialect::Ifupdown);
         config.diagnostics.iter().map(|d| (d.at.unwrap().line + 1, d.message.clone())).collect()
     }
 

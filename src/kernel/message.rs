@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use netlink_packet_core::Nla;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteScope,
     RouteType, RouteVia,
@@ -81,17 +81,19 @@ pub(super) fn read_way(message: &RouteMessage, links: &[Link]) -> Way {
 pub(super) fn read_link(message: LinkMessage) -> Option<Link> {
     let is_vrf =
         |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Vrf) | LinkInfo::PortKind(InfoPortKind::Vrf));
-    let (mut name, mut group, mut vrf) = (None, 0, false);
+    let altname = |property: Prop| if let Prop::AltIfName(altname) = property { Some(altname) } else { None };
+    let (mut name, mut altnames, mut group, mut vrf) = (None, Vec::new(), 0, false);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(it) => name = Some(it),
+            LinkAttribute::PropList(properties) => altnames = properties.into_iter().filter_map(altname).collect(),
             LinkAttribute::Group(it) => group = it,
             LinkAttribute::LinkInfo(infos) => vrf = infos.iter().any(is_vrf),
             _ => {}
         }
     }
     let up = message.header.flags.contains(LinkFlags::Up);
-    Some(Link { index: message.header.index, name: name?, up, group, vrf })
+    Some(Link { index: message.header.index, name: name?, altnames, up, group, vrf })
 }
 
 pub(super) fn read_address(message: &AddressMessage, links: &[Link]) -> Option<Address> {
@@ -344,4 +346,44 @@ pub(super) fn write_route(route: &Route, links: &[Link]) -> Option<RouteMessage>
         message.attributes.push(RouteAttribute::Priority(route.metric));
     }
     Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+    use netlink_packet_route::RouteNetlinkMessage;
+
+    use super::*;
+
+    #[test]
+    fn links_with_altnames_and_in_a_vrf() {
+        let read = |attributes: Vec<LinkAttribute>| {
+            let mut message = LinkMessage::default();
+            message.header.index = 7;
+            message.header.flags = LinkFlags::Up;
+            message.attributes = [vec![LinkAttribute::IfName("eth0".into())], attributes].concat();
+            let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewLink(message));
+            message.finalize();
+            let mut bytes = vec![0; message.buffer_len()];
+            message.serialize(&mut bytes);
+            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes).unwrap().payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => read_link(message).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let eth0 = Link { index: 7, name: "eth0".into(), up: true, ..Link::default() };
+        assert_eq!(read(Vec::new()), eth0);
+        let altname = |name: &str| Prop::AltIfName(name.into());
+        let long = "enxa-name-that-is-longer-than-fifteen-bytes";
+        assert_eq!(
+            read(vec![LinkAttribute::PropList(vec![altname("enp3s0"), altname(long)])]),
+            Link { altnames: vec!["enp3s0".into(), long.into()], ..eth0.clone() }
+        );
+        let of_vrf = Link { vrf: true, ..eth0.clone() };
+        let member = LinkInfo::PortKind(InfoPortKind::Vrf);
+        assert_eq!(read(vec![LinkAttribute::Controller(3), LinkAttribute::LinkInfo(vec![member])]), of_vrf);
+        assert_eq!(read(vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vrf)])]), of_vrf);
+        let bridged = LinkInfo::PortKind(InfoPortKind::Bridge);
+        assert_eq!(read(vec![LinkAttribute::LinkInfo(vec![bridged])]), eth0);
+    }
 }

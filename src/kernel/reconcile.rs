@@ -233,9 +233,8 @@ mod tests {
         };
         let mut routes: Vec<Route> = (0..3).map(|n| route(format!("10.{n}.0.0/24"), n, None)).collect();
         routes.push(route("0.0.0.0/0".into(), 0, Some([10, 0, 0, 1])));
-        let links = (0..3u8)
-            .map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, group: 0, vrf: false })
-            .collect();
+        let links =
+            (0..3u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, ..Link::default() }).collect();
         Snapshot { links, routes, ..Snapshot::default() }
     }
 

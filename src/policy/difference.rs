@@ -107,11 +107,12 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::interfaces::command::Meeting;
     use crate::interfaces::{At, Family};
     use crate::policy::plan;
     use crate::snapshot::{Address, Link, PROTOCOL, State};
     use crate::tables::Names;
-    use crate::uplinks::{Found, Source, Uplink, Wish};
+    use crate::uplinks::{Found, Origin, Source, Uplink, Wish};
 
     /// `ethN` in 10.N.0.0/24, up or down.
     pub(crate) fn uplink(n: u8, up: bool) -> Uplink {
@@ -126,11 +127,14 @@ pub(crate) mod tests {
             twins: Vec::new(),
             in_main: true,
             metric: Some(n.into()),
-            sources: vec![Source { net, peer: None, stanza: Some(n.into()), by_prefix: false }],
+            sources: vec![Source { net, peer: None, stanza: Some(n.into()), by_prefix: false, elsewhere: None }],
             dynamic: false,
             wish: Wish::default(),
             written: None,
             hand_written: false,
+            origin: Origin::Options,
+            meeting: Meeting::Fails,
+            skipped: None,
             up,
         }
     }
@@ -176,9 +180,8 @@ pub(crate) mod tests {
     pub(crate) fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
         let mut seen = HashSet::new();
         routes.retain(|route| seen.insert(route.key()));
-        let links = (0..4u8)
-            .map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, group: 0, vrf: false })
-            .collect();
+        let links =
+            (0..4u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, ..Link::default() }).collect();
         let addresses: Vec<Address> = Vec::new();
         Snapshot { links, addresses, rules, routes }
     }

@@ -99,7 +99,7 @@ pub fn rules(
     let rule = |offset: u32, src: Option<IpNet>, table: u32, suppress_prefixlen: Option<u32>| Rule {
         family: it.family,
         priority: priority + offset,
-        oif: src.is_none().then(|| it.interface.clone()),
+        oif: src.is_none().then(|| it.rule_interface().to_string()),
         src,
         table,
         suppress_prefixlen,

@@ -8,10 +8,11 @@ pub(crate) mod numbers;
 
 use std::collections::HashMap;
 
+use crate::interfaces::command::Meeting;
 use crate::interfaces::{Diagnostic, Family, Severity};
 use crate::snapshot::{Route, Rule, Snapshot};
 use crate::tables::Names;
-use crate::uplinks::{Found, Layout, Uplink};
+use crate::uplinks::{Found, Layout, Origin, Skipped, Uplink};
 
 /// Something that comes and goes with a stanza (an index into `Config::stanzas`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Plan {
     pub primary: HashMap<Family, usize>,
     /// Metrics for main's default routes that the stanzas lack, by uplink.
     pub metrics: HashMap<usize, u32>,
+    /// Main's default routes that belong to no uplink.
+    pub unknown_defaults: Vec<Route>,
     /// What stands in the way of a plan, or looks wrong.
     pub diagnostics: Vec<Diagnostic>,
     /// Default routes of one metric that the administrator wrote so; only an edit by hand mends them.
@@ -63,6 +66,7 @@ impl Plan {
         let it = &self.uplinks[uplink];
         match () {
             () if self.policy(uplink).is_some() => None,
+            () if it.skipped.is_some() => it.skipped.map(Skipped::reason),
             () if it.hand_written => Some("written by hand in its stanza, left alone"),
             () if it.wish.enabled == Some(false) => Some("left alone: its stanza says 'symroute no'"),
             () if !self.is_multihomed(it.family) => Some("the only uplink of its family: nothing to do"),
@@ -73,19 +77,19 @@ impl Plan {
 }
 
 fn is_multihomed(uplinks: &[Uplink], family: Family) -> bool {
-    uplinks.iter().filter(|uplink| uplink.family == family).count() > 1
+    uplinks.iter().filter(|uplink| uplink.family == family && uplink.skipped.is_none()).count() > 1
 }
 
 fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
     let wanted = uplink.wish.enabled.unwrap_or_else(|| is_multihomed(uplinks, uplink.family));
-    wanted && !uplink.hand_written
+    wanted && !uplink.hand_written && uplink.skipped.is_none()
 }
 
 /// The plan for the uplinks that were found: a pure function of configuration and snapshot. `layout` is what
 /// the command line asks for; a stanza's own `symroute-layout` wins.
 pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Option<Layout>) -> Plan {
-    let Found { uplinks, other_networks, taken_tables, taken_priorities, unset_metrics, one_metric, mut diagnostics } =
-        found;
+    let Found { uplinks, other_networks, taken_tables, taken_priorities, unset_metrics, one_metric, .. } = found;
+    let Found { unknown_defaults, mut diagnostics, .. } = found;
     let managed: Vec<usize> = (0..uplinks.len()).filter(|at| is_managed(&uplinks, &uplinks[*at])).collect();
     let layouts: HashMap<usize, Layout> = managed
         .iter()
@@ -136,7 +140,7 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
             "Keep the 'gateway' line in one stanza; the others only add addresses.",
         ));
     }
-    let mut plan = Plan { uplinks, managed, policies, diagnostics, ..Plan::default() };
+    let mut plan = Plan { uplinks, managed, policies, unknown_defaults, diagnostics, ..Plan::default() };
     for (family, unset) in [Family::Inet, Family::Inet6].into_iter().zip(unset_metrics) {
         plan.choose_primary(family, unset);
     }
@@ -159,7 +163,10 @@ impl Plan {
     /// ones. `unset` is what a stanza without `metric` gets: from ifupdown 0 in inet and the kernel's 1024 in inet6.
     fn choose_primary(&mut self, family: Family, unset: u32) {
         // Routes from router advertisements have their metric from the kernel, not from the stanza.
-        let by_stanza = |uplink: &Uplink| uplink.in_main && !(uplink.dynamic && family == Family::Inet6);
+        let by_stanza = |uplink: &Uplink| {
+            let learnt = uplink.origin == Origin::Main || uplink.dynamic && family == Family::Inet6;
+            uplink.in_main && !learnt && uplink.skipped.is_none()
+        };
         let with_default: Vec<usize> = (0..self.uplinks.len())
             .filter(|at| self.uplinks[*at].family == family && by_stanza(&self.uplinks[*at]))
             .collect();
@@ -180,6 +187,9 @@ impl Plan {
             met.push(at);
             let Some(twin) = twin else { continue };
             let twin = &self.uplinks[twin];
+            if uplink.meeting == Meeting::Joins {
+                continue;
+            }
             if !is_managed(&self.uplinks, uplink) {
                 warnings.push(Diagnostic { severity: Severity::Warning, ..clash(uplink, twin, effective(at)) });
                 continue;
@@ -198,7 +208,7 @@ impl Plan {
             used.push(metric);
             metrics.insert(at, metric);
         }
-        if unset > 1 && self.uplinks[primary].metric.is_some() {
+        if unset > 1 && self.uplinks[primary].metric.is_some() && effective(primary) < unset {
             if let Some(other) = with_default.iter().find(|at| self.uplinks[**at].metric.is_none()) {
                 let (first, other) = (&self.uplinks[primary], &self.uplinks[*other]);
                 warnings.push(Diagnostic::warning(
@@ -214,7 +224,12 @@ impl Plan {
                 ));
             }
         }
-        self.primary.insert(family, primary);
+        let learnt = (0..self.uplinks.len()).filter(|at| {
+            let uplink = &self.uplinks[*at];
+            uplink.family == family && uplink.in_main && uplink.origin == Origin::Main && uplink.skipped.is_none()
+        });
+        let best = learnt.min_by_key(|at| effective(*at)).filter(|at| effective(*at) < effective(primary));
+        self.primary.insert(family, best.unwrap_or(primary));
         self.metrics.extend(metrics);
         self.clashes.extend(clashes);
         self.diagnostics.extend(warnings);
@@ -222,15 +237,21 @@ impl Plan {
 }
 
 fn clash(uplink: &Uplink, twin: &Uplink, metric: u32) -> Diagnostic {
-    let what = match uplink.family {
-        Family::Inet if uplink.dynamic => "the second one is silently not made",
-        Family::Inet => "the second 'ifup' fails with \"File exists\"",
-        _ => "the second 'ifup' silently replaces the first one's default route",
+    let other = metric.saturating_add(10);
+    let message = format!("the default routes of {} and {} both have metric {metric}", twin.label(), uplink.label());
+    if let Origin::Line { at } = uplink.origin {
+        let what = match uplink.meeting {
+            Meeting::Replaces => "this line replaces the first one",
+            _ => "this line fails with \"File exists\"",
+        };
+        let help = format!("Write 'metric {other}' into this line: a 'metric' of its stanza has no effect on it.");
+        return Diagnostic::error(at, b"", format!("{message}: {what}"), help);
+    }
+    let what = match uplink.meeting {
+        _ if uplink.dynamic => "the second one is silently not made",
+        Meeting::Replaces => "the second 'ifup' silently replaces the first one's default route",
+        _ => "the second 'ifup' fails with \"File exists\"",
     };
-    Diagnostic::error(
-        uplink.at,
-        b"",
-        format!("the default routes of {} and {} both have metric {metric}: {what}", twin.label(), uplink.label()),
-        format!("Give {} another 'metric' in its stanza, for example {}.", uplink.label(), metric.saturating_add(10)),
-    )
+    let help = format!("Give {} another 'metric' in its stanza, for example {other}.", uplink.label());
+    Diagnostic::error(uplink.at, b"", format!("{message}: {what}"), help)
 }

@@ -7,14 +7,16 @@ use serde_json::{Map, Value, json};
 use super::diagnostics::{begins, diagnostics_json};
 use super::iproute2::{route_json, route_text, rule_json, rule_text};
 use crate::files::Root;
-use crate::interfaces::Config;
+use crate::interfaces::{Config, Family};
 use crate::policy::{Plan, Policy};
+use crate::snapshot::Route;
 use crate::uplinks::Uplink;
 
 /// What main's default route is to this uplink.
 fn main_default(plan: &Plan, at: usize) -> String {
     let uplink = &plan.uplinks[at];
     match (plan.primary.get(&uplink.family), plan.metrics.get(&at).copied().or(uplink.metric)) {
+        _ if uplink.skipped.is_some() => String::new(),
         (Some(primary), _) if *primary == at => "main's default route".into(),
         _ if !uplink.in_main => "no default route in main".into(),
         (_, Some(metric)) => format!("second choice in main, metric {metric}"),
@@ -43,13 +45,14 @@ pub(super) fn table(plan: &Plan, before: impl Fn(usize) -> String) -> String {
     }
     let mut rows: Vec<[String; 5]> = Vec::new();
     for (at, uplink) in plan.uplinks.iter().enumerate() {
-        let gateway = uplink.gateway.map_or("gateway by DHCP or RA".into(), |gateway| format!("via {gateway}"));
+        let unknown = if uplink.skipped.is_some() { "no gateway" } else { "gateway by DHCP or RA" };
+        let gateway = uplink.gateway.map_or(unknown.into(), |gateway| format!("via {gateway}"));
         let numbers = match (plan.policy(at), plan.reason_without(at)) {
             (Some(policy), _) => format!("table {} priority {}", policy.table, policy.priority),
             (None, reason) => reason.unwrap_or_default().into(),
         };
         let mut last = main_default(plan, at);
-        if !uplink.up {
+        if !uplink.up && uplink.skipped.is_none() {
             last.push_str(", down");
         }
         rows.push([uplink.label(), addresses(uplink), gateway, numbers, last]);
@@ -62,6 +65,9 @@ pub(super) fn table(plan: &Plan, before: impl Fn(usize) -> String) -> String {
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(out, "{cell:width$}  ");
         }
+        let end = out.trim_end().len();
+        let row_end = if row[4].is_empty() { end } else { out.len() };
+        out.truncate(row_end);
         let _ = writeln!(out, "{}", row[4]);
     }
     out
@@ -69,7 +75,7 @@ pub(super) fn table(plan: &Plan, before: impl Fn(usize) -> String) -> String {
 
 /// The plan in full: the summary, then each uplink's routes and rules.
 pub fn plan_text(plan: &Plan) -> String {
-    let mut out = summary(plan);
+    let mut out = summary(plan) + &unknown_defaults(plan);
     for policy in &plan.policies {
         let _ = writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), reads_as(policy));
         for route in &policy.routes {
@@ -80,6 +86,15 @@ pub fn plan_text(plan: &Plan) -> String {
         }
     }
     out
+}
+
+/// Main's default routes that belong to no uplink, one a line.
+pub(super) fn unknown_defaults(plan: &Plan) -> String {
+    let line = |route: &Route| {
+        let family = if route.family == Family::Inet6 { "IPv6" } else { "IPv4" };
+        format!("Default route in the main table that belongs to no uplink ({family}): {}\n", route_text(route))
+    };
+    plan.unknown_defaults.iter().map(line).collect()
 }
 
 pub(super) fn reads_as(policy: &Policy) -> String {
@@ -124,5 +139,6 @@ pub fn plan_json(plan: &Plan, config: &Config, root: &Root) -> Value {
         out
     });
     let diagnostics = config.diagnostics.iter().chain(&plan.diagnostics).chain(&plan.clashes);
-    json!({"uplinks": Value::from_iter(uplinks), "diagnostics": diagnostics_json(config, root, diagnostics)})
+    let unknown_defaults = Value::from_iter(plan.unknown_defaults.iter().map(route_json));
+    json!({"uplinks": Value::from_iter(uplinks), "unknown_defaults": unknown_defaults, "diagnostics": diagnostics_json(config, root, diagnostics)})
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::iproute2::{route_json, route_text, rule_json, rule_text};
-use super::plan::{reads_as, table, uplink_json};
+use super::plan::{reads_as, table, unknown_defaults, uplink_json};
 use crate::check::{PolicyStatus, Status};
 use crate::files::Root;
 use crate::interfaces::Config;
@@ -29,6 +29,7 @@ pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -
     json!({
         "in_step": status.in_step(),
         "uplinks": Value::from_iter(uplinks),
+        "unknown_defaults": Value::from_iter(plan.unknown_defaults.iter().map(route_json)),
         "left_over": {
             "routes": Value::from_iter(status.left_over_routes.iter().map(route_json)),
             "rules": Value::from_iter(status.left_over_rules.iter().map(rule_json)),
@@ -71,6 +72,7 @@ pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
     let states: Vec<Standing> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
     let width = states.iter().map(|state| state.word.len()).max().unwrap_or(0);
     let mut out = table(plan, |at| format!("{}  ", plain(&format!("{:width$}", states[at].word), states[at].color)));
+    out.push_str(&unknown_defaults(plan));
     let paint = |text: &str, code: &str| plain(&format!("{text:<9}"), code);
     let state = |in_place: bool| if in_place { paint("in place", "32") } else { paint("MISSING", "31") };
     for policy in &status.policies {

@@ -7,11 +7,12 @@ use ipnet::IpNet;
 
 use super::handwritten::{Line, lines};
 use super::named::name;
-use super::options::of_family;
-use super::{Source, Uplink, assign};
-use crate::interfaces::command::Object;
+use super::options::{has_address, is_point_to_point, makes_default, of_family};
+use super::{Origin, Skipped, Source, Uplink, assign};
+use crate::interfaces::command::{Meeting, Object};
 use crate::interfaces::config::{Listed, Opt};
-use crate::interfaces::{Config, Diagnostic, Dialect, Family, Severity, Stanza};
+use crate::interfaces::{At, Config, Diagnostic, Dialect, Family, Severity, Stanza};
+use crate::snapshot::{Link, kernel_name};
 use crate::tables::Names;
 
 /// The link of `eth0:1` is `eth0`.
@@ -28,8 +29,35 @@ fn is_link_name(name: &[u8]) -> bool {
         && name[0] != b'-'
 }
 
+/// What a stanza says of one family.
+struct Part<'a> {
+    /// Index into `Config::stanzas`.
+    index: usize,
+    stanza: &'a Stanza,
+    interface: String,
+    name: String,
+    family: Family,
+    options: Vec<Opt>,
+}
+
+impl Part<'_> {
+    fn get(&self, name: &str) -> Option<&Opt> {
+        self.options.iter().find(|option| option.name == name)
+    }
+
+    fn uplink(&self, at: At, gateway: Option<IpAddr>) -> Uplink {
+        let uplink = Uplink::new(&self.interface, &self.name, self.family, (self.index, at), gateway);
+        match &self.stanza.method[..] {
+            b"tunnel" | b"v4tunnel" => Uplink { meeting: Meeting::Fails, ..uplink },
+            _ => uplink,
+        }
+    }
+}
+
 pub(super) struct Finder<'a> {
     pub(super) config: &'a Config,
+    /// The kernel's links, for their names; none where only the files are read.
+    pub(super) links: &'a [Link],
     pub(super) listed: Listed<'a>,
     pub(super) names: &'a Names,
     pub(super) wrong: Vec<Diagnostic>,
@@ -40,19 +68,21 @@ pub(super) struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(config: &'a Config, names: &'a Names) -> Self {
+    pub(super) fn new(config: &'a Config, links: &'a [Link], names: &'a Names) -> Self {
         let listed = config.listed();
         let lines = lines(config, &listed);
-        Finder { config, listed, names, wrong: Vec::new(), sources: Vec::new(), lines }
+        Finder { config, links, listed, names, wrong: Vec::new(), sources: Vec::new(), lines }
     }
 
     /// All uplinks of the configuration, in file order.
     pub(super) fn uplinks(&mut self) -> Vec<Uplink> {
         let mut uplinks = Vec::new();
-        for (index, stanza) in self.config.stanzas.iter().enumerate() {
+        let config = self.config;
+        for (index, stanza) in config.stanzas.iter().enumerate() {
             self.stanza(index, stanza, &mut uplinks);
         }
         self.share_metrics(&mut uplinks);
+        self.add_those_of_lines(&mut uplinks);
         self.assign_sources(&mut uplinks);
         self.mark_hand_written(&mut uplinks);
         uplinks
@@ -74,7 +104,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn stanza(&mut self, index: usize, stanza: &Stanza, uplinks: &mut Vec<Uplink>) {
+    fn stanza(&mut self, index: usize, stanza: &'a Stanza, uplinks: &mut Vec<Uplink>) {
         let families: &[Family] = match (self.config.dialect, stanza.family) {
             (Dialect::Ifupdown, Family::Inet) => &[Family::Inet],
             (Dialect::Ifupdown, Family::Inet6) => &[Family::Inet6],
@@ -85,7 +115,7 @@ impl<'a> Finder<'a> {
         let options = stanza.own_options();
         let links = self.listed.links(stanza.interface.as_bstr());
         let by_files = self.config.up_as.is_empty();
-        let has_address = stanza.method == "static";
+        let has_address = has_address(self.config.dialect, stanza);
         if links.is_empty() && by_files || links.len() > 1 && (by_files || has_address) {
             let gateway = options.iter().find(|option| option.name.ends_with(b"gateway"));
             self.wrong.extend(gateway.map(|option| {
@@ -104,58 +134,46 @@ impl<'a> Finder<'a> {
         self.added_addresses(index);
         for link in links {
             let name = name(link, stanza.interface.as_bstr());
-            let link = link_of(link).to_str_lossy().into_owned();
             for family in families {
-                let of_family = match self.config.dialect {
+                let options = match self.config.dialect {
                     Dialect::Ifupdown => options.clone(),
                     _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
                 };
-                self.stanza_in(index, stanza, (&link, &name), *family, &of_family, uplinks);
+                let interface = self.interface_of(link);
+                self.part(&Part { index, stanza, interface, name: name.clone(), family: *family, options }, uplinks);
             }
         }
     }
 
-    fn stanza_in(
-        &mut self,
-        index: usize,
-        stanza: &Stanza,
-        (link, name): (&str, &str),
-        family: Family,
-        options: &[Opt],
-        uplinks: &mut Vec<Uplink>,
-    ) {
+    /// The uplinks of one family of a stanza, by its options.
+    fn part(&mut self, part: &Part, uplinks: &mut Vec<Uplink>) {
+        let Part { stanza, family, .. } = *part;
         let Some(at) = stanza.at else { return };
-        let interface = link.to_string();
         let mut wrong_address = Vec::new();
-        for source in self.addresses_of(stanza, family, index, options) {
+        for source in self.addresses_of(stanza, family, part.index, &part.options) {
             match source {
-                Ok(source) => self.sources.push((interface.clone(), family, source)),
+                Ok(source) => self.sources.push((part.interface.clone(), family, source)),
                 Err(wrong) => wrong_address.push(wrong),
             }
         }
-        let get = |name: &str| options.iter().find(|option| option.name == name);
         let dynamic =
             stanza.family == family && (stanza.method == "dhcp" || family == Family::Inet6 && stanza.method == "auto");
-        let own_gateway = get("gateway").filter(|_| stanza.method == "static");
-        let table_gateway = get("symroute-gateway");
-        let brought_up = self.listed.has(&stanza.interface);
-        if own_gateway.is_none() && table_gateway.is_none() && !dynamic {
+        let point_to_point = stanza.family == family && is_point_to_point(stanza);
+        let makes_default = |option: &&Opt| !dynamic && makes_default(self.config.dialect, stanza, &option.value);
+        let own_gateway = part.get("gateway").filter(makes_default);
+        let table_gateway = part.get("symroute-gateway");
+        if own_gateway.is_none() && table_gateway.is_none() && !dynamic && !point_to_point {
             return;
         }
-        if !brought_up && self.chosen_by_mapping(stanza.interface.as_bstr()) {
-            let option = own_gateway.or(table_gateway).filter(|_| self.config.up_as.is_empty());
-            self.wrong.extend(option.map(|option| {
-                let message =
-                    format!("a mapping decides which link '{}' is for: no lines are written for it", stanza.interface);
-                let help = "The hooks know it when it is up; give its default route a 'metric' of its own.";
-                Diagnostic::warning(option.at, &option.name, message, help)
-            }));
+        if !self.is_brought_up(stanza, own_gateway.or(table_gateway), dynamic || point_to_point) {
             return;
         }
-        if !brought_up && (dynamic || self.only_a_template(stanza.interface.as_bstr())) {
+        if point_to_point {
+            let skipped = Some(Skipped::PointToPoint);
+            uplinks.push(Uplink { skipped, ..part.uplink(at, None) });
             return;
         }
-        if !is_link_name(link.as_bytes()) {
+        if !is_link_name(part.interface.as_bytes()) {
             self.wrong.push(Diagnostic::warning(
                 at,
                 &stanza.interface,
@@ -166,9 +184,35 @@ impl<'a> Finder<'a> {
         }
         let before = self.wrong.len();
         self.wrong.extend(wrong_address);
-        let gateways = own_gateway.map(|option| self.gateways(family, option)).unwrap_or_default();
-        let for_table = table_gateway.map(|option| self.gateways(family, option)).unwrap_or_default();
-        if let (Some(main), Some(table), Some(option)) = (gateways.first(), for_table.first(), table_gateway) {
+        let gateways = self.gateways_of(family, own_gateway, table_gateway);
+        let metric = part.get("metric").and_then(|option| self.number(option, 0, u32::MAX, "a metric"));
+        let wish = self.wish(&part.options);
+        // A stanza with a fault is no uplink; its fault stops everything before a plan is made of the rest.
+        if self.wrong[before..].iter().any(|d| d.severity == Severity::Error) {
+            return;
+        }
+        let in_main = own_gateway.is_some() || dynamic && table_gateway.is_none();
+        let written = self.written(stanza, family, metric);
+        let uplink = Uplink { in_main, metric, dynamic, wish, written, ..part.uplink(at, None) };
+        if dynamic && gateways.is_empty() {
+            uplinks.push(uplink.clone());
+        }
+        for gateway in gateways.into_iter().map(Some) {
+            let same = |known: &&mut Uplink| {
+                (known.interface == part.interface && known.family == family) && known.gateway == gateway
+            };
+            match uplinks.iter_mut().find(same) {
+                Some(known) => known.twins.push(part.index),
+                None => uplinks.push(Uplink { gateway, ..uplink.clone() }),
+            }
+        }
+    }
+
+    /// The gateways of a stanza: those of `gateway`, or else of `symroute-gateway`.
+    fn gateways_of(&mut self, family: Family, own: Option<&Opt>, for_table: Option<&Opt>) -> Vec<IpAddr> {
+        let of_main = own.map(|option| self.gateways(family, option)).unwrap_or_default();
+        let of_table = for_table.map(|option| self.gateways(family, option)).unwrap_or_default();
+        if let (Some(main), Some(table), Some(option)) = (of_main.first(), of_table.first(), for_table) {
             if main != table {
                 self.wrong.push(Diagnostic::error(
                     option.at,
@@ -178,53 +222,40 @@ impl<'a> Finder<'a> {
                 ));
             }
         }
-        let metric = get("metric").and_then(|option| self.number(option, 0, u32::MAX, "a metric"));
-        let wish = self.wish(options);
-        // A stanza with a fault is no uplink; its fault stops everything before a plan is made of the rest.
-        if self.wrong[before..].iter().any(|d| d.severity == Severity::Error) {
-            return;
+        if own.is_some() { of_main } else { of_table }
+    }
+
+    /// Does something bring the stanza up, as far as the files tell? A mapping's choice is warned of at its gateway.
+    fn is_brought_up(&mut self, stanza: &Stanza, gateway: Option<&Opt>, without_gateway: bool) -> bool {
+        if self.listed.has(&stanza.interface) {
+            return true;
         }
-        let mut gateways: Vec<Option<IpAddr>> =
-            if own_gateway.is_some() { gateways } else { for_table }.into_iter().map(Some).collect();
-        if dynamic && gateways.is_empty() {
-            gateways.push(None);
+        if self.chosen_by_mapping(stanza.interface.as_bstr()) {
+            self.wrong.extend(gateway.filter(|_| self.config.up_as.is_empty()).map(|option| {
+                let message =
+                    format!("a mapping decides which link '{}' is for: no lines are written for it", stanza.interface);
+                let help = "The hooks know it when it is up; give its default route a 'metric' of its own.";
+                Diagnostic::warning(option.at, &option.name, message, help)
+            }));
+            return false;
         }
-        for gateway in gateways {
-            let same = |known: &&mut Uplink| {
-                known.interface == interface && known.family == family && gateway.is_some() && known.gateway == gateway
-            };
-            if let Some(known) = uplinks.iter_mut().find(same) {
-                known.twins.push(index);
-                continue;
-            }
-            uplinks.push(Uplink {
-                interface: interface.clone(),
-                name: name.to_string(),
-                family,
-                stanza: index,
-                at,
-                gateway,
-                twins: Vec::new(),
-                in_main: own_gateway.is_some() || dynamic && table_gateway.is_none(),
-                metric,
-                sources: Vec::new(),
-                dynamic,
-                wish,
-                written: self.written(stanza, family, metric),
-                hand_written: false,
-                up: true,
-            });
-        }
+        !without_gateway && !self.only_a_template(stanza.interface.as_bstr())
+    }
+
+    /// The kernel's name of the link that ifupdown calls so.
+    pub(super) fn interface_of(&self, link: &BStr) -> String {
+        let name = link_of(link).to_str_lossy();
+        kernel_name(self.links, &name).to_string()
     }
 
     /// Is the name only there to inherit from?
-    fn only_a_template(&self, name: &BStr) -> bool {
+    pub(super) fn only_a_template(&self, name: &BStr) -> bool {
         let inherits = |stanza: &Stanza| stanza.inherits.as_ref().is_some_and(|other| other == name);
         name == "default" || self.config.stanzas.iter().any(inherits)
     }
 
     /// May a mapping's script print the name? Its `map` lines hold it, or it has none.
-    fn chosen_by_mapping(&self, name: &BStr) -> bool {
+    pub(super) fn chosen_by_mapping(&self, name: &BStr) -> bool {
         let has = |map: &bstr::BString| map.fields_with(char::is_whitespace).any(|word| word == name.as_bytes());
         self.config.mappings.iter().any(|mapping| mapping.maps.is_empty() || mapping.maps.iter().any(has))
     }
@@ -237,8 +268,8 @@ impl<'a> Finder<'a> {
             let dev = command.get("dev").unwrap_or_default();
             if let (Object::Address, true, Some(net)) = (command.object, command.adds(), command.prefix("to")) {
                 let family = if command.inet6 { Family::Inet6 } else { Family::Inet };
-                let source = Source { net, peer: None, stanza: Some(index), by_prefix: false };
-                self.sources.push((link_of(BStr::new(dev)).to_str_lossy().into_owned(), family, source));
+                let source = Source { stanza: Some(index), ..Source::of(net) };
+                self.sources.push((self.interface_of(BStr::new(dev)), family, source));
             }
         }
     }
@@ -246,12 +277,18 @@ impl<'a> Finder<'a> {
     /// Gives every address to the uplink of its link that it belongs to.
     fn assign_sources(&mut self, uplinks: &mut [Uplink]) {
         // The gateway's own stanza first: it decides which networks are the uplink's.
-        for uplink in uplinks.iter_mut() {
+        for at in 0..uplinks.len() {
+            let uplink = &uplinks[at];
+            let same = |other: &&Uplink| (other.stanza, other.family) == (uplink.stanza, uplink.family);
+            // A line may add a second uplink to a stanza, whose address is the first one's.
+            let alone = uplink.origin == Origin::Options || uplinks.iter().filter(same).count() == 1;
             let own = |(link, family, source): &&(String, Family, Source)| {
-                *link == uplink.interface && *family == uplink.family && source.stanza == Some(uplink.stanza)
+                let belongs = alone || uplink.gateway.is_some_and(|gateway| source.net.contains(&gateway));
+                let of_stanza = *family == uplink.family && source.stanza == Some(uplink.stanza);
+                *link == uplink.interface && of_stanza && belongs
             };
             if let Some((_, _, source)) = self.sources.iter().find(own) {
-                uplink.sources.push(source.clone());
+                uplinks[at].sources.push(source.clone());
             }
         }
         for (link, family, source) in &self.sources {
@@ -268,7 +305,7 @@ impl<'a> Finder<'a> {
                     format!("the gateway of {} is its own address", uplink.interface),
                     "Give the address of the provider's router.",
                 ));
-            } else if uplink.sources.is_empty() && !uplink.dynamic {
+            } else if uplink.sources.is_empty() && !uplink.dynamic && uplink.skipped.is_none() {
                 self.wrong.push(Diagnostic::warning(
                     uplink.at,
                     &self.config.stanzas[uplink.stanza].interface,
@@ -281,23 +318,23 @@ impl<'a> Finder<'a> {
 
     /// Hand-written policy serves the uplink whose stanza it stands in, whose address it names, or whose
     /// gateway it routes through.
-    fn mark_hand_written(&mut self, uplinks: &mut [Uplink]) {
+    pub(super) fn mark_hand_written(&mut self, uplinks: &mut [Uplink]) {
         let policy = |line: &&Line| line.phase.is_up() && line.is_policy(self.names);
         let mut policies = Vec::new();
         for line in self.lines.iter().filter(policy) {
             let from = line.command.prefix("from").filter(|from| from.prefix_len() > 0);
-            let dev = line.command.get("dev").map(|dev| link_of(BStr::new(dev)));
+            let dev = line.command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
             policies.push((line, from, line.command.address("via"), dev));
         }
         for uplink in uplinks {
             let inet6 = uplink.family == Family::Inet6;
-            let serves = |(line, from, via, dev): &&(&Line, Option<IpNet>, Option<IpAddr>, Option<&[u8]>)| {
+            let serves = |(line, from, via, dev): &&(&Line, Option<IpNet>, Option<IpAddr>, Option<String>)| {
                 if line.command.inet6 != inet6 {
                     return false;
                 }
                 let names_address =
                     from.is_some_and(|from| uplink.sources.iter().any(|source| from.contains(&source.net.addr())));
-                let same_link = dev.is_none_or(|dev| dev == uplink.interface.as_bytes());
+                let same_link = dev.as_ref().is_none_or(|dev| *dev == uplink.interface);
                 // A lease's address and gateway are not known here, so whatever its stanza has is taken for its own.
                 line.stanza == uplink.stanza && (uplink.dynamic || from.is_none() && via.is_none())
                     || names_address

@@ -5,6 +5,7 @@
 
 mod finder;
 pub mod handwritten;
+mod lines;
 mod live;
 mod named;
 mod options;
@@ -15,9 +16,9 @@ use ipnet::IpNet;
 
 use self::finder::Finder;
 pub use self::named::restarted;
-use crate::interfaces::command::Command;
+use crate::interfaces::command::{Command, Meeting};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family};
-use crate::snapshot::{INET6_METRIC, Snapshot};
+use crate::snapshot::{INET6_METRIC, Route, Snapshot};
 use crate::tables::Names;
 
 /// Highest priority that leaves room for an uplink's rules before `main` (32766).
@@ -44,6 +45,33 @@ impl Layout {
     }
 }
 
+/// Where main's default route through an uplink comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The options of its stanza, or the client that ifup starts for it.
+    Options,
+    /// A command in a stanza: its metric stands there.
+    Line { at: At },
+    /// Only the kernel's table main has it: from a router advertisement, a client, a script.
+    Main,
+}
+
+/// Why an uplink is none that symroute manages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skipped {
+    Vrf,
+    PointToPoint,
+}
+
+impl Skipped {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Skipped::Vrf => "skipped: its interface belongs to a VRF, which has its own tables",
+            Skipped::PointToPoint => "not managed yet: point-to-point uplinks without a gateway",
+        }
+    }
+}
+
 /// A source address of an uplink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -55,6 +83,15 @@ pub struct Source {
     pub stanza: Option<usize>,
     /// Stands for all addresses of its prefix, as IPv6 autoconfiguration makes and drops them.
     pub by_prefix: bool,
+    /// The interface that has it, where that is not the uplink's: an address of the uplink's network all the same.
+    pub elsewhere: Option<String>,
+}
+
+impl Source {
+    /// An address that no stanza brings.
+    fn of(net: IpNet) -> Self {
+        Source { net, peer: None, stanza: None, by_prefix: false, elsewhere: None }
+    }
 }
 
 /// What the administrator asks for in the stanza.
@@ -103,15 +140,60 @@ pub struct Uplink {
     pub written: Option<Written>,
     /// The administrator's own `ip rule` lines serve it.
     pub hand_written: bool,
+    pub origin: Origin,
+    /// What its command does where main has a default route with its metric.
+    pub meeting: Meeting,
+    pub skipped: Option<Skipped>,
     /// The link is up and has one of the addresses; always true without a snapshot.
     pub up: bool,
 }
 
 impl Uplink {
+    /// Nothing is known of it but this.
+    fn new(interface: &str, name: &str, family: Family, stanza: (usize, At), gateway: Option<IpAddr>) -> Self {
+        Uplink {
+            interface: interface.to_string(),
+            name: name.to_string(),
+            family,
+            stanza: stanza.0,
+            at: stanza.1,
+            gateway,
+            twins: Vec::new(),
+            in_main: false,
+            metric: None,
+            sources: Vec::new(),
+            dynamic: false,
+            wish: Wish::default(),
+            written: None,
+            hand_written: false,
+            origin: Origin::Options,
+            meeting: if family == Family::Inet6 { Meeting::Replaces } else { Meeting::Fails },
+            skipped: None,
+            up: true,
+        }
+    }
+
+    /// Its interface as ifupdown names it, which may be an altname.
+    fn listed_interface(&self) -> &str {
+        self.name.split(['=', ':']).next().unwrap_or_default()
+    }
+
+    /// Is it on the interface of this name, or of an alias `eth0:1` of it?
+    pub fn is_on(&self, interface: &str) -> bool {
+        let interface = interface.split(':').next().unwrap_or_default();
+        self.interface == interface || self.listed_interface() == interface
+    }
+
+    /// The interface as its rule names it. A rule keeps the name that it was given, so that of the stanza's own lines
+    /// has the stanza's.
+    pub fn rule_interface(&self) -> &str {
+        if self.written.is_some_and(|written| written.lines) { self.listed_interface() } else { &self.interface }
+    }
+
     /// On-link networks of the interface that belong to this uplink, in the order of its sources.
     pub fn on_link(&self) -> Vec<IpNet> {
         let mut networks = Vec::new();
-        for source in &self.sources {
+        for source in self.sources.iter().filter(|source| source.elsewhere.is_none()) {
             let network = source.peer.map_or(source.net.trunc(), IpNet::from);
             if (source.peer.is_some() || network.prefix_len() < network.max_prefix_len())
                 && !networks.contains(&network)
@@ -133,7 +215,8 @@ impl Uplink {
         if !with_gateway.is_empty() {
             return with_gateway;
         }
-        let own = |source: &&Source| source.stanza == Some(self.stanza) && source.peer.is_none();
+        let of_uplink = |source: &Source| source.stanza == Some(self.stanza) || self.dynamic && source.stanza.is_none();
+        let own = |source: &&Source| of_uplink(source) && source.peer.is_none() && source.elsewhere.is_none();
         let own = self.sources.iter().find(own).map(|source| source.net.trunc());
         own.into_iter().filter(|net| net.prefix_len() < net.max_prefix_len()).collect()
     }
@@ -151,10 +234,12 @@ impl Uplink {
 /// What a configuration has to do with uplinks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// In file order.
+    /// In file order; then those that only the kernel's table main tells of.
     pub uplinks: Vec<Uplink>,
     /// On-link networks and addresses of the host that belong to no uplink.
     pub other_networks: Vec<IpNet>,
+    /// Main's default routes that belong to no uplink, where the host has another way out.
+    pub unknown_defaults: Vec<Route>,
     /// Tables and priorities that hand-written lines use.
     pub taken_tables: Vec<u32>,
     pub taken_priorities: Vec<u32>,
@@ -168,12 +253,28 @@ pub struct Found {
 /// The uplinks of a configuration. With a snapshot they are held against the kernel; `going` names the
 /// interfaces (as ifupdown does, `eth0:1` included) that are about to go down.
 pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names: &Names) -> Found {
-    let mut finder = Finder::new(config, names);
-    let mut uplinks = finder.uplinks();
+    let mut finder = Finder::new(config, snapshot.map_or(&[], |snapshot| &snapshot.links), names);
+    let (mut uplinks, unknown_defaults) = finder.with_those_of_main(snapshot);
     if let Some(snapshot) = snapshot {
         live::hold_against(&mut uplinks, snapshot);
-        live::take_down(&mut uplinks, config, going);
+        live::take_down(&mut uplinks, config, snapshot, going);
     }
+    found(finder, uplinks, unknown_defaults, snapshot)
+}
+
+/// The uplinks as they are to be, whether they are up or not: those of the files, and those that only the kernel's
+/// table main tells of.
+pub fn intended(config: &Config, snapshot: Option<&Snapshot>, names: &Names) -> Found {
+    let mut finder = Finder::new(config, snapshot.map_or(&[], |snapshot| &snapshot.links), names);
+    let (mut uplinks, unknown_defaults) = finder.with_those_of_main(snapshot);
+    if let Some(snapshot) = snapshot {
+        live::hold_those_of_main_against(&mut uplinks, snapshot);
+    }
+    found(finder, uplinks, unknown_defaults, None)
+}
+
+fn found(finder: Finder, uplinks: Vec<Uplink>, unknown_defaults: Vec<Route>, snapshot: Option<&Snapshot>) -> Found {
+    let Finder { config, names, .. } = finder;
     let owned = |net: &IpNet| uplinks.iter().any(|uplink| uplink.sources.iter().any(|source| source.net == *net));
     let known = finder.sources.iter().map(|(_, _, source)| source.net);
     let in_kernel = snapshot.iter().flat_map(|snapshot| &snapshot.addresses).filter(|address| !address.local);
@@ -185,6 +286,7 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
     let by_hand = || finder.lines.iter().filter(|line| line.is_policy(names)).map(|line| &line.command);
     Found {
         other_networks,
+        unknown_defaults,
         taken_tables: by_hand().filter_map(|command| names.number(command.get("table")?)).collect(),
         taken_priorities: by_hand().filter_map(Command::priority).collect(),
         unset_metrics: match config.dialect {
@@ -197,23 +299,45 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
     }
 }
 
-/// Gives an address to the uplink of its link that it belongs to, if there is one.
+/// Gives an address of `link` to the uplink that it belongs to, if there is one: to one of its own link in whose
+/// network it is, or else to the one of another link, or else to its link's only uplink.
 fn assign(uplinks: &mut [Uplink], link: &str, family: Family, source: &Source) {
-    let here = |uplink: &Uplink| uplink.interface == link && uplink.family == family;
-    if uplinks
-        .iter()
-        .any(|uplink| here(uplink) && uplink.sources.iter().any(|known| known.net.addr() == source.net.addr()))
-    {
+    let of_family = |uplink: &Uplink| uplink.family == family && uplink.skipped.is_none();
+    let here = |uplink: &Uplink| of_family(uplink) && uplink.interface == link;
+    let has = |uplink: &Uplink| uplink.sources.iter().any(|known| known.net.addr() == source.net.addr());
+    if uplinks.iter().any(|uplink| here(uplink) && has(uplink)) {
         return;
     }
     let network = source.net.trunc();
-    let mut candidates: Vec<&mut Uplink> = uplinks.iter_mut().filter(|uplink| here(uplink)).collect();
-    // An address in no uplink's network goes with the link's only uplink.
-    let owner = match candidates.iter().position(|uplink| uplink.owns(&network)) {
-        None if candidates.len() == 1 => Some(0),
-        owner => owner,
+    let own = uplinks.iter().position(|uplink| here(uplink) && uplink.owns(&network));
+    let only = || {
+        let mut candidates = (0..uplinks.len()).filter(|at| here(&uplinks[*at]));
+        candidates.next().filter(|_| candidates.next().is_none())
     };
-    if let Some(owner) = owner {
-        candidates[owner].sources.push(source.clone());
-    }
+    let elsewhere = || {
+        let others = uplinks.iter().enumerate().filter(|(_, uplink)| of_family(uplink) && uplink.interface != link);
+        owner_elsewhere(others, &source.net)
+    };
+    let owner = match own {
+        Some(own) => Some(own),
+        None if uplinks.iter().any(|uplink| of_family(uplink) && has(uplink)) => None,
+        None => elsewhere().or_else(only),
+    };
+    let Some(owner) = owner.map(|owner| &mut uplinks[owner]) else { return };
+    let here = owner.interface == link;
+    let elsewhere = (!here).then(|| link.to_string());
+    owner.sources.push(Source { elsewhere, by_prefix: source.by_prefix && here && owner.dynamic, ..source.clone() });
 }
+
+/// The first uplink of another link that has the address in a network of its provider, the smallest one that holds it.
+/// A smaller network of the address's own (a VPN's inside 10.0.0.0/8) is not the provider's.
+fn owner_elsewhere<'a>(uplinks: impl Iterator<Item = (usize, &'a Uplink)>, address: &IpNet) -> Option<usize> {
+    let (length, most) = (address.prefix_len(), address.max_prefix_len());
+    let holds = |net: &IpNet| net.contains(&address.addr()) && (length == most || length <= net.prefix_len());
+    let networks = uplinks.flat_map(|(at, uplink)| uplink.provider_networks().into_iter().map(move |net| (at, net)));
+    let holding = networks.filter(|(_, net)| holds(net));
+    holding.min_by_key(|(at, net)| (std::cmp::Reverse(net.prefix_len()), *at)).map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests;

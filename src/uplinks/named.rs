@@ -7,7 +7,6 @@
 use bstr::{BStr, ByteSlice};
 
 use super::Uplink;
-use super::finder::link_of;
 use crate::interfaces::{Config, Dialect};
 use crate::snapshot::Snapshot;
 
@@ -22,7 +21,7 @@ pub fn restarted(config: &Config, snapshot: &Snapshot, uplink: &Uplink) -> Vec<S
     if is_alias(&uplink.name) && link_is_up && config.dialect == Dialect::Ifupdown {
         return vec![word(&uplink.name)];
     }
-    let on_link = config.up_as.iter().filter(|(link, _)| link_of(link.as_bstr()) == uplink.interface.as_bytes());
+    let on_link = config.up_as.iter().filter(|(link, _)| link.to_str().is_ok_and(|link| uplink.is_on(link)));
     let mut names: Vec<String> = on_link.map(|(link, stanza)| name(link.as_bstr(), stanza.as_bstr())).collect();
     if !names.contains(&uplink.name) {
         names.push(uplink.name.clone());
@@ -65,7 +64,7 @@ mod tests {
             let mut config = Config::parse("/f".as_ref(), text.into(), &Root::new("/".as_ref()), dialect);
             let up_as = [("eth0", "home"), ("eth1:1", "eth1:1"), ("eth1", "eth1"), ("eth10", "eth10")];
             config.up_as = up_as.map(|(link, stanza)| (link.into(), stanza.into())).into();
-            let link = |name: &str| Link { index: 1, name: name.into(), up, group: 0, vrf: false };
+            let link = |name: &str| Link { index: 1, name: name.into(), up, ..Link::default() };
             let snapshot = Snapshot { links: ["eth0", "eth1"].map(link).into(), ..Snapshot::default() };
             let uplinks = find(&config, None, &[], &Names::default()).uplinks;
             uplinks.iter().map(|uplink| restarted(&config, &snapshot, uplink).join(" ")).collect()

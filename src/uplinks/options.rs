@@ -26,8 +26,11 @@ impl Finder<'_> {
         options: &[Opt],
     ) -> Vec<Result<Source, Diagnostic>> {
         let get = |name: &str| options.iter().find(|option| option.name == name);
-        let (Some(option), b"static") = (get("address"), &stanza.method[..]) else { return Vec::new() };
-        let peer = get("pointopoint").or(get("point-to-point"));
+        let Some(option) = get("address").filter(|_| has_address(self.config.dialect, stanza)) else {
+            return Vec::new();
+        };
+        let tunnel = || get("dstaddr").filter(|_| stanza.method == "tunnel");
+        let peer = get("pointopoint").or(get("point-to-point")).or_else(tunnel);
         let peer = peer.and_then(|option| option.value.to_str().ok()?.parse::<IpAddr>().ok());
         let one = |value: &[u8]| -> Result<Source, Diagnostic> {
             let wrong = |option: &Opt, what: &str| {
@@ -68,7 +71,7 @@ impl Finder<'_> {
             let Some(net) = length.and_then(|length| IpNet::new(address, length).ok()) else {
                 return wrong(option, "netmask or prefix length");
             };
-            Ok(Source { net, peer, stanza: Some(index), by_prefix: false })
+            Ok(Source { peer, stanza: Some(index), ..Source::of(net) })
         };
         match self.config.dialect {
             Dialect::Ifupdown => vec![one(&option.value)],
@@ -201,6 +204,27 @@ impl Finder<'_> {
         }
         Some(written)
     }
+}
+
+/// Does the stanza's method set its `address`? ifupdown-ng and ifupdown2 set it whatever the method is.
+pub(super) fn has_address(dialect: Dialect, stanza: &Stanza) -> bool {
+    match (dialect, &stanza.method[..]) {
+        (_, b"dhcp") => false,
+        (Dialect::Ifupdown, method) => matches!(method, b"static" | b"tunnel" | b"v4tunnel"),
+        _ => true,
+    }
+}
+
+/// Does the stanza's `gateway` make a default route in main? (inet.defn and inet6.defn; `ifup -nv` shows it.) An
+/// `inet6 tunnel` may be IPv4's way out: then the gateway is an IPv4 address, and no address of the stanza goes there.
+pub(super) fn makes_default(dialect: Dialect, stanza: &Stanza, gateway: &[u8]) -> bool {
+    let of_family = stanza.method != "tunnel" || gateway.contains(&b':') == (stanza.family == Family::Inet6);
+    has_address(dialect, stanza) && (of_family || dialect != Dialect::Ifupdown)
+}
+
+/// pppd makes the interface, and its default route without a gateway.
+pub(super) fn is_point_to_point(stanza: &Stanza) -> bool {
+    matches!(&stanza.method[..], b"ppp" | b"wvdial")
 }
 
 /// The lines of an address or gateway option that are of one family; others belong to both.

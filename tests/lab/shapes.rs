@@ -50,7 +50,7 @@ iface eth2 inet6 static
 
 const ETH0: &str = "auto eth0\niface eth0 inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n";
 
-pub const SHAPES: [(&str, Shape); 14] = [
+pub const SHAPES: [(&str, Shape); 16] = [
     (
         "logical_names",
         Shape {
@@ -322,6 +322,64 @@ iface eth1 inet6 static
             files: &[("/etc/network/choose", "#!/bin/sh\necho home\n")],
             reached: BOTH_FAMILIES,
             not: Some(Way::Lines),
+            ..PLAIN
+        },
+    ),
+    (
+        // Two 'gateway' lines fail without a metric, so people write the second one as a command.
+        "default_by_line",
+        Shape {
+            interfaces: "auto eth0 eth1
+iface eth0 inet static
+    address 192.0.2.10/24
+    gateway 192.0.2.1
+iface eth0 inet6 static
+    address 2001:db8:a::10/64
+    gateway 2001:db8:a::1
+iface eth1 inet static
+    address 198.51.100.10/24
+    up ip route add default via 198.51.100.1 dev eth1 metric 100
+    down ip route del default via 198.51.100.1 dev eth1 metric 100 || true
+iface eth1 inet6 static
+    address 2001:db8:b::10/64
+    up ip -6 route append default via 2001:db8:b::1 dev $IFACE metric 2000
+",
+            reached: BOTH_FAMILIES,
+            also: |world| {
+                let defaults = world.server.ok("ip route show default; ip -6 route show default");
+                assert_eq!(defaults.matches("dev eth1").count(), 2, "{defaults}");
+                let file = world.server.read("/etc/network/interfaces");
+                assert!(!String::from_utf8_lossy(&file).contains("    metric "), "the line's own metric counts");
+            },
+            ..PLAIN
+        },
+    ),
+    (
+        // As after an update that renamed the cards: the old names are altnames now.
+        "alternative_names",
+        Shape {
+            before: "for n in 0 1; do ip link property add dev eth$n altname enp${n}s0 2>/dev/null || true; done",
+            interfaces: "auto enp0s0 enp1s0
+iface enp0s0 inet static
+    address 192.0.2.10/24
+    gateway 192.0.2.1
+iface enp0s0 inet6 static
+    address 2001:db8:a::10/64
+    gateway 2001:db8:a::1
+iface enp1s0 inet static
+    address 198.51.100.10/24
+    gateway 198.51.100.1
+iface enp1s0 inet6 static
+    address 2001:db8:b::10/64
+    gateway 2001:db8:b::1
+",
+            reached: BOTH_FAMILIES,
+            also: |world| {
+                let server = &world.server;
+                assert_eq!(server.ok("symroute apply"), "Nothing to do: everything is in place.\n");
+                let plan = server.ok("symroute plan");
+                assert!(plan.contains("enp1s0 inet6") && plan.contains("default via 2001:db8:b::1 dev eth1"), "{plan}");
+            },
             ..PLAIN
         },
     ),

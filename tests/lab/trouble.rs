@@ -265,7 +265,11 @@ pub fn what_happens_to_a_running_server(world: &World) {
             .replace("    gateway 198.51.100.1\n    metric 20\n", "")
             .replace("    gateway 2001:db8:b::1\n    metric 2000\n", ""),
     );
-    in_step("one uplink less", true);
+    // Its addresses are there, and its own tables have its gateways: it is an uplink until it is flushed.
+    in_step("its gateways are nowhere else", false);
+    assert!(world.client.reaches(None, B4) && world.client.reaches(None, B6), "{}", state(world));
+    server.ok("symroute flush");
+    in_step("one uplink less", false);
     assert_nothing_left(world);
     world.configure(WITH_METRIC);
     in_step("and back", true);

@@ -73,7 +73,6 @@ pub fn findings(host: &Host) -> Vec<Finding> {
         let uplink = &host.plan.uplinks[policy.uplink];
         if uplink.up {
             host.policy(policy, uplink, causes, &mut found);
-            host.elsewhere(policy, uplink, causes, &mut found);
         }
     }
     host.others_policy(&mut found);
@@ -82,6 +81,7 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.duplicated(&mut found);
     host.without_address(&mut found);
     host.defaults(&mut found);
+    host.unknown_defaults(&mut found);
     host.unbound(causes, &mut found);
     host.metrics(&mut found);
     host.addresses(&mut found);

@@ -1,11 +1,10 @@
 //! Rules and tables: what is missing, stale, in the way, left over, or written by hand.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use super::{Asked, Causes, Host, LOST, UNBOUND, listed};
 use crate::check::finding::Finding;
-use crate::check::foreign::{Cause, add, delete, delete_route, ip, move_behind, owner, quoted};
+use crate::check::foreign::{Cause, delete, delete_route, ip, move_behind, owner, quoted};
 use crate::check::matrix::{Expected, Target};
 use crate::interfaces::{Family, Severity};
 use crate::policy::Policy;
@@ -31,10 +30,7 @@ impl Host<'_> {
 
     pub(super) fn policy(&self, policy: &Policy, uplink: &Uplink, causes: &Causes, found: &mut Vec<Finding>) {
         let Some(status) = self.status.policies.iter().find(|status| status.uplink == policy.uplink) else { return };
-        let own = || {
-            let own = causes.iter().filter(|(asked, _)| asked.probe.uplink == Some(policy.uplink));
-            own.filter(|(asked, _)| asked.probe.target != Target::Elsewhere)
-        };
+        let own = || causes.iter().filter(|(asked, _)| asked.probe.uplink == Some(policy.uplink));
         let unexplained: Vec<&Asked> = own().filter(|(_, cause)| *cause == Cause::Other).map(|it| it.0).collect();
         let happens = self.what_happens(&unexplained).map_or(String::new(), |text| format!("; {text}"));
         let label = uplink.label();
@@ -127,62 +123,6 @@ impl Host<'_> {
             });
         }
         self.wrong_way(uplink, &rest, found);
-    }
-
-    /// Addresses of the uplink's network that another link has, and that main's default route answers for.
-    pub(super) fn elsewhere(&self, policy: &Policy, uplink: &Uplink, causes: &Causes, found: &mut Vec<Finding>) {
-        let missed = |from: &IpAddr| {
-            let mut by_files = self.by_files.iter().flat_map(|uplink| &uplink.sources);
-            by_files.any(|source| source.net.addr() == *from)
-        };
-        let wrong = causes.iter().filter(|(asked, cause)| {
-            let here = (asked.probe.uplink, asked.probe.target) == (Some(policy.uplink), Target::Elsewhere);
-            here && *cause == Cause::Other && !asked.probe.query.from.is_some_and(|from| missed(&from))
-        });
-        let wrong: Vec<&Asked> = wrong.map(|it| it.0).collect();
-        let Some(happens) = self.what_happens(&wrong) else { return };
-        let (dev, ip) = (&uplink.interface, ip(uplink.family));
-        let from: Vec<IpAddr> = wrong.iter().filter_map(|asked| asked.probe.query.from).collect();
-        let on = |from: &IpAddr| self.snapshot.addresses.iter().find(|known| known.net.addr() == *from);
-        let which = listed(from.iter().filter_map(on).map(|known| format!("{} on {}", known.net.addr(), known.dev)));
-        let seen = format!("in a network of {}, but not on {dev}: {which}; {happens}", uplink.label());
-        let why = format!("symroute makes rules for the addresses that an uplink's own link has. {LOST}");
-        let finding = Finding::warning("address-elsewhere", seen, why).on(dev, uplink.family);
-        found.push(match uplink.family == Family::Inet && self.facts.arp_ignore(dev) > 0 {
-            false => {
-                // Not preferred: the host's own connections keep the address that they come from.
-                let (length, how) = if uplink.family == Family::Inet6 { (128, " preferred_lft 0") } else { (32, "") };
-                let add = |from: &IpAddr| format!("{ip} addr replace {from}/{length} dev {dev}{how}");
-                finding.mend(from.iter().map(add).chain(["symroute apply".to_string()])).advice(format!(
-                    "To keep it, write the same after an 'up' into the stanza of {}. Who has it already keeps it: an \
-                     address may be on two links. If no connection ever comes to it from outside, leave it out: \
-                     '--ignore address-elsewhere:{dev}'.",
-                    uplink.label()
-                ))
-            }
-            true => {
-                let rules = policy.rules.iter().map(|placed| &placed.item).filter(|rule| rule.src.is_some());
-                let mut kinds: Vec<&Rule> = Vec::new();
-                for rule in rules {
-                    if !kinds.iter().any(|known| known.priority == rule.priority) {
-                        kinds.push(rule);
-                    }
-                }
-                // Behind the uplink's own, in what is set aside for it.
-                let behind = |from: IpAddr, rule: &Rule| Rule {
-                    src: Some(from.into()),
-                    priority: rule.priority + 4,
-                    protocol: 0,
-                    ..rule.clone()
-                };
-                let rules = from.iter().flat_map(|from| kinds.iter().map(|rule| behind(*from, rule)));
-                finding.mend(rules.map(|rule| add(&rule))).advice(format!(
-                    "arp_ignore is set on {dev}, so it may have to be silent about this address, as the servers behind \
-                     a load balancer are: it is not given to {dev}. The rules go at the next boot: 'symroute check \
-                     --explain address-elsewhere' says how to keep them."
-                ))
-            }
-        });
     }
 
     /// The commands that give a table main's routes for the networks of these lookups.

@@ -62,6 +62,37 @@ impl Host<'_> {
         }
     }
 
+    /// Main's default routes that symroute knows no uplink for.
+    pub(super) fn unknown_defaults(&self, found: &mut Vec<Finding>) {
+        for route in &self.plan.unknown_defaults {
+            let nexthops =
+                route.more.iter().flat_map(|more| &more.nexthops).map(|nexthop| (&nexthop.dev, nexthop.gateway));
+            let ways = [(&route.dev, route.gateway)].into_iter().chain(nexthops);
+            let mut ways = ways.filter_map(|(dev, gateway)| Some((dev.as_ref()?, gateway)));
+            let of_uplink = |dev: &String| {
+                self.plan.uplinks.iter().any(|uplink| uplink.interface == *dev && uplink.family == route.family)
+            };
+            let Some((dev, gateway)) = ways.find(|(dev, _)| !of_uplink(dev)) else { continue };
+            let family = if route.family == Family::Inet6 { "IPv6" } else { "IPv4" };
+            let seen =
+                format!("{dev} ({family}): default route in the main table belongs to no uplink: {}", quoted(route));
+            let effect = format!(
+                "symroute adds no table and no rules for it. Replies from addresses of {dev} may leave through another \
+                 provider, which drops them."
+            );
+            let ignore =
+                format!("If the route is intended as it is: 'symroute check --ignore default-route-unknown:{dev}'.");
+            let finding = Finding::warning("default-route-unknown", seen, effect).on(dev, route.family);
+            found.push(finding.advice(match gateway {
+                Some(gateway) => format!(
+                    "Add a stanza for {dev} with its 'address' and 'gateway {gateway}' to /etc/network/interfaces, then run \
+                     'symroute apply'. {ignore}"
+                ),
+                None => format!("symroute does not manage uplinks without a gateway yet. {ignore}"),
+            }));
+        }
+    }
+
     /// Main's default route leaves by an uplink's link, but to a gateway that no stanza names.
     fn stale_default(&self, route: &Route, found: &mut Vec<Finding>) {
         let on_link = |uplink: &&Uplink| Some(&uplink.interface) == route.dev.as_ref() && uplink.family == route.family;
@@ -173,8 +204,9 @@ impl Host<'_> {
                 let mut on_link = self.snapshot.addresses.iter().filter(|known| known.dev == uplink.interface);
                 on_link.any(|known| known.net.addr() == address)
             };
-            let missing: Vec<_> =
-                by_files.sources.iter().filter(|source| !source.by_prefix && !there(source.net.addr())).collect();
+            // One that is on another interface comes and goes with that.
+            let own = || by_files.sources.iter().filter(|source| !source.by_prefix && source.elsewhere.is_none());
+            let missing: Vec<_> = own().filter(|source| !there(source.net.addr())).collect();
             if missing.is_empty() {
                 continue;
             }
@@ -190,7 +222,7 @@ impl Host<'_> {
                 .map(|source| format!("{} addr add {} dev {}", ip(uplink.family), add(&source), uplink.interface))
                 .collect();
             mend.push("symroute apply".into());
-            if missing.len() == by_files.sources.len() {
+            if missing.len() == own().count() {
                 // Its routes in main went with the last address.
                 mend = vec![self.restart(at, true)];
             }
@@ -225,7 +257,7 @@ impl Host<'_> {
                 let twin = |other: &&crate::uplinks::Source| {
                     other.net.trunc() == source.net.trunc() && other.net.addr() != source.net.addr()
                 };
-                by_files.sources.iter().any(|other| twin(&other))
+                own().any(|other| twin(&other))
             };
             if uplink.family == Family::Inet
                 && missing.iter().any(|source| shared(&source))
@@ -311,7 +343,11 @@ impl Host<'_> {
                 }
                 continue;
             }
-            if said("gateway-unknown") || said("address-missing") || !self.at_boot.contains(&at) {
+            if uplink.skipped.is_some()
+                || said("gateway-unknown")
+                || said("address-missing")
+                || !self.at_boot.contains(&at)
+            {
                 continue;
             }
             let seen = format!("{} is not up, though 'auto' brings it up at boot", uplink.label());

@@ -489,7 +489,7 @@ mod tests {
             more: None,
             state: Default::default(),
         };
-        let link = |index, name: &str, vrf| Link { index, name: name.into(), up: true, group: 0, vrf };
+        let link = |index, name: &str, vrf| Link { index, name: name.into(), up: true, vrf, ..Link::default() };
         let links = vec![link(1, "lo", false), link(2, "eth0", false), link(3, "red", true)];
         Snapshot { links, addresses: Vec::new(), rules, routes: vec![route] }
     }

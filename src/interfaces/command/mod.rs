@@ -1,9 +1,11 @@
-//! The `ip rule`, `ip route` and `ip address` commands in a stanza's `up` and `down` lines.
+//! The `ip rule`, `ip route` and `ip address` commands in a stanza's `up` and `down` lines, and the default routes
+//! of route(8).
 //!
 //! ifupdown hands these lines to `/bin/sh`, and that hands words to `ip`: `shell` stands for the one and `reading`
 //! for the other, with what iproute2 knows in `keywords`. The laboratory holds it against the real `ip`.
 
 mod keywords;
+mod net_tools;
 mod reading;
 mod shell;
 
@@ -14,7 +16,7 @@ use ipnet::IpNet;
 
 pub use self::keywords::number;
 pub(crate) use self::keywords::prefix;
-use self::keywords::{Keyword, ROUTE, RULE, keyword};
+use self::keywords::{Keyword, ROUTE, RULE, abbreviated, keyword};
 use self::reading::ip;
 use self::shell::{Joint, expand, introduces, is_heeded, shell};
 
@@ -32,6 +34,17 @@ pub enum Verb {
     Add,
     Delete,
     Flush,
+}
+
+/// What becomes of two routes with one destination and metric (measured: docs/interfaces.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// The second command fails: "File exists".
+    Fails,
+    /// The second route replaces the first one.
+    Replaces,
+    /// The table has both.
+    Joins,
 }
 
 /// A command that changes rules, routes or addresses.
@@ -81,6 +94,16 @@ impl Command {
 
     pub fn adds(&self) -> bool {
         self.verb == Verb::Add
+    }
+
+    /// What becomes of a route that the table has already with this destination and metric.
+    pub fn meets_its_like(&self) -> Meeting {
+        let route8 = self.words.iter().any(|word| matches!(word.as_str(), "gw" | "gateway"));
+        match abbreviated(&self.words[self.verb_at], &["add", "change", "chg", "replace", "prepend", "append"]) {
+            Some("add") if !route8 => Meeting::Fails,
+            Some("change" | "chg" | "replace") => Meeting::Replaces,
+            _ => Meeting::Joins,
+        }
     }
 
     /// A prefix among the values; nothing where it is not given, or is none.
@@ -169,7 +192,7 @@ fn gather(line: &str, variable: &dyn Fn(&str) -> Option<String>, heeded: bool, d
             }
         }
         let expanded: Vec<String> = words.iter().map(|word| expand(word, variable)).collect();
-        if let Some(mut command) = ip(words, &expanded) {
+        if let Some(mut command) = ip(words, &expanded).or_else(|| net_tools::route(words, &expanded)) {
             command.heeded = heeded;
             command.conditional = compound || segment.before != Joint::End;
             if let Some(word) = &segment.placeholder {
@@ -280,6 +303,38 @@ mod tests {
         assert_eq!(rule.with_verb("del"), "ip ru del table 5 prio 5 from 192.0.2.5");
         let route = one("/sbin ip route add default dev $IFACE t eth1");
         assert_eq!(route.with_value("table", "7"), "/sbin/ip route add default dev $IFACE t 7");
+    }
+
+    #[test]
+    fn default_routes_of_net_tools() {
+        let read = |line: &str| {
+            let command = one(line);
+            let get = |keyword| command.get(keyword).unwrap_or("-").to_string();
+            assert!(command.is_default() && command.object == Object::Route, "{line}");
+            format!("{:?} inet6={} {} {} {}", command.verb, command.inet6, get("via"), get("dev"), get("metric"))
+        };
+        for (line, expected) in [
+            ("route add default gw 192.0.2.1", "Add inet6=false 192.0.2.1 - -"),
+            ("/sbin/route add default gw 192.0.2.1 $IFACE", "Add inet6=false 192.0.2.1 eth1 -"),
+            ("route add -net default gw 192.0.2.1 metric 5 dev eth0", "Add inet6=false 192.0.2.1 eth0 5"),
+            ("route add -net 0.0.0.0 netmask 0.0.0.0 gw 192.0.2.1", "Add inet6=false 192.0.2.1 - -"),
+            ("route -v add -net 0.0.0.0/0 gateway 192.0.2.1 || true", "Add inet6=false 192.0.2.1 - -"),
+            ("route -A inet6 add default gw fe80::1 dev eth1", "Add inet6=true fe80::1 eth1 1"),
+            ("route add -6 ::/0 gw 2001:db8::1 metric 9 eth1", "Add inet6=true 2001:db8::1 eth1 9"),
+            ("route del default gw 192.0.2.1", "Delete inet6=false 192.0.2.1 - -"),
+        ] {
+            assert_eq!(read(line), expected, "{line}");
+        }
+        for line in
+            ["route -n", "route add -host 192.0.2.9 gw 192.0.2.1", "route add 0.0.0.0 gw 192.0.2.1", "route add"]
+        {
+            assert_eq!(all(line), [], "{line}");
+        }
+        let meets = |line: &str| one(line).meets_its_like();
+        assert_eq!(meets("ip r a default via 192.0.2.1"), Meeting::Fails);
+        assert_eq!(meets("ip route replace default via 192.0.2.1"), Meeting::Replaces);
+        assert_eq!(meets("ip -6 route append default via fe80::1 dev eth0"), Meeting::Joins);
+        assert_eq!(meets("route add default gw 192.0.2.1"), Meeting::Joins);
     }
 
     #[test]

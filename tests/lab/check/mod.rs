@@ -12,7 +12,7 @@ use crate::judge::state;
 use crate::world::{A4, B4, B6, Host, World};
 
 /// `symroute check --json`, with its exit code held against what it says.
-fn check(world: &World) -> Value {
+pub fn check(world: &World) -> Value {
     let ran = world.server.run("symroute check --json");
     let report: Value = serde_json::from_str(&ran.stdout()).unwrap_or_else(|_| panic!("no JSON: {}", ran.text()));
     assert_eq!(ran.code(), if report["healthy"] == true { 0 } else { 1 }, "{report:#}");
@@ -26,7 +26,7 @@ fn check(world: &World) -> Value {
     report
 }
 
-fn ids(report: &Value) -> Vec<&str> {
+pub fn ids(report: &Value) -> Vec<&str> {
     report["findings"].as_array().expect("a list").iter().map(|finding| finding["id"].as_str().expect("text")).collect()
 }
 
@@ -60,7 +60,7 @@ pub fn mended(world: &World, id: &str, works: &dyn Fn() -> bool) {
 }
 
 /// The same where nothing but these findings may be there, and all their advice is followed.
-fn broken_and_mended(world: &World, expected: &[&str], how: &str, works: &dyn Fn() -> bool) {
+pub fn broken_and_mended(world: &World, expected: &[&str], how: &str, works: &dyn Fn() -> bool) {
     world.server.ok(how);
     assert!(!works(), "still works after '{how}'\n{}", state(world));
     let report = check(world);

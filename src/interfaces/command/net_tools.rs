@@ -1,0 +1,48 @@
+//! `route add default gw …` of net-tools (route(8)), as far as default routes go: the other way to write one.
+
+use std::collections::BTreeMap;
+
+use super::keywords::prefix;
+use super::{Command, Object, Verb};
+
+/// Metric of an IPv6 route for which route(8) names none (net-tools, `INET6_setroute`).
+const INET6_METRIC: &str = "1";
+
+/// One `route add` or `route del` of a default route; nothing for any other.
+pub(super) fn route(written: &[String], words: &[String]) -> Option<Command> {
+    if !matches!(words.first()?.as_str(), "route" | "/sbin/route" | "/usr/sbin/route" | "/bin/route") {
+        return None;
+    }
+    let verb_at = words.iter().position(|word| matches!(word.as_str(), "add" | "del" | "delete"))?;
+    let verb = if words[verb_at] == "add" { Verb::Add } else { Verb::Delete };
+    let mut inet6 = false;
+    let mut given: BTreeMap<&'static str, String> = BTreeMap::new();
+    let mut rest = words.iter().enumerate().skip(1).filter(|(at, _)| *at != verb_at).map(|(_, word)| word.as_str());
+    while let Some(word) = rest.next() {
+        let mut value = |name| rest.next().map(|value| given.insert(name, value.to_string()));
+        match word {
+            "-6" | "--inet6" => inet6 = true,
+            "-A" => inet6 = rest.next()? == "inet6",
+            "gw" | "gateway" => _ = value("via"),
+            "metric" => _ = value("metric"),
+            "dev" | "device" => _ = value("dev"),
+            "netmask" | "mss" | "window" | "irtt" => _ = value("ignored"),
+            _ if word.starts_with('-') => {}
+            _ if !given.contains_key("to") => _ = given.insert("to", word.to_string()),
+            _ => _ = given.entry("dev").or_insert(word.to_string()),
+        }
+    }
+    given.remove("ignored");
+    // `-net 0.0.0.0` alone, or with its netmask, is the default route as well.
+    let any = written.iter().any(|word| word == "-net") && given.get("to").is_some_and(|to| to == "0.0.0.0");
+    if any {
+        given.insert("to", "default".into());
+    }
+    prefix(given.get("to")?, inet6).filter(|to| to.prefix_len() == 0)?;
+    if inet6 {
+        given.entry("metric").or_insert(INET6_METRIC.into());
+    }
+    let words = written.to_vec();
+    let (heeded, conditional, object) = (true, false, Object::Route);
+    Some(Command { object, verb, inet6, given, refused: None, words, verb_at, heeded, conditional })
+}
