@@ -75,6 +75,7 @@ pages!(
     "dnat-without-marks",
     "gateway-unknown",
     "local-network-unreachable",
+    "lookup-failed",
     "networkd-removes-rules",
     "networkmanager-manages",
     "no-default",
@@ -92,7 +93,6 @@ pages!(
     "table-stale",
     "uplink-down",
     "wildcard-udp",
-    "wrong-way",
 );
 
 /// Policy by hand has one page for all its kinds, with a table of them.
