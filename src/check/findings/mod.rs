@@ -89,12 +89,14 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.duplicated(&mut found);
     host.without_address(&mut found);
     host.defaults(&mut found);
+    host.unaccounted_defaults(&mut found);
     host.metrics(&mut found);
     host.addresses(&mut found);
     host.gateways(&mut found);
     host.down(&mut found);
     host.reverse_path(&mut found);
     host.marks(&mut found);
+    host.same_address(&mut found);
     host.same_subnet(&mut found);
     host.managers(&mut found);
     host.translations(&mut found);

@@ -1,5 +1,6 @@
 //! Uplinks themselves: main's default routes, their metrics, addresses, gateways, and those that are down.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -86,6 +87,51 @@ impl Host<'_> {
             format!("{} route replace default via {gateway} dev {}{metric} onlink", ip(first.family), first.interface)
         });
         found.push(Finding { at: Some(first.at), ..finding.mend(command) });
+    }
+
+    /// Main's default routes through interfaces that no uplink has. A family with one way out is symmetric anyway.
+    pub(super) fn unaccounted_defaults(&self, found: &mut Vec<Finding>) {
+        for family in [Family::Inet, Family::Inet6] {
+            let of_family = || self.plan.uplinks.iter().filter(|uplink| uplink.family == family);
+            let in_main = self.snapshot.routes.iter().filter(|route| {
+                let is_default = route.table == MAIN && route.family == family && route.dst.prefix_len() == 0;
+                is_default && route.kind() == Kind::Unicast && !route.state.dead
+            });
+            let hops = in_main.flat_map(|route| {
+                let several = route.more.iter().flat_map(|more| &more.nexthops).map(|hop| (&hop.dev, hop.gateway));
+                std::iter::once((&route.dev, route.gateway)).chain(several)
+            });
+            // The first one of each interface: a better metric comes first.
+            let mut open: Vec<(&String, Option<IpAddr>)> = Vec::new();
+            for (dev, gateway) in hops.filter_map(|(dev, gateway)| Some((dev.as_ref()?, gateway))) {
+                let is_known = of_family().any(|uplink| uplink.interface == *dev);
+                if !is_known && !open.iter().any(|(known, _)| *known == dev) {
+                    open.push((dev, gateway));
+                }
+            }
+            let uplinks: HashSet<&String> =
+                of_family().filter(|uplink| uplink.up).map(|uplink| &uplink.interface).collect();
+            if uplinks.len() + open.len() < 2 {
+                continue;
+            }
+            let name = if family == Family::Inet6 { "IPv6" } else { "IPv4" };
+            for (dev, gateway) in open {
+                let via = gateway.map_or(String::new(), |gateway| format!(" via {gateway}"));
+                let seen = format!("{dev} ({name}): main has a default route{via} through it, but it is not an uplink");
+                let why = "symroute adds no table and no rules for it. Replies from its addresses leave through whichever \
+                           default route of main is the best.";
+                let advice = match gateway {
+                    Some(gateway) => format!(
+                        "Add 'symroute-gateway {gateway}' to the {family} stanza of {dev}, then run 'symroute apply'. "
+                    ),
+                    None => String::new(),
+                };
+                let finding = Finding::warning("default-without-uplink", seen, why).on(dev, family);
+                found.push(finding.advice(format!(
+                    "{advice}If this is intended (a VPN that takes all traffic): '--ignore default-without-uplink:{dev}'."
+                )));
+            }
+        }
     }
 
     /// What the uplink's default route in main has, or shall have.
