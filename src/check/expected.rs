@@ -4,7 +4,7 @@
 //! What main reaches without an uplink's gateway is reached the same way from every uplink's address; everything else
 //! leaves through the source's own uplink. This never looks at the plan's routes and rules: a fault there has to show.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -62,7 +62,11 @@ pub struct Derived {
 }
 
 /// The routes of one table, but for those that stand for the whole Internet: by prefix, the smallest metric first.
-pub struct PrefixTable<'a>(BTreeMap<IpNet, Vec<&'a Route>>);
+pub struct PrefixTable<'a> {
+    routes: BTreeMap<IpNet, Vec<&'a Route>>,
+    /// The prefix lengths that it has, the longest first: a router has a hundred thousand routes, but few lengths.
+    lengths: Vec<u8>,
+}
 
 impl<'a> PrefixTable<'a> {
     /// Only prefixes longer than `limit` count.
@@ -83,18 +87,18 @@ impl<'a> PrefixTable<'a> {
         for same in routes.values_mut() {
             same.sort_by_key(|route| route.metric);
         }
-        PrefixTable(routes)
+        let lengths: BTreeSet<u8> = routes.keys().map(IpNet::prefix_len).collect();
+        PrefixTable { routes, lengths: lengths.into_iter().rev().collect() }
     }
 
     pub fn networks(&self) -> impl Iterator<Item = &IpNet> {
-        self.0.keys()
+        self.routes.keys()
     }
 
     /// All routes for prefixes that hold the address, the longest prefix first.
     fn matches(&self, to: IpAddr) -> impl Iterator<Item = &[&'a Route]> {
-        let lengths = (0..=if to.is_ipv4() { 32 } else { 128 }).rev();
-        let networks = lengths.filter_map(move |length| IpNet::new(to, length).ok());
-        networks.filter_map(|net| self.0.get(&net.trunc()).map(Vec::as_slice))
+        let networks = self.lengths.iter().filter_map(move |length| IpNet::new(to, *length).ok());
+        networks.filter_map(|net| self.routes.get(&net.trunc()).map(Vec::as_slice))
     }
 
     /// The routes of the longest prefix that holds the address.
@@ -225,7 +229,8 @@ impl<'a> Routing<'a> {
 
     /// Does main reach the network through an uplink's gateway alone?
     pub fn is_internet(&self, net: &IpNet) -> bool {
-        self.best(&self.main, net.addr()).is_some_and(|(_, hops)| !hops.is_empty() && self.by_gateways(&hops))
+        let best = self.main.routes.get(net).and_then(|routes| routes.first());
+        best.is_some_and(|route| route.kind() == Kind::Unicast && self.by_gateways(&nexthops(route)))
     }
 
     /// The route that a table has for the address, and where it leads to. inet6 chooses among routes of one metric by

@@ -360,3 +360,92 @@ impl OfHost<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::expected::tests::{snapshot, uplinks};
+    use crate::policy::plan;
+    use crate::tables::Names;
+    use crate::uplinks::Found;
+
+    const ROUTES: &str = "0.0.0.0/0 via 192.0.2.1 dev eth0
+        192.0.2.0/24 dev eth0
+        198.51.100.0/24 dev eth1
+        203.0.113.0/26 dev eth2
+        203.0.113.128/28 via 198.51.100.1 dev eth1
+        local 192.0.2.10 dev eth0
+        local 198.51.100.10 dev eth1
+        local 203.0.113.1 dev eth2
+        ";
+
+    fn planned(text: &str) -> Plan {
+        plan(Found { uplinks: uplinks(text), ..Found::default() }, None, &Names::default(), None)
+    }
+
+    fn two() -> Plan {
+        planned("eth0 192.0.2.10/24 via 192.0.2.1\n eth1 198.51.100.10/24 via 198.51.100.1")
+    }
+
+    /// A fault of the planner must not make a wrong route right.
+    #[test]
+    fn the_planned_routes_and_rules_do_not_matter() {
+        let snapshot = snapshot(ROUTES);
+        let mut wrong = two();
+        for policy in &mut wrong.policies {
+            policy.routes.clear();
+            policy.rules.clear();
+        }
+        assert!(two() != wrong);
+        assert_eq!(probes(&two(), &snapshot, &[]), probes(&wrong, &snapshot, &[]));
+    }
+
+    #[test]
+    fn destinations_of_an_address() {
+        let probes = probes(&two(), &snapshot(ROUTES), &[]);
+        let from =
+            |probe: &&Probe| probe.query.from == Some(IpAddr::from([192, 0, 2, 10])) && probe.query.iif.is_none();
+        let line = |probe: &Probe| format!("{} {}", probe.target.name(), probe.query.to);
+        let lines: Vec<String> = probes.iter().filter(from).map(line).collect();
+        let expected = [
+            "distant 203.0.113.65",
+            "gateway 192.0.2.1",
+            "neighbour 192.0.2.1",
+            "local network 203.0.113.2",
+            "other uplink's network 198.51.100.1",
+            "other uplink's network 203.0.113.129",
+            "own address 192.0.2.10",
+            "own address 198.51.100.10",
+            "own address 203.0.113.1",
+        ];
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(lines), sorted(expected.map(str::to_string).to_vec()));
+    }
+
+    /// A router with the Internet's table, and a server with a thousand addresses.
+    #[test]
+    fn lookups_are_bounded_and_local_networks_come_first() {
+        let count = |addresses: usize, networks: usize| {
+            let (mut sources, mut routes) = (String::new(), ROUTES.to_string());
+            for n in 0..addresses {
+                let address = format!("192.0.{}.{}", 4 + n / 200, 1 + n % 200);
+                sources += &format!(" {address}/22");
+                routes += &format!("local {address} dev eth0\n");
+            }
+            for n in 0..networks {
+                routes += &format!("11.{}.{}.0/24 via 192.0.2.1 dev eth0\n", n / 256, n % 256);
+            }
+            let plan =
+                planned(&format!("eth0 192.0.2.10/24{sources} via 192.0.2.1\n eth1 198.51.100.10/24 via 198.51.100.1"));
+            let probes = probes(&plan, &snapshot(&routes), &[]);
+            assert!(probes.iter().any(|probe| probe.query.to == IpAddr::from([203, 0, 113, 2])), "the LAN");
+            probes.len()
+        };
+        let (one, two, four) = (count(100, 0), count(200, 0), count(400, 0));
+        assert!(four - two <= 2 * (two - one) + 2, "{one} {two} {four}");
+        assert_eq!(count(0, 300), count(0, 3000));
+    }
+}

@@ -148,3 +148,125 @@ fn expected(expected: &Expected) -> String {
         Expected::Rejected => "rejected, as the main table has it".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::super::findings;
+    use super::*;
+    use crate::check::expected::tests::{snapshot, uplinks};
+    use crate::check::facts::Facts;
+    use crate::check::matrix::{Probe, probes};
+    use crate::check::status;
+    use crate::policy::{Plan, plan};
+    use crate::snapshot::{MAIN, Way};
+    use crate::tables::Names;
+    use crate::uplinks::Found;
+
+    const ROUTES: &str = "0.0.0.0/0 via 192.0.2.1 dev eth0
+        192.0.2.0/24 dev eth0
+        198.51.100.0/24 dev eth1
+        local 198.51.100.10 dev eth1
+        ";
+
+    /// The findings where lookups get these answers, the others the expected one.
+    fn found(uplink: &str, answer: &dyn Fn(&Probe) -> Option<Answer>) -> Vec<String> {
+        let names = Names::default();
+        let plan: Plan = plan(Found { uplinks: uplinks(uplink), ..Found::default() }, None, &names, None);
+        let snapshot = snapshot(ROUTES);
+        let right = |probe: &Probe| {
+            let way = |kind, dev: &str, gateway| {
+                Answer::Route(Way { kind, dev: Some(dev.into()), gateway, ..Way::default() })
+            };
+            match &probe.expected {
+                Expected::Way(dev, gateway) => way(Kind::Unicast, dev, *gateway),
+                Expected::Delivered => way(Kind::Local, "lo", None),
+                _ => way(Kind::Unicast, "eth1", None),
+            }
+        };
+        let ask = |probe: Probe| Asked { answer: answer(&probe).unwrap_or_else(|| right(&probe)), probe };
+        let asked: Vec<Asked> = probes(&plan, &snapshot, &[]).into_iter().map(ask).collect();
+        let host = Host {
+            plan: &plan,
+            by_files: &plan.uplinks,
+            written: &plan,
+            restarted: &[],
+            at_boot: &HashSet::new(),
+            by_hand: &[],
+            snapshot: &snapshot,
+            status: &status(&plan, &snapshot),
+            facts: &Facts::default(),
+            asked: &asked,
+        };
+        let text = |finding: &Finding| {
+            format!("{}: {}; {}", finding.id, finding.seen, finding.advice.clone().unwrap_or_default())
+        };
+        findings(&host).iter().filter(|finding| finding.id != "default-without-uplink").map(text).collect()
+    }
+
+    const ONE: &str = "eth1 198.51.100.10/24 via 198.51.100.1";
+
+    #[test]
+    fn none_where_all_is_right() {
+        assert_eq!(found(ONE, &|_| None), Vec::<String>::new());
+    }
+
+    /// The only known uplink, and main's default route leads elsewhere.
+    #[test]
+    fn by_another_interface() {
+        let (dev, gateway) = (Some("eth0".to_string()), Some(IpAddr::from([192, 0, 2, 1])));
+        let way = Answer::Route(Way { table: MAIN, dev, gateway, ..Way::default() });
+        let of = |target: Target| {
+            let way = way.clone();
+            move |probe: &Probe| {
+                let is_sent = probe.query.iif.is_none() && probe.uplink.is_some();
+                (is_sent && probe.target == target).then(|| way.clone())
+            }
+        };
+        assert_eq!(
+            found(ONE, &of(Target::Distant)),
+            [
+                "lookup-failed: eth1 (IPv4): packets from 198.51.100.10 to 203.0.113.1 leave through eth0 via 192.0.2.1; \
+              expected: through eth1 via 198.51.100.1; Run 'symroute explain --from 198.51.100.10 --to 203.0.113.1' to \
+              see which rule and route decide."
+            ]
+        );
+        assert_eq!(
+            found(ONE, &of(Target::Host)),
+            [
+                "lookup-failed: eth1 (IPv4): packets from 198.51.100.10 to 198.51.100.10 leave through eth0 via 192.0.2.1; \
+              expected: delivered locally; Run 'symroute explain --from 198.51.100.10 --to 198.51.100.10' to see which \
+              rule and route decide."
+            ]
+        );
+    }
+
+    /// What comes in, what has no source, and all of it: one finding for each uplink and family.
+    #[test]
+    fn without_a_route() {
+        let refused = || Some(Answer::Refused(Errno::ENETUNREACH));
+        assert_eq!(
+            found(ONE, &|probe| refused().filter(|_| probe.query.iif.is_some() && probe.target == Target::Distant)),
+            [
+                "lookup-failed: eth1 (IPv4): packets from 203.0.113.1 to 198.51.100.10 that arrive on eth1 have no route \
+              (Network is unreachable); expected: delivered locally; Run 'symroute explain --from 203.0.113.1 --to \
+              198.51.100.10 --iif eth1' to see which rule and route decide."
+            ]
+        );
+        let all = found(ONE, &|_| refused());
+        let subjects: Vec<_> = all.iter().map(|line| line.split(" (IPv4)").next().unwrap()).collect();
+        assert_eq!(subjects, ["lookup-failed: no source address", "lookup-failed: eth1"], "{all:#?}");
+    }
+
+    /// Another finding tells what is wrong.
+    #[test]
+    fn none_beside_the_finding_that_accounts_for_it() {
+        let two = format!("eth0 192.0.2.10/24 via 192.0.2.1\n {ONE}");
+        let ids = found(&two, &|probe| {
+            (probe.uplink.is_some() && probe.query.iif.is_none()).then_some(Answer::Refused(Errno::ENETUNREACH))
+        });
+        let ids: Vec<_> = ids.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert!(ids.contains(&"rule-missing") && !ids.contains(&"lookup-failed"), "{ids:?}");
+    }
+}
