@@ -28,7 +28,7 @@ pub enum Expected {
     Dev(String),
     /// This interface and gateway; without one, directly.
     Way(String, Option<IpAddr>),
-    /// One of these: a multipath route, or a destination on a shared interface.
+    /// One of these: a multipath route, or several routers.
     AnyOf(Vec<(String, Option<IpAddr>)>),
     /// Any interface but these, or none: a foreign rule may lead it into a tunnel, or reject it.
     NotBy(Vec<String>),
@@ -280,29 +280,34 @@ impl<'a> Routing<'a> {
 
     /// Main's route leaves through an uplink's interface.
     fn by_uplink(&self, own: &Uplink, to: IpAddr, best: &Route, hops: &[Hop]) -> Option<Derived> {
+        let net = best.dst;
+        let direct = is_private(&to) && !self.is_private_uplink(own);
         if let Some(hop) = self.own_hop(own, self.main.longest_match(to).unwrap_or_default()) {
-            let (dev, net) = (hop.dev.to_string(), best.dst);
-            if hop.gateway.is_none() && self.is_other_providers(own, &net) {
-                let both = [None, own.gateway].map(|gateway| (dev.clone(), gateway));
-                return Some(Derived { reach: Reach::Provider(net), expected: Expected::AnyOf(both.into()) });
+            let dev = hop.dev.to_string();
+            if hop.gateway.is_none() && !direct && self.is_other_providers(own, &net) {
+                return Some(Derived { reach: Reach::Provider(net), expected: Expected::Way(dev, own.gateway) });
             }
             let reach = if hop.gateway.is_none() { Reach::Neighbour(net) } else { Reach::Local(net) };
             return Some(Derived { reach, expected: Expected::Way(dev, hop.gateway) });
         }
+        // One route through an uplink and through something else: it depends on the nexthop.
+        if !hops.iter().all(|hop| self.interfaces.contains(hop.dev)) {
+            return None;
+        }
+        if direct {
+            return self.as_route(best, hops);
+        }
         let is_internet = |hop: &Hop| match hop.gateway {
-            Some(_) => self.is_by_gateway(hop),
+            Some(_) => Some(self.is_by_gateway(hop)),
             None => self.is_providers(hop.dev, to),
         };
-        let internet = hops.iter().filter(|hop| self.interfaces.contains(hop.dev) && is_internet(hop)).count();
-        let direct = is_private(&to) && !self.is_private_uplink(own);
-        match internet {
-            0 if hops.iter().all(|hop| self.interfaces.contains(hop.dev)) => self.as_route(best, hops),
-            n if n == hops.len() && direct => self.as_route(best, hops),
-            n if n == hops.len() => {
-                Some(Derived { reach: Reach::Provider(best.dst), expected: self.own_route(own, to) })
-            }
-            // One route through both: it depends on the nexthop.
-            _ => None,
+        let first = hops.first().and_then(is_internet)?;
+        if hops.iter().any(|hop| is_internet(hop) != Some(first)) {
+            return None;
+        }
+        match first {
+            true => Some(Derived { reach: Reach::Provider(net), expected: self.own_route(own, to) }),
+            false => self.as_route(best, hops),
         }
     }
 
@@ -332,17 +337,22 @@ impl<'a> Routing<'a> {
     }
 
     /// Is the address in a network of a provider? It holds a gateway, or, where the gateway is in no network (a
-    /// link-local one, or one outside), an address of its uplink.
-    fn is_providers(&self, dev: &str, to: IpAddr) -> bool {
-        let is_outside =
-            |gateway: IpAddr| self.on_link(dev, gateway).all(|net| net.prefix_len() == net.max_prefix_len());
-        self.on_link(dev, to).any(|net| {
-            let holds_gateway = self.gateways.iter().any(|(on, gateway)| *on == dev && net.contains(gateway));
-            let on_interface = || self.uplinks.iter().filter(|uplink| uplink.interface == dev);
-            let mut by_source = on_interface().filter(|uplink| uplink.gateway.is_some_and(is_outside));
-            holds_gateway
-                || by_source.any(|uplink| uplink.sources.iter().any(|source| net.contains(&source.net.addr())))
-        })
+    /// link-local one, or one outside), an address of its uplink. Nothing where that cannot be told.
+    fn is_providers(&self, dev: &str, to: IpAddr) -> Option<bool> {
+        let gateways = || self.gateways.iter().filter(|(on, _)| *on == dev).map(|(_, gateway)| *gateway);
+        let networks = || self.on_link(dev, to);
+        if networks().any(|net| gateways().any(|gateway| net.contains(&gateway))) {
+            return Some(true);
+        }
+        let is_inside = |gateway| self.on_link(dev, gateway).any(|net| net.prefix_len() < net.max_prefix_len());
+        if gateways().next().is_none() || gateways().any(is_inside) {
+            return Some(false);
+        }
+        let uplinks = self.uplinks.iter().filter(|uplink| uplink.interface == dev);
+        let mut sources = uplinks.flat_map(|uplink| &uplink.sources).map(|source| source.net.addr());
+        let has_source = sources.any(|source| networks().any(|net| net.contains(&source)));
+        // A further network of an advertisement, or of a LAN on the same wire.
+        (has_source && !is_private(&to)).then_some(true)
     }
 
     /// Is it the network of another uplink on the own interface?
@@ -649,7 +659,8 @@ pub(super) mod tests {
             1 10.32.0.5: eth1 via 10.8.0.1
             0 172.32.0.5: eth0 via 192.0.2.1
             3 fd00:b::5: eth1
-            4 fd00:a::5: eth1 via fd00:b::1",
+            4 fd00:a::5: -
+            3 fd00:a::5: eth0",
         );
     }
 
@@ -675,7 +686,7 @@ pub(super) mod tests {
             "0 2001:db8:b::20: eth0 via 2001:db8:a::1
             1 2001:db8:b::20: eth1
             1 2001:db8:a::20: eth1 via fe80::1
-            0 2001:db8:b1::20: eth1
+            0 2001:db8:b1::20: -
             0 2001:db8:e1::1: eth0 via 2001:db8:a::1
             0 2001:db8:e2::1: eth0 via 2001:db8:a::1
             0 2001:db8:e3::1: eth2 via fe80::1
@@ -699,7 +710,7 @@ pub(super) mod tests {
         );
     }
 
-    /// Neighbours of the other uplink on a shared wire are reached directly as well; what its gateway leads to is not.
+    /// Each has its own networks and its own gateway.
     #[test]
     fn two_gateways_on_one_interface() {
         let uplinks = uplinks("br0 192.0.2.10/24 via 192.0.2.1\n br0 198.51.100.10/24 via 198.51.100.1");
@@ -713,7 +724,7 @@ pub(super) mod tests {
             &uplinks,
             &snapshot,
             "0 192.0.2.20: br0
-            0 198.51.100.20: br0 or br0 via 192.0.2.1
+            0 198.51.100.20: br0 via 192.0.2.1
             0 203.0.113.129: br0 via 192.0.2.1
             1 203.0.113.129: br0 via 198.51.100.1
             0 203.0.113.145: br0 via 198.51.100.254",
@@ -733,6 +744,11 @@ pub(super) mod tests {
             0 198.51.100.20: eth0 via 203.0.113.254
             0 198.51.100.77: br0",
         );
+        // A public address whose gateway is private has no private network behind it.
+        let uplinks = self::uplinks("eth0 203.0.113.5/32 via 172.31.1.1\n eth1 10.8.0.10/24 via 10.8.0.1");
+        let snapshot = self::snapshot("172.31.1.1 dev eth0\n 10.8.0.0/24 dev eth1");
+        let expected = "0 10.8.0.5: eth1\n 0 172.31.1.1: eth0\n 1 172.31.1.1: eth1 via 10.8.0.1";
+        assert_derived(&uplinks, &snapshot, expected);
     }
 
     /// Tailscale's way: a rule for all packets before main.
