@@ -69,12 +69,14 @@ macro_rules! pages {
 pages!(
     "address-duplicate",
     "address-missing",
+    "address-on-two-interfaces",
     "arp-flux",
     "default-route-unknown",
     "default-stale",
     "dnat-without-marks",
     "gateway-unknown",
     "local-network-unreachable",
+    "lookup-failed",
     "networkd-removes-rules",
     "networkmanager-manages",
     "no-default",
@@ -92,7 +94,6 @@ pages!(
     "table-stale",
     "uplink-down",
     "wildcard-udp",
-    "wrong-way",
 );
 
 /// Policy by hand has one page for all its kinds, with a table of them.

@@ -1,5 +1,6 @@
 //! Proving: what is in place, which way answers would take, what else breaks symmetry.
 
+pub(crate) mod expected;
 pub(crate) mod facts;
 pub(crate) mod finding;
 pub(crate) mod findings;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::diagnostics::begins;
 use super::iproute2::table_name;
 use super::plan::{addresses, uplink_json};
+use crate::check::expected::Expected;
 use crate::check::finding::Finding;
 use crate::check::findings::Asked;
-use crate::check::matrix::Expected;
 use crate::files::Root;
 use crate::interfaces::{Config, Severity};
 use crate::policy::Plan;
@@ -47,6 +47,11 @@ fn expected_text(expected: &Expected) -> String {
         Expected::NotBy(links) => format!("not dev {}", links.join(", ")),
         Expected::Way(dev, Some(gateway)) => format!("via {gateway} dev {dev}"),
         Expected::Way(dev, None) => format!("dev {dev}"),
+        Expected::AnyOf(ways) => {
+            let ways = ways.iter().map(|(dev, gateway)| expected_text(&Expected::Way(dev.clone(), *gateway)));
+            ways.collect::<Vec<_>>().join(" or ")
+        }
+        Expected::Rejected => "rejected".into(),
     }
 }
 
@@ -153,7 +158,9 @@ pub fn text(checked: &Checked, verbose: bool, color: bool) -> String {
     match (checked.findings.first(), wrong) {
         (None, 0) if lookups == 0 => out.push_str("Nothing to prove: no family has an uplink that is up.\n"),
         (None, 0) => _ = writeln!(out, "All is symmetric: the kernel answered {lookups} lookups, every one right."),
-        (None, _) => _ = writeln!(out, "{wrong} of {lookups} lookups are wrong, but every finding was left out."),
+        (None, _) => {
+            _ = writeln!(out, "{wrong} of {lookups} lookups failed; the findings that account for them are ignored.")
+        }
         (Some(first), _) => {
             let errors = checked.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
             let warnings = checked.findings.len() - errors;
@@ -192,6 +199,11 @@ fn expected_json(expected: &Expected) -> Value {
         Expected::Way(dev, gateway) => {
             json!({"type": "unicast", "dev": dev, "gateway": gateway.map(|gateway| gateway.to_string())})
         }
+        Expected::AnyOf(ways) => {
+            let ways = ways.iter().map(|(dev, gateway)| expected_json(&Expected::Way(dev.clone(), *gateway)));
+            json!({"any_of": Value::from_iter(ways)})
+        }
+        Expected::Rejected => json!({"rejected": true}),
     }
 }
 

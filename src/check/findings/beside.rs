@@ -1,17 +1,20 @@
 //! What stands beside rules and tables: kernel settings, other managers, translated addresses, sockets.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::{Host, KEEP_SYSCTL, sysctl};
 use crate::check::facts::Translation;
 use crate::check::finding::Finding;
+use crate::check::foreign::ip;
 use crate::interfaces::Family;
-use crate::snapshot::MAIN;
+use crate::snapshot::{Address, MAIN};
 use crate::uplinks::Uplink;
 
 const NM: &str = "networkmanager-manages";
+const TWO_INTERFACES: &str = "address-on-two-interfaces";
 
 impl Host<'_> {
     /// What comes in and is dropped: the reverse lookup names another link than the one it came through.
@@ -71,6 +74,42 @@ impl Host<'_> {
         }
     }
 
+    /// One address, with its network, on two interfaces: a copied stanza. (A whole address alone may be on several: a
+    /// router's for its machines, a load balancer's.)
+    pub(super) fn same_address(&self, found: &mut Vec<Finding>) {
+        let is_up = |dev: &str| self.snapshot.link(dev).is_some_and(|link| link.up && !link.vrf);
+        let is_uplink = |dev: &str| self.plan.uplinks.iter().any(|uplink| uplink.interface == dev && uplink.up);
+        let mut known: HashMap<IpAddr, &Address> = HashMap::new();
+        for address in self.snapshot.addresses.iter().filter(|address| !address.local && is_up(&address.dev)) {
+            if address.net.prefix_len() == address.net.max_prefix_len() {
+                continue;
+            }
+            let first = *known.entry(address.net.addr()).or_insert(address);
+            if first.dev == address.dev || !(is_uplink(&first.dev) || is_uplink(&address.dev)) {
+                continue;
+            }
+            // What no uplink needs is the copy.
+            let (kept, copy) = if is_uplink(&first.dev) { (first, address) } else { (address, first) };
+            let family = if address.net.addr().is_ipv6() { Family::Inet6 } else { Family::Inet };
+            let seen = format!("{} is on {} and on {}", address.net.addr(), first.dev, address.dev);
+            let why = "Both interfaces accept packets for the address, and main has its network on both. Neighbours may \
+                       learn the MAC address of the wrong interface, and replies may leave through it.";
+            let finding = Finding::error(TWO_INTERFACES, seen, why).on(&copy.dev, family);
+            found.push(match is_uplink(&copy.dev) {
+                true => finding.advice(format!(
+                    "Remove the address from the stanza of {} or of {}, then run 'ifdown' and 'ifup' for it.",
+                    kept.dev, copy.dev
+                )),
+                false => finding
+                    .mend([format!("{} addr del {} dev {}", ip(family), copy.net, copy.dev), "symroute apply".into()])
+                    .advice(format!(
+                        "Remove the address from the stanza of {} too, or the next ifup adds it again.",
+                        copy.dev
+                    )),
+            });
+        }
+    }
+
     pub(super) fn same_subnet(&self, found: &mut Vec<Finding>) {
         let mut met: HashSet<(&str, &str)> = HashSet::new();
         let up = |dev: &str| self.snapshot.link(dev).is_some_and(|link| link.up && link.name != "lo");
@@ -84,6 +123,12 @@ impl Host<'_> {
         for ((first, net), (second, other)) in pairs {
             let overlap = net.contains(other) || other.contains(net);
             if first >= second || !overlap || !(is_uplink(first) || is_uplink(second)) {
+                continue;
+            }
+            // No setting helps while both have one address.
+            let is_copy =
+                |finding: &Finding| [*first, *second].iter().any(|dev| finding.interface.as_deref() == Some(*dev));
+            if found.iter().any(|finding| finding.id == TWO_INTERFACES && is_copy(finding)) {
                 continue;
             }
             let open: Vec<&str> = [*first, *second]

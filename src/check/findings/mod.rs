@@ -1,16 +1,19 @@
 //! What is wrong with a host, from the plan, the kernel, the lookups and the facts. Pure: values in, findings out.
 
 mod beside;
+mod lookups;
 mod policy;
 mod uplinks;
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use crate::check::Status;
+use crate::check::expected::Expected;
 use crate::check::facts::Facts;
 use crate::check::finding::Finding;
 use crate::check::foreign::{Cause, causes};
-use crate::check::matrix::{Expected, Probe, Target};
+use crate::check::matrix::{Probe, Target};
 use crate::interfaces::Diagnostic;
 use crate::policy::Plan;
 use crate::snapshot::{Answer, Kind, Snapshot, Way};
@@ -25,16 +28,21 @@ pub struct Asked {
 
 impl Asked {
     pub fn is_right(&self) -> bool {
-        let Answer::Route(way) = &self.answer else { return matches!(self.probe.expected, Expected::NotBy(_)) };
+        let Answer::Route(way) = &self.answer else {
+            return matches!(self.probe.expected, Expected::NotBy(_) | Expected::Rejected);
+        };
+        let is_by = |dev: &String, gateway: &Option<IpAddr>| {
+            let straight = way.gateway == Some(self.probe.query.to);
+            way.kind == Kind::Unicast && way.dev.as_ref() == Some(dev) && (way.gateway == *gateway || straight)
+        };
         match &self.probe.expected {
             Expected::Routable => true,
+            Expected::Rejected => false,
             Expected::Delivered => way.kind == Kind::Local,
             Expected::Dev(dev) => way.kind == Kind::Unicast && way.dev.as_ref() == Some(dev),
             Expected::NotBy(links) => !way.dev.as_ref().is_some_and(|dev| links.contains(dev)),
-            Expected::Way(dev, gateway) => {
-                let straight = way.gateway == Some(self.probe.query.to);
-                way.kind == Kind::Unicast && way.dev.as_ref() == Some(dev) && (way.gateway == *gateway || straight)
-            }
+            Expected::Way(dev, gateway) => is_by(dev, gateway),
+            Expected::AnyOf(ways) => ways.iter().any(|(dev, gateway)| is_by(dev, gateway)),
         }
     }
 
@@ -75,25 +83,25 @@ pub fn findings(host: &Host) -> Vec<Finding> {
             host.policy(policy, uplink, causes, &mut found);
         }
     }
-    host.others_policy(&mut found);
     host.shadowed(causes, &mut found);
     host.left_over(&mut found);
     host.duplicated(&mut found);
     host.without_address(&mut found);
     host.defaults(&mut found);
     host.unknown_defaults(&mut found);
-    host.unbound(causes, &mut found);
     host.metrics(&mut found);
     host.addresses(&mut found);
     host.gateways(&mut found);
     host.down(&mut found);
     host.reverse_path(&mut found);
     host.marks(&mut found);
+    host.same_address(&mut found);
     host.same_subnet(&mut found);
     host.managers(&mut found);
     host.translations(&mut found);
     host.sockets(&mut found);
     host.by_hand(&mut found);
+    host.failed_lookups(causes, &mut found);
     found.sort_by_key(|finding| finding.severity);
     found
 }
@@ -122,11 +130,6 @@ impl Host<'_> {
         let down: Vec<&str> = up.iter().rev().map(String::as_str).collect();
         let force = if forced { "--force " } else { "" };
         format!("ifdown {force}{}; ifup {}", down.join(" "), up.join(" "))
-    }
-
-    fn wrong_of(&self, uplink: usize) -> impl Iterator<Item = &Asked> {
-        let wrong = self.asked.iter().filter(|asked| !asked.is_right() && !asked.is_received());
-        wrong.filter(move |asked| asked.probe.uplink == Some(uplink))
     }
 
     /// `answers from A to B leave by DEV via GW`, for the first of the wrong lookups.

@@ -2,32 +2,18 @@
 
 use std::collections::HashSet;
 
+use super::lookups::explain;
 use super::{Asked, Causes, Host, LOST, UNBOUND, listed};
+use crate::check::expected::tables_before_main;
 use crate::check::finding::Finding;
 use crate::check::foreign::{Cause, delete, delete_route, ip, move_behind, owner, quoted};
-use crate::check::matrix::{Expected, Target};
+use crate::check::matrix::Target;
 use crate::interfaces::{Family, Severity};
 use crate::policy::Policy;
 use crate::snapshot::{Kind, MAIN, Route, Rule, prefix};
 use crate::uplinks::{Layout, Uplink};
 
 impl Host<'_> {
-    /// What no address is bound to, and nothing else explains.
-    pub(super) fn unbound(&self, causes: &Causes, found: &mut Vec<Finding>) {
-        for family in [Family::Inet, Family::Inet6] {
-            let unexplained = causes.iter().filter(|(asked, cause)| {
-                asked.probe.uplink.is_none() && asked.probe.query.family() == family && *cause == Cause::Other
-            });
-            let wrong: Vec<&Asked> = unexplained.map(|it| it.0).collect();
-            let said = found.iter().any(|finding| finding.id == "no-default" && finding.family == Some(family));
-            let Some(happens) = self.what_happens(&wrong).filter(|_| !said) else { continue };
-            let finding = Finding::error("wrong-way", happens, UNBOUND);
-            let advice =
-                format!("'symroute explain --to {}' shows which rule and route decide.", wrong[0].probe.query.to);
-            found.push(Finding { family: Some(family), ..finding }.advice(advice));
-        }
-    }
-
     pub(super) fn policy(&self, policy: &Policy, uplink: &Uplink, causes: &Causes, found: &mut Vec<Finding>) {
         let Some(status) = self.status.policies.iter().find(|status| status.uplink == policy.uplink) else { return };
         let own = || causes.iter().filter(|(asked, _)| asked.probe.uplink == Some(policy.uplink));
@@ -98,8 +84,8 @@ impl Host<'_> {
         if found.len() > before || unexplained.is_empty() {
             return;
         }
-        let (local, rest): (Vec<&Asked>, Vec<&Asked>) =
-            unexplained.into_iter().partition(|asked| matches!(asked.probe.target, Target::Local(_)));
+        let local: Vec<&Asked> =
+            unexplained.into_iter().filter(|asked| matches!(asked.probe.target, Target::Local(_))).collect();
         if let Some(happens) = self.what_happens(&local) {
             let networks: Vec<String> = networks_of(&local);
             let seen = format!("{label} does not reach {}: {happens}", listed(networks));
@@ -117,54 +103,38 @@ impl Host<'_> {
                         "The layout 'article' has one rule for each address, and its table knows no other network.",
                     ),
                 // The table has it in a wider network of its own, and is asked before main.
-                (Layout::Layered, _) => finding.mend(self.ways_of_main(&local, policy.table)).advice(
-                    "To keep them, add them as 'post-up' lines where main's routes for these networks are made.",
-                ),
+                (Layout::Layered, _) => match self.ways_of_main(&local, policy.table) {
+                    ways if ways.is_empty() => finding.advice(explain(&local[0].probe.query)),
+                    ways => finding.mend(ways).advice(
+                        "To keep them, add them as 'post-up' lines where main's routes for these networks are made.",
+                    ),
+                },
             });
         }
-        self.wrong_way(uplink, &rest, found);
     }
 
-    /// The commands that give a table main's routes for the networks of these lookups.
+    /// The commands that give a table the routes that main, or a foreign table before it, has for the networks of these
+    /// lookups. A route of the table for the same network stays: the kernel takes no second one.
     fn ways_of_main(&self, local: &[&Asked], table: u32) -> Vec<String> {
+        let of_uplinks: Vec<u32> = self.plan.policies.iter().map(|policy| policy.table).collect();
         let mut commands = Vec::new();
-        for net in local.iter().filter_map(|asked| asked.probe.target.local()) {
+        for asked in local {
+            let Some(net) = asked.probe.target.local() else { continue };
+            let family = asked.probe.query.family();
             let plain = |route: &&Route| route.kind() == Kind::Unicast && route.dev.is_some();
-            let main = |route: &&Route| route.table == MAIN && route.dst == net && plain(route);
-            let route = self.snapshot.routes.iter().filter(main).min_by_key(|route| route.metric);
-            let command =
-                route.map(|route| format!("{} route add {}", ip(route.family), Route { table, ..route.clone() }));
+            let of_net = || self.snapshot.routes.iter().filter(|route| route.dst == net);
+            let best = |table: u32| {
+                of_net().filter(|route| route.table == table).filter(plain).min_by_key(|route| route.metric)
+            };
+            let before_main =
+                tables_before_main(self.snapshot, family, &of_uplinks).into_iter().map(|(table, _)| table);
+            let route = before_main.chain([MAIN]).find_map(best);
+            let command = route
+                .filter(|_| of_net().all(|route| route.table != table))
+                .map(|route| format!("{} route add {}", ip(route.family), Route { table, ..route.clone() }));
             commands.extend(command.filter(|command| !commands.contains(command)));
         }
         commands
-    }
-
-    /// Uplinks whose policy is not ours, because it was written by hand.
-    pub(super) fn others_policy(&self, found: &mut Vec<Finding>) {
-        for (at, uplink) in self.plan.uplinks.iter().enumerate() {
-            if uplink.up && uplink.hand_written && self.plan.is_multihomed(uplink.family) {
-                let wrong: Vec<&Asked> = self.wrong_of(at).collect();
-                self.wrong_way(uplink, &wrong, found);
-            }
-        }
-    }
-
-    fn wrong_way(&self, uplink: &Uplink, wrong: &[&Asked], found: &mut Vec<Finding>) {
-        let (Some(happens), Some(first)) = (self.what_happens(wrong), wrong.first()) else { return };
-        let query = &first.probe.query;
-        let from = query.from.map_or(String::new(), |from| format!(" --from {from}"));
-        let oif = query.oif.as_ref().map_or(String::new(), |oif| format!(" --oif {oif}"));
-        let seen = format!("{}: {happens}, not {}", uplink.label(), expected(&first.probe.expected));
-        let finding = Finding::error("wrong-way", seen, LOST).on(&uplink.interface, uplink.family);
-        let finding = if uplink.hand_written {
-            let advice = "Its policy was written by hand. Take those lines out of the stanza and let symroute-gen write \
-                          them, or mend them; docs/hand-written.md says how.";
-            Finding { at: Some(uplink.at), ..finding }.advice(advice)
-        } else {
-            finding
-                .advice(format!("'symroute explain{from} --to {}{oif}' shows which rule and route decide.", query.to))
-        };
-        found.push(finding);
     }
 
     /// What is wrong in lines by hand. Hints are for 'symroute plan'.
@@ -323,14 +293,4 @@ fn networks_of(wrong: &[&Asked]) -> Vec<String> {
         }
     }
     networks
-}
-
-fn expected(expected: &Expected) -> String {
-    match expected {
-        Expected::Way(dev, Some(gateway)) => format!("by {dev} via {gateway}"),
-        Expected::Way(dev, None) => format!("straight by {dev}"),
-        Expected::Dev(dev) => format!("by {dev}"),
-        Expected::NotBy(_) => "by its own link".into(),
-        Expected::Routable | Expected::Delivered => "at all".into(),
-    }
 }

@@ -2,6 +2,7 @@
 //! names it, the command that it advises mends it, and packets flow again.
 
 pub mod beside;
+pub mod lookups;
 pub mod policy;
 pub mod uplinks;
 

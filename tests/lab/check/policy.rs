@@ -103,7 +103,10 @@ pub fn findings_of_policy_by_hand(world: &World) {
     world.server.ok("ifup eth1");
     assert!(!client());
     let report = check(world);
-    assert!(ids(&report).contains(&"hand-written-wrong-table") && ids(&report).contains(&"wrong-way"), "{report:#}");
+    assert!(
+        ids(&report).contains(&"hand-written-wrong-table") && ids(&report).contains(&"lookup-failed"),
+        "{report:#}"
+    );
     world.server.ok("ifdown eth1");
     by_hand(&format!("{routes}{rule}    down ip rule del priority 70\n"));
     world.server.ok("ifup eth1");

@@ -198,3 +198,26 @@ pub fn findings_of_links(world: &World) {
     assert_eq!(ids(&check(world)), ["uplink-down"]);
     assert_eq!(server.run("symroute check --quiet --ignore uplink-down:eth1").code(), 0);
 }
+
+/// A copied stanza: both links have the address, and no setting of the kernel helps.
+pub fn findings_of_an_address_twice(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(
+        "auto lo eth0 eth1 eth2\niface lo inet loopback\n\
+         iface eth0 inet static\n    address 192.0.2.10/24\n    gateway 192.0.2.1\n\
+         iface eth1 inet static\n    address 198.51.100.10/24\n    gateway 198.51.100.1\n    metric 20\n\
+         iface eth2 inet static\n    address 198.51.100.10/24\n",
+    );
+    server.ok("ifup -a");
+    world.settle();
+    server.ok("for dev in eth1 eth2; do
+        echo 1 >/proc/sys/net/ipv4/conf/$dev/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/$dev/arp_announce; done");
+    let report = check(world);
+    assert!(ids(&report).contains(&"address-on-two-interfaces") && !ids(&report).contains(&"arp-flux"), "{report:#}");
+    mended(world, "address-on-two-interfaces", &|| world.client.pings(None, B4));
+    assert_quiet(world);
+    // A router has its own address on its machines' link too, without a network.
+    server.ok("ip addr add 198.51.100.10/32 dev eth2");
+    assert_quiet(world);
+}
