@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::interfaces::Family;
 use crate::policy::layout::NEARLY_DEFAULT;
+use crate::policy::networks::is_private;
 use crate::policy::numbers::SLOT;
 use crate::policy::{Plan, Policy};
 use crate::snapshot::{Kind, MAIN, Query, Route, Snapshot};
@@ -299,7 +300,8 @@ impl OfHost<'_> {
             match () {
                 () if self.is_within(it, host) => Target::Local(*net),
                 () if on_link.iter().any(|own| own.contains(host)) => Target::Neighbour(*net),
-                () if provider() => Target::Provider(*net),
+                () if self.networks.way(host).is_some_and(|route| !self.is_by_uplink(route)) => Target::Local(*net),
+                () if provider() && !self.is_private_to(it, host) => Target::Provider(*net),
                 () if self.networks.way(host).is_some() => Target::Local(*net),
                 () => Target::Named(*net),
             }
@@ -340,6 +342,23 @@ impl OfHost<'_> {
             && !uplinks.map(|other| &other.interface).any(|link| Some(link) == route.dev.as_ref())
     }
 
+    fn is_by_uplink(&self, route: &Route) -> bool {
+        self.plan
+            .uplinks
+            .iter()
+            .any(|other| other.family == route.family && Some(&other.interface) == route.dev.as_ref())
+    }
+
+    fn is_behind_gateway(&self, route: &Route) -> bool {
+        let same = |other: &Uplink| Some(&other.interface) == route.dev.as_ref() && other.gateway == route.gateway;
+        route.gateway.is_some() && self.plan.uplinks.iter().any(same)
+    }
+
+    /// A private network of another uplink, which the uplink's own provider has no route to.
+    fn is_private_to(&self, it: &Uplink, host: &IpAddr) -> bool {
+        is_private(&(*host).into()) && !it.gateway.is_some_and(|gateway| is_private(&gateway.into()))
+    }
+
     /// The links of the other uplinks.
     fn other_links(&self, it: &Uplink) -> Vec<String> {
         let others = self.plan.uplinks.iter().filter(|other| other.family == it.family);
@@ -358,13 +377,16 @@ impl OfHost<'_> {
                 Some(route) => (dev, route.gateway),
                 None => (dev, it.gateway),
             },
+            // What main has behind an uplink's gateway is the Internet.
             Target::Local(_) => match self.networks.way(to) {
-                Some(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
-                None => (dev, it.gateway),
+                Some(route) if !self.is_behind_gateway(route) || self.is_private_to(it, to) => {
+                    (route.dev.clone().unwrap_or(dev), route.gateway)
+                }
+                _ => (dev, it.gateway),
             },
             Target::Distant | Target::Elsewhere => match self.networks.way(to).filter(|_| self.is_local(to)) {
-                Some(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
-                None => (dev, it.gateway),
+                Some(route) if !self.is_behind_gateway(route) => (route.dev.clone().unwrap_or(dev), route.gateway),
+                _ => (dev, it.gateway),
             },
             Target::Neighbour(_) | Target::Provider(_) | Target::Named(_) => (dev, it.gateway),
         }

@@ -3,11 +3,18 @@
 
 mod cover;
 pub(crate) mod difference;
+pub(crate) mod group;
 pub(crate) mod layout;
+pub(crate) mod networks;
 pub(crate) mod numbers;
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+
+use self::group::Group;
+use self::layout::{Numbers, Surroundings};
+use self::networks::{Hop, Networks};
 use crate::interfaces::{Diagnostic, Family, Severity};
 use crate::snapshot::{Route, Rule, Snapshot};
 use crate::tables::Names;
@@ -38,6 +45,8 @@ pub struct Plan {
     /// Uplinks that are to have a policy, whether or not all is known for it yet.
     pub managed: Vec<usize>,
     pub policies: Vec<Policy>,
+    /// The interface group that the rules name, and whose interfaces are in it.
+    pub group: Group,
     /// Main's default route by family: the uplink that has it.
     pub primary: HashMap<Family, usize>,
     /// Metrics for main's default routes that the stanzas lack, by uplink.
@@ -97,13 +106,19 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
         .collect();
     let taken = numbers::Taken::new(names, snapshot, &taken_tables, &taken_priorities);
     let numbers = numbers::allot(&uplinks, &layouts, &managed, snapshot, taken, &mut diagnostics);
+    let served: Vec<usize> = managed
+        .iter()
+        .copied()
+        .filter(|at| numbers.contains_key(at) && uplinks[*at].gateway.is_some() && !uplinks[*at].sources.is_empty())
+        .collect();
+    let layered: Vec<usize> = served.iter().copied().filter(|at| layouts[at] == Layout::Layered).collect();
+    let group = group::group(&uplinks, &layered, snapshot, &mut diagnostics);
+    let networks = [Family::Inet, Family::Inet6].map(|family| Networks::new(&uplinks, family, &group, snapshot));
+    let around = Surroundings { uplinks: &uplinks, group: &group, other_networks: &other_networks, snapshot };
     let mut policies = Vec::new();
-    for &at in &managed {
-        let Some((table, priority)) = numbers.get(&at).copied() else { continue };
+    for at in served {
+        let (table, priority) = numbers[&at];
         let uplink = &uplinks[at];
-        if uplink.gateway.is_none() || uplink.sources.is_empty() {
-            continue;
-        }
         let layout = layouts[&at];
         let on_device = |other: &usize| {
             let it = &uplinks[*other];
@@ -114,13 +129,26 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
         let of_device = || numbers.iter().filter(|(other, _)| on_device(other));
         let last = of_device().map(|(_, (_, priority))| priority).max() == Some(&priority);
         let first = of_device().min_by_key(|(other, _)| **other).map(|(_, (table, _))| *table);
+        let networks = &networks[usize::from(uplink.family == Family::Inet6)];
+        // A foreign route in its place is what somebody wants for the same destination.
+        let is_taken = |dst: &IpNet, hop: &Hop| {
+            let mut known = snapshot.iter().flat_map(|snapshot| &snapshot.routes);
+            known.any(|known| {
+                let in_place = (known.table, known.family, known.dst) == (table, uplink.family, *dst);
+                in_place && !known.is_ours() && (known.gateway, known.dev.as_ref()) != (hop.gateway, Some(&hop.dev))
+            })
+        };
+        let copies = (layout == Layout::Layered).then(|| {
+            let copies = networks.copies(&uplinks, at).into_iter();
+            copies.filter(|(dst, hop)| !is_taken(dst, hop)).collect()
+        });
         policies.push(Policy {
             uplink: at,
             table,
             priority,
             layout,
-            routes: layout::routes(&uplinks, at, table, layout),
-            rules: layout::rules(&uplinks, at, table, priority, layout, first.filter(|_| last), &other_networks),
+            routes: layout::routes(uplink, table, copies),
+            rules: layout::rules(&around, at, Numbers { table, priority }, layout, first.filter(|_| last)),
         });
     }
     for uplink in
@@ -136,7 +164,7 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
             "Keep the 'gateway' line in one stanza; the others only add addresses.",
         ));
     }
-    let mut plan = Plan { uplinks, managed, policies, diagnostics, ..Plan::default() };
+    let mut plan = Plan { uplinks, managed, policies, group, diagnostics, ..Plan::default() };
     for (family, unset) in [Family::Inet, Family::Inet6].into_iter().zip(unset_metrics) {
         plan.choose_primary(family, unset);
     }
