@@ -74,6 +74,7 @@ pages!(
     "default-stale",
     "dnat-without-marks",
     "gateway-unknown",
+    "interface-group",
     "local-network-unreachable",
     "networkd-removes-rules",
     "networkmanager-manages",

@@ -10,6 +10,7 @@ mod explain;
 mod handwritten;
 mod judge;
 mod layout;
+mod networks;
 mod oracle;
 mod shapes;
 mod trouble;
@@ -258,6 +259,13 @@ fn main() {
             );
         }
         if suite == "trixie" {
+            add(
+                "uplinks_go_where_main_goes",
+                Box::new(move || {
+                    networks::uplinks_go_where_main_goes(suite);
+                    Ok(())
+                }),
+            );
             add(
                 "check_findings_of_networkmanager",
                 Box::new(move || {
