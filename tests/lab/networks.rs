@@ -122,14 +122,14 @@ impl Setup {
         let uplink = own[random.below(count)];
         let (dev, net) = (uplink.dev, uplink.network.to_string());
         let block = random.one(&BLOCKS[family]);
-        let lan = host(LANS[family][0].1, 1);
+        let lan = host(LANS[family][0].1, 2);
         let metric = random.one(&["", "", " metric 5", " metric 3000"]);
         match random.below(10) {
             0 | 1 => format!("route add {} dev l0{metric}", host(&net, 30 + random.below(3) as u128)),
             2 | 3 => format!("route add {block} via {} dev {dev}{metric}", uplink.gateway),
             4 | 5 => format!("route add {block} via {} dev {dev}{metric}", host(&net, 77)),
-            6 if family == 0 => format!("addr add 10.5.{}.10/24 dev {dev}", random.below(3)),
-            6 => format!("addr add fd00:5:{}::10/64 dev {dev} nodad", random.below(3)),
+            6 if family == 0 => format!("addr add 10.5.{}.10/24 dev {dev}", &dev[1..]),
+            6 => format!("addr add fd00:5:{}::10/64 dev {dev} nodad", &dev[1..]),
             7 => format!("route add {} {block}", random.one(&["unreachable", "blackhole", "throw"])),
             8 if family == 0 && random.once_in(2) => "route add 128.0.0.0/1 dev l1".into(),
             8 if random.once_in(2) => "route add 2000::/3 dev l1".into(),
