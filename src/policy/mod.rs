@@ -93,8 +93,8 @@ fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
 /// The plan for the uplinks that were found: a pure function of configuration and snapshot. `layout` is what
 /// the command line asks for; a stanza's own `symroute-layout` wins.
 pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Option<Layout>) -> Plan {
-    let Found { uplinks, other_networks, taken_tables, taken_priorities, unset_metrics, one_metric, mut diagnostics } =
-        found;
+    let Found { uplinks, other_networks, static_routes, taken_tables, taken_priorities, .. } = found;
+    let (unset_metrics, one_metric, mut diagnostics) = (found.unset_metrics, found.one_metric, found.diagnostics);
     let managed: Vec<usize> = (0..uplinks.len()).filter(|at| is_managed(&uplinks, &uplinks[*at])).collect();
     let layouts: HashMap<usize, Layout> = managed
         .iter()
@@ -113,7 +113,8 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
         .collect();
     let layered: Vec<usize> = served.iter().copied().filter(|at| layouts[at] == Layout::Layered).collect();
     let group = group::group(&uplinks, &layered, snapshot, &mut diagnostics);
-    let networks = [Family::Inet, Family::Inet6].map(|family| Networks::new(&uplinks, family, &group, snapshot));
+    let networks =
+        [Family::Inet, Family::Inet6].map(|family| Networks::new(&uplinks, &static_routes, family, &group, snapshot));
     let around = Surroundings { uplinks: &uplinks, group: &group, other_networks: &other_networks, snapshot };
     let mut policies = Vec::new();
     for at in served {

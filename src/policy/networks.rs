@@ -13,7 +13,7 @@ use super::group::Group;
 use super::layout::NEARLY_DEFAULT;
 use crate::interfaces::Family;
 use crate::snapshot::{Kind, MAIN, Route, Snapshot};
-use crate::uplinks::Uplink;
+use crate::uplinks::{StaticRoute, Uplink};
 
 /// Where packets to a destination go next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,27 +22,37 @@ pub struct Hop {
     pub dev: String,
 }
 
-/// What main routes through the interfaces of the group, by destination: the route that a lookup takes.
+/// What main routes through the interfaces of the group, by destination: the route that a lookup takes. No hop where
+/// the route says that another table has to decide.
 #[derive(Debug, Default)]
 pub struct Networks(BTreeMap<IpNet, Vec<Hop>>);
 
 impl Networks {
     /// Of one family; from the files where main has nothing through an interface yet.
-    pub fn new(uplinks: &[Uplink], family: Family, group: &Group, snapshot: Option<&Snapshot>) -> Self {
+    pub fn new(
+        uplinks: &[Uplink],
+        static_routes: &[StaticRoute],
+        family: Family,
+        group: &Group,
+        snapshot: Option<&Snapshot>,
+    ) -> Self {
         let main = || {
             let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes);
             let routes = routes.filter(|route| route.table == MAIN && route.family == family);
             routes.filter(|route| is_specific(&route.dst) && !is_own(&route.dst, snapshot))
         };
+        // Behind a `throw` comes the uplink's table as well, which may have a shorter route.
+        let is_passed_on =
+            |route: &&Route| route.kind() == Kind::Throw || hops(route).iter().any(|hop| group.has(&hop.dev));
         let mut best: BTreeMap<IpNet, &Route> = BTreeMap::new();
-        for route in main().filter(|route| hops(route).iter().any(|hop| group.has(&hop.dev))) {
+        for route in main().filter(is_passed_on) {
             let known = best.entry(route.dst).or_insert(route);
             if route.metric < known.metric {
                 *known = route;
             }
         }
         // A better route through another interface is taken by the first rule.
-        for route in main().filter(|route| !hops(route).iter().any(|hop| group.has(&hop.dev))) {
+        for route in main().filter(|route| !is_passed_on(route)) {
             if best.get(&route.dst).is_some_and(|known| route.metric < known.metric) {
                 best.remove(&route.dst);
             }
@@ -51,12 +61,16 @@ impl Networks {
         let is_in_main = |dev: &str| networks.values().flatten().any(|hop| hop.dev == dev);
         let in_files = uplinks.iter().filter(|uplink| uplink.family == family && uplink.up);
         let in_files = in_files.filter(|uplink| group.has(&uplink.interface) && !is_in_main(&uplink.interface));
-        let in_files: Vec<(IpNet, Hop)> = in_files
+        let mut in_files: Vec<(IpNet, Hop)> = in_files
             .flat_map(|uplink| {
                 let hop = Hop { gateway: None, dev: uplink.interface.clone() };
                 uplink.on_link().into_iter().map(move |net| (net, hop.clone()))
             })
             .collect();
+        let by_lines = static_routes.iter().filter(|route| route.family == family && is_specific(&route.dst));
+        let by_lines = by_lines.filter(|route| group.has(&route.dev) && !is_in_main(&route.dev));
+        in_files
+            .extend(by_lines.map(|route| (route.dst.trunc(), Hop { gateway: route.gateway, dev: route.dev.clone() })));
         for (net, hop) in in_files {
             networks.entry(net).or_insert_with(|| vec![hop]);
         }

@@ -8,6 +8,7 @@ pub mod handwritten;
 mod live;
 mod named;
 mod options;
+mod routes;
 
 use std::net::IpAddr;
 
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 
 use self::finder::Finder;
 pub use self::named::restarted;
+pub use self::routes::StaticRoute;
 use crate::interfaces::command::Command;
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family};
 use crate::snapshot::{INET6_METRIC, Snapshot};
@@ -155,6 +157,8 @@ pub struct Found {
     pub uplinks: Vec<Uplink>,
     /// On-link networks and addresses of the host that belong to no uplink.
     pub other_networks: Vec<IpNet>,
+    /// Routes that lines add to main.
+    pub static_routes: Vec<StaticRoute>,
     /// Tables and priorities that hand-written lines use.
     pub taken_tables: Vec<u32>,
     pub taken_priorities: Vec<u32>,
@@ -185,6 +189,7 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
     let by_hand = || finder.lines.iter().filter(|line| line.is_policy(names)).map(|line| &line.command);
     Found {
         other_networks,
+        static_routes: finder.static_routes(),
         taken_tables: by_hand().filter_map(|command| names.number(command.get("table")?)).collect(),
         taken_priorities: by_hand().filter_map(Command::priority).collect(),
         unset_metrics: match config.dialect {

@@ -283,6 +283,34 @@ pub fn further_networks_on_the_uplinks(world: &World) {
     assert_nothing_left(world);
 }
 
+/// The same where lines of the stanzas add them: the files tell, so lines of symroute-gen do as well.
+pub fn further_networks_by_lines(world: &World) {
+    let server = &world.server;
+    let interfaces = WITH_METRIC
+        .replace("    gateway 192.0.2.1\n", "    gateway 192.0.2.1\n    up ip addr add 10.5.0.10/24 dev eth0\n")
+        .replace(
+            "    gateway 198.51.100.1\n",
+            "    gateway 198.51.100.1\n    up ip route add 192.168.77.0/24 via 198.51.100.20\n",
+        );
+    for style in ["iproute2", "hook"] {
+        ups(world, &interfaces, style, &|what| {
+            for from in [A4, B4, "10.5.0.10"] {
+                for (to, way) in [("10.5.0.20", "10.5.0.20 from"), ("192.168.77.7", "via 198.51.100.20 dev eth1")] {
+                    let get = server.ok(&format!("ip route get {to} from {from}"));
+                    assert!(get.contains(way), "{what}: {get}");
+                }
+            }
+            assert_reached(world, what, &usual(world));
+            // Whichever of them comes back, it has the other's, and the other has its own.
+            for name in ["eth1", "eth0"] {
+                server.ok(&format!("ifdown {name}; symroute status; ifup {name}"));
+                world.settle();
+                server.ok("symroute status");
+            }
+        });
+    }
+}
+
 /// Interfaces that somebody put into a group, links that are recreated, and a kernel that refuses.
 pub fn interface_groups(world: &World) {
     let server = &world.server;

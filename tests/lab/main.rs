@@ -157,6 +157,7 @@ const CASES: &[(&str, Case)] = &[
     ("a_network_by_advertisements", layout::a_network_by_advertisements),
     ("a_network_that_appears", layout::a_network_that_appears),
     ("further_networks_on_the_uplinks", layout::further_networks_on_the_uplinks),
+    ("further_networks_by_lines", layout::further_networks_by_lines),
     ("interface_groups", layout::interface_groups),
     ("no_packet_is_lost_from_the_rules_before", layout::no_packet_is_lost_from_the_rules_before),
     ("lines", lines),
