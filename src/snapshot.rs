@@ -66,6 +66,8 @@ pub struct Rule {
     pub oif: Option<String>,
     pub table: u32,
     pub suppress_prefixlen: Option<u32>,
+    /// A route of the table through an interface of this group does not count.
+    pub suppress_ifgroup: Option<u32>,
     pub protocol: u8,
     /// It has selectors or actions beyond these: no rule of ours.
     pub more: Option<Box<RuleMore>>,
@@ -89,7 +91,6 @@ pub struct RuleMore {
     pub dports: Option<(u16, u16)>,
     /// The table of the VRF that the packet is of.
     pub l3mdev: bool,
-    pub suppress_ifgroup: Option<u32>,
     /// Realms, which no lookup looks at.
     pub realms: bool,
     /// Selectors that symroute does not know.
@@ -295,9 +296,10 @@ impl Rule {
 
     /// The same rule, whoever made it.
     pub fn same_as(&self, other: &Rule) -> bool {
-        let Rule { family, priority, src, oif, table, suppress_prefixlen, protocol: _, more } = self;
+        let Rule { family, priority, src, oif, table, suppress_prefixlen, suppress_ifgroup, protocol: _, more } = self;
         (family, priority, table, src) == (&other.family, &other.priority, &other.table, &other.src)
-            && (suppress_prefixlen, oif, more) == (&other.suppress_prefixlen, &other.oif, &other.more)
+            && (suppress_prefixlen, suppress_ifgroup) == (&other.suppress_prefixlen, &other.suppress_ifgroup)
+            && (oif, more) == (&other.oif, &other.more)
     }
 }
 
@@ -371,6 +373,7 @@ impl fmt::Display for Rule {
         words.push(match more.action {
             Action::Lookup if more.l3mdev => "l3mdev".into(),
             Action::Lookup if self.table == MAIN => "table main".into(),
+            Action::Lookup if self.table == LOCAL => "table local".into(),
             Action::Lookup => format!("table {}", self.table),
             Action::Goto(target) => format!("goto {target}"),
             Action::Nop => "nop".into(),
@@ -380,7 +383,7 @@ impl fmt::Display for Rule {
         });
         words.push(format!("priority {}", self.priority));
         words.extend(self.suppress_prefixlen.map(|length| format!("suppress_prefixlength {length}")));
-        words.extend(more.suppress_ifgroup.map(|group| format!("suppress_ifgroup {group}")));
+        words.extend(self.suppress_ifgroup.map(|group| format!("suppress_ifgroup {group}")));
         f.write_str(&words.join(" "))
     }
 }

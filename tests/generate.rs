@@ -129,7 +129,33 @@ fn a_new_stanza_renumbers_nothing() {
     for line in before.lines() {
         assert!(after.contains(line), "gone: {line}");
     }
-    assert!(after.contains("table 3 priority 120"), "{after}");
+    assert!(after.contains("table 3 priority 121"), "{after}");
+}
+
+/// A block from before the rules used interface groups is rewritten in its place, with its numbers.
+#[test]
+fn an_older_block_keeps_its_numbers() {
+    let root = root(include_str!("fixtures/three-rules.interfaces"), &[]);
+    let file = root.path().join("etc/network/interfaces");
+    assert_eq!(in_root(&root, &["--check"]).status.code(), Some(1));
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    let after = fs::read_to_string(&file).unwrap();
+    let rules = |text: &str| -> Vec<String> {
+        let added = text.lines().filter_map(|line| line.split("|| ").find(|word| word.starts_with("ip rule add")));
+        added.map(String::from).collect()
+    };
+    assert_eq!(
+        rules(&after),
+        [
+            "ip rule add from 192.0.2.10 table main priority 300 suppress_prefixlength 1 suppress_ifgroup 97 protocol 97",
+            "ip rule add from 192.0.2.10 table 7 priority 301 protocol 97",
+            "ip rule add oif eth0 table 7 priority 303 protocol 97",
+            "ip rule add from 198.51.100.10 table main priority 250 suppress_prefixlength 1 suppress_ifgroup 97 protocol 97",
+            "ip rule add from 198.51.100.10 table 9 priority 251 protocol 97",
+            "ip rule add oif eth1 table 9 priority 253 protocol 97",
+        ]
+    );
+    assert_eq!(in_root(&root, &["--check"]).status.code(), Some(0));
 }
 
 #[test]

@@ -149,7 +149,9 @@ pub fn is_default_like(net: &IpNet) -> bool {
 /// has to exceed.
 pub fn tables_before_main(snapshot: &Snapshot, family: Family, of_uplinks: &[u32]) -> Vec<(u32, u8)> {
     let is_for_all = |rule: &&Rule| {
-        rule.family == family && rule.src.is_none() && rule.oif.is_none() && rule.more.is_none() && !rule.is_ours()
+        let selects =
+            rule.src.is_some() || rule.oif.is_some() || rule.suppress_ifgroup.is_some() || rule.more.is_some();
+        rule.family == family && !selects && !rule.is_ours()
     };
     let mut rules: Vec<&Rule> = snapshot.rules.iter().filter(is_for_all).collect();
     rules.sort_by_key(|rule| rule.priority);
@@ -488,6 +490,7 @@ pub(super) mod tests {
             oif: None,
             table,
             suppress_prefixlen: None,
+            suppress_ifgroup: None,
             protocol: 0,
             more: more.map(Box::new),
         }

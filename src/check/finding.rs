@@ -75,6 +75,7 @@ pages!(
     "default-stale",
     "dnat-without-marks",
     "gateway-unknown",
+    "interface-group",
     "local-network-unreachable",
     "lookup-failed",
     "networkd-removes-rules",

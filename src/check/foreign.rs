@@ -106,7 +106,7 @@ fn takes(named: &Rule, other: &Rule) -> bool {
         && is(&named.src, &other.src)
         && is(&named.oif, &other.oif)
         && is(&named.suppress_prefixlen, &other.suppress_prefixlen)
-        && is(&n.suppress_ifgroup, &o.suppress_ifgroup)
+        && is(&named.suppress_ifgroup, &other.suppress_ifgroup)
         && is(&n.dst, &o.dst)
         && is(&n.iif, &o.iif)
         && is(&n.mark, &o.mark)

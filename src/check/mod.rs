@@ -9,4 +9,4 @@ pub(crate) mod matrix;
 mod status;
 pub mod walk;
 
-pub(crate) use status::{PolicyStatus, Status, status};
+pub(crate) use status::{GroupStatus, PolicyStatus, Status, status};

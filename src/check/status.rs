@@ -12,6 +12,14 @@ pub struct Compared<T> {
     pub in_place: bool,
 }
 
+/// An interface that has to be in the group of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStatus {
+    pub interface: String,
+    pub number: u32,
+    pub in_place: bool,
+}
+
 /// One policy beside the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyStatus {
@@ -25,6 +33,9 @@ pub struct PolicyStatus {
 pub struct Status {
     /// Of the uplinks that are up.
     pub policies: Vec<PolicyStatus>,
+    pub groups: Vec<GroupStatus>,
+    /// In symroute's group, but no uplink that needs it.
+    pub left_over_groups: Vec<String>,
     /// Ours, but wanted by no uplink that is up.
     pub left_over_routes: Vec<Route>,
     pub left_over_rules: Vec<Rule>,
@@ -38,15 +49,30 @@ impl Status {
     pub fn in_step(&self) -> bool {
         let routes = self.policies.iter().flat_map(|policy| &policy.routes).all(|route| route.in_place);
         let rules = self.policies.iter().flat_map(|policy| &policy.rules).all(|rule| rule.in_place);
-        routes && rules && self.left_over_routes.is_empty() && self.left_over_rules.is_empty()
+        let groups = self.groups.iter().all(|group| group.in_place) && self.left_over_groups.is_empty();
+        routes && rules && groups && self.left_over_routes.is_empty() && self.left_over_rules.is_empty()
+    }
+
+    /// The group that an interface has to be in.
+    pub fn group(&self, interface: &str) -> Option<&GroupStatus> {
+        self.groups.iter().find(|group| group.interface == interface)
     }
 }
 
 /// The plan beside the kernel.
 pub fn status(plan: &Plan, snapshot: &Snapshot) -> Status {
     let left = difference(plan, snapshot, &|_| false);
-    let mut status =
-        Status { left_over_routes: left.remove_routes, left_over_rules: left.remove_rules, ..Status::default() };
+    let mut status = Status {
+        left_over_routes: left.remove_routes,
+        left_over_rules: left.remove_rules,
+        left_over_groups: left.leave.into_iter().map(|change| change.dev).collect(),
+        ..Status::default()
+    };
+    status.groups.extend(plan.group.interfaces.iter().map(|interface| GroupStatus {
+        interface: interface.clone(),
+        number: plan.group.number,
+        in_place: snapshot.link(interface).is_some_and(|link| link.group == plan.group.number),
+    }));
     for policy in plan.policies.iter().filter(|policy| plan.uplinks[policy.uplink].up) {
         let lines = by_lines(plan, policy);
         let routes = policy

@@ -15,6 +15,7 @@ use crate::policy::{Plan, plan};
 use crate::report;
 use crate::rewrite::template::{self, Template};
 use crate::rewrite::{Change, diff, rewrite, store};
+use crate::snapshot::MAIN;
 use crate::tables::Names;
 use crate::uplinks::handwritten::judge;
 use crate::uplinks::{self, find};
@@ -107,6 +108,11 @@ fn run(arguments: &Arguments) -> Result<Exit> {
     // On the host's own file, the running kernel tells which numbers others use.
     let own = arguments.root.as_os_str() == "/" && arguments.file == Path::new(USUAL);
     let snapshot = if own { Socket::open().and_then(|mut socket| kernel::snapshot(&mut socket)).ok() } else { None };
+    // What main has now is for the hooks: lines stand for what the files tell, at every start of the host.
+    let snapshot = snapshot.map(|mut snapshot| {
+        snapshot.routes.retain(|route| route.table != MAIN);
+        snapshot
+    });
     let mut plan = plan(found, snapshot.as_ref(), &loaded.names, Some(layout));
     plan.diagnostics.extend(judge(&loaded.config, &loaded.names));
 

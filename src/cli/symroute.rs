@@ -231,7 +231,12 @@ fn usable(loaded: &Loaded, plan: &Plan) -> Result<()> {
 
 fn apply(common: &Common, change: Change) -> Result<Exit> {
     let loaded = load(common);
-    let changes = reconcile(&loaded, &[], &|_, _| false, change, &mut |_, _| Ok(()))?;
+    let changes = reconcile(&loaded, &[], &|_, _| false, change, &mut |plan, _| {
+        // The rest is for 'symroute plan'; this says what an apply leaves undone.
+        let groups = plan.diagnostics.iter().filter(|diagnostic| diagnostic.id == Some("interface-group"));
+        loaded.complain(groups.filter(|_| !common.quiet));
+        Ok(())
+    })?;
     if let (Some(changes), false) = (changes, common.quiet) {
         say(match changes {
             0 => "Nothing to do: everything is in place.\n".to_string(),
@@ -253,7 +258,7 @@ fn flush(common: &Common, change: Change) -> Result<Exit> {
     }
     let removed = kernel::flush(&mut socket, &snapshot)?;
     if !common.quiet {
-        say(format!("{removed} rules and routes removed.\n"))?;
+        say(format!("{removed} rules, routes and group memberships removed.\n"))?;
     }
     Ok(Exit::Yes)
 }

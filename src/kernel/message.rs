@@ -16,6 +16,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
 use crate::interfaces::Family;
+use crate::policy::difference::Membership;
 use crate::snapshot::{Action, Address, Kind, Link, Nexthop, Query, Route, RouteMore, Rule, RuleMore, State, Way};
 
 /// `RT_TABLE_COMPAT`: the number is in the attribute, it does not fit the header's byte.
@@ -131,6 +132,7 @@ pub(super) fn read_rule(message: &RuleMessage, family: Family) -> Rule {
         oif: None,
         table: header.table.into(),
         suppress_prefixlen: None,
+        suppress_ifgroup: None,
         protocol: 0,
         more: None,
     };
@@ -165,7 +167,7 @@ pub(super) fn read_rule(message: &RuleMessage, family: Family) -> Rule {
             RuleAttribute::Table(table) => rule.table = *table,
             RuleAttribute::SuppressPrefixLen(length) => rule.suppress_prefixlen = set(length),
             RuleAttribute::Protocol(protocol) => rule.protocol = (*protocol).into(),
-            RuleAttribute::SuppressIfGroup(group) => more.suppress_ifgroup = set(group),
+            RuleAttribute::SuppressIfGroup(group) => rule.suppress_ifgroup = set(group),
             RuleAttribute::Destination(address) => more.dst = IpNet::new(*address, header.dst_len).ok(),
             RuleAttribute::Iifname(name) => more.iif = Some(name.clone()),
             RuleAttribute::Goto(priority) => more.action = Action::Goto(*priority),
@@ -200,8 +202,18 @@ pub(super) fn write_rule(rule: &Rule) -> RuleMessage {
     }
     message.attributes.extend(rule.oif.clone().map(RuleAttribute::Oifname));
     message.attributes.extend(rule.suppress_prefixlen.map(RuleAttribute::SuppressPrefixLen));
+    message.attributes.extend(rule.suppress_ifgroup.map(RuleAttribute::SuppressIfGroup));
     message.attributes.push(RuleAttribute::Protocol(RouteProtocol::from(rule.protocol)));
     message
+}
+
+/// Nothing where the link is not there any more: without an index, it would be a request about every link of a group.
+pub(super) fn write_group(change: &Membership, links: &[Link]) -> Option<LinkMessage> {
+    let index = links.iter().find(|link| link.name == change.dev).map(|link| link.index).filter(|index| *index != 0)?;
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Group(change.to));
+    Some(message)
 }
 
 fn address_of(address: &RouteAddress) -> Option<IpAddr> {

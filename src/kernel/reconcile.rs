@@ -9,6 +9,7 @@ use super::steps::{Step, steps, steps_to};
 use super::{Socket, flush_cache, message, snapshot};
 use crate::policy::Plan;
 use crate::policy::difference::difference;
+use crate::policy::group::NO_GROUP;
 use crate::snapshot::{Link, Snapshot};
 
 /// What a run changes: the kernel, or a model of it in tests.
@@ -21,7 +22,7 @@ trait Kernel {
 
 impl Kernel for Socket {
     fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
-        use RouteNetlinkMessage::{DelRoute, DelRule, NewRoute, NewRule};
+        use RouteNetlinkMessage::{DelRoute, DelRule, NewRoute, NewRule, SetLink};
         const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
         let (request, flags) = match step {
             Step::AddRoute(route) | Step::ReplaceRoute(_, route) | Step::RemoveRoute(route) => {
@@ -29,8 +30,7 @@ impl Kernel for Socket {
                     // The link is gone, and its routes with it.
                     return match step {
                         Step::RemoveRoute(_) => Ok(false),
-                        _ => Err(anyhow::Error::new(Errno::ENODEV)
-                            .context(format!("there is no such link for '{}'", step.command()))),
+                        _ => Err(without_link(step)),
                     };
                 };
                 match step {
@@ -41,8 +41,18 @@ impl Kernel for Socket {
             }
             Step::AddRule(rule) => (NewRule(message::write_rule(rule)), CREATE),
             Step::RemoveRule(rule) => (DelRule(message::write_rule(rule)), 0),
+            Step::SetGroup(change) => match message::write_group(change, links) {
+                Some(message) => (SetLink(message), 0),
+                // It took its group along.
+                None if change.to == NO_GROUP => return Ok(false),
+                None => return Err(without_link(step)),
+            },
         };
-        let adds = matches!(step, Step::AddRoute(_) | Step::ReplaceRoute(..) | Step::AddRule(_));
+        let adds = match step {
+            Step::AddRoute(_) | Step::ReplaceRoute(..) | Step::AddRule(_) => true,
+            Step::RemoveRoute(_) | Step::RemoveRule(_) => false,
+            Step::SetGroup(change) => change.to != NO_GROUP,
+        };
         match self.change(request, flags)? {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) if adds => Ok(false),
@@ -58,6 +68,10 @@ impl Kernel for Socket {
     fn flush_cache(&mut self) -> Result<()> {
         flush_cache()
     }
+}
+
+fn without_link(step: &Step) -> anyhow::Error {
+    anyhow::Error::new(Errno::ENODEV).context(format!("there is no such link for '{}'", step.command()))
 }
 
 /// Brings the kernel to the plan and reads it back; gives the number of changes. On failure everything that
@@ -154,10 +168,10 @@ mod tests {
 
     use super::*;
     use crate::interfaces::Family;
-    use crate::policy::difference::Difference;
     use crate::policy::difference::tests::{dangling, foreign, route, rule, snapshot, uplink};
+    use crate::policy::difference::{Difference, Membership};
     use crate::policy::plan;
-    use crate::snapshot::{MAIN, Route, Rule, SCOPE_LINK, State};
+    use crate::snapshot::{LOCAL, MAIN, Route, Rule, SCOPE_LINK, State};
     use crate::tables::Names;
     use crate::uplinks::{Found, Uplink};
 
@@ -199,7 +213,10 @@ mod tests {
                 _ => {}
             }
             let gone = |route: &Route| self.gone.iter().any(|link| route.dev.as_deref() == Some(link));
-            if matches!(step, Step::AddRoute(route) | Step::ReplaceRoute(_, route) if gone(route)) {
+            let set = |change: &Membership| self.gone.contains(&&change.dev[..]) && change.to != NO_GROUP;
+            if matches!(step, Step::AddRoute(route) | Step::ReplaceRoute(_, route) if gone(route))
+                || matches!(step, Step::SetGroup(change) if set(change))
+            {
                 return Err(Errno::ENODEV.into());
             }
             let done = step.model(&mut self.now);
@@ -235,7 +252,18 @@ mod tests {
         routes.push(route("0.0.0.0/0".into(), 0, Some([10, 0, 0, 1])));
         let links =
             (0..3u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, ..Link::default() }).collect();
-        Snapshot { links, routes, ..Snapshot::default() }
+        let local = Rule {
+            family: Family::Inet,
+            priority: 0,
+            src: None,
+            oif: None,
+            table: LOCAL,
+            suppress_prefixlen: None,
+            suppress_ifgroup: None,
+            protocol: 2,
+            more: None,
+        };
+        Snapshot { links, routes, rules: vec![local], ..Snapshot::default() }
     }
 
     fn planned(now: &Snapshot, change: impl Fn(usize, &mut Uplink)) -> Plan {
@@ -246,10 +274,32 @@ mod tests {
         plan(Found { uplinks, ..Found::default() }, Some(now), &Names::default(), None)
     }
 
-    fn sorted(mut snapshot: Snapshot) -> (Vec<Route>, Vec<Rule>) {
+    fn sorted(mut snapshot: Snapshot) -> (Vec<Link>, Vec<Route>, Vec<Rule>) {
         snapshot.routes.sort();
         snapshot.rules.sort();
-        (snapshot.routes, snapshot.rules)
+        (snapshot.links, snapshot.routes, snapshot.rules)
+    }
+
+    /// What the same plan was before the rules used interface groups: own networks, then main, then the rest; other
+    /// uplinks' networks through the own gateway.
+    fn without_groups(full: &Snapshot) -> Snapshot {
+        let mut old = full.clone();
+        old.links.iter_mut().for_each(|link| link.group = NO_GROUP);
+        for n in 0..3u32 {
+            let (table, priority) = (n + 1, 100 + 10 * n);
+            let find = |offset: u32| full.rules.iter().find(|rule| rule.priority == priority + offset).unwrap();
+            let (main, own) = (find(0), find(1));
+            old.rules.retain(|rule| rule != main && rule != own);
+            old.rules.extend([
+                Rule { priority, suppress_prefixlen: Some(0), ..own.clone() },
+                Rule { priority: priority + 1, suppress_ifgroup: None, ..main.clone() },
+                Rule { priority: priority + 2, ..own.clone() },
+            ]);
+            let default = full.routes.iter().find(|route| route.table == table && route.dst.prefix_len() == 0).unwrap();
+            let others = (0..3).filter(|other| *other != n).map(|other| format!("10.{other}.0.0/24").parse().unwrap());
+            old.routes.extend(others.map(|dst| Route { dst, ..default.clone() }));
+        }
+        old
     }
 
     /// From a plan to another: numbers, another gateway, an uplink less.
@@ -268,6 +318,7 @@ mod tests {
             ("tables and priorities of each other", full.clone(), planned(&full, numbers)),
             ("other tables", full.clone(), planned(&full, |n, it| it.wish.table = Some(40 + n as u32))),
             ("another gateway", full.clone(), planned(&full, |n, it| it.gateway = Some([10, n as u8, 0, 254].into()))),
+            ("from rules without groups", without_groups(&full), planned(&full, |_, _| {})),
             ("one uplink less", full.clone(), planned(&full, |n, it| it.up = n != 1)),
             ("nothing left", full, Plan::default()),
         ]
@@ -278,13 +329,13 @@ mod tests {
         for (what, before, plan) in changes() {
             let mut model = Model::new(&before, None);
             let all = bring(&mut model, &plan, &before, &|_| false).unwrap();
-            assert!(all > 5, "{what}: {all} messages");
+            assert!(all > 2, "{what}: {all} messages");
             for at in 1..=all {
                 for errno in [Errno::EINVAL, Errno::EPERM, Errno::ENOBUFS, Errno::ENOMEM] {
                     let mut model = Model::new(&before, Some((at, Event::Refuses(errno))));
                     let error = format!("{:#}", bring(&mut model, &plan, &before, &|_| false).unwrap_err());
                     assert!(
-                        error.starts_with("the kernel refused 'ip r") && error.contains(&format!("{errno}")),
+                        error.starts_with("the kernel refused 'ip ") && error.contains(&format!("{errno}")),
                         "{error}"
                     );
                     assert_eq!(sorted(model.now), sorted(before.clone()), "{what}: message {at} of {all}, {errno}");
@@ -306,6 +357,7 @@ mod tests {
                     assert!(!format!("{error:#}").contains("taken back"), "{what}: message {at}: {error:#}");
                     let mut rest = before.clone();
                     rest.routes.retain(|route| route.dev.as_deref() != Some("eth1"));
+                    rest.links.retain(|link| link.name != "eth1" || !model.gone.contains(&"eth1"));
                     assert_eq!(sorted(model.now.clone()), sorted(rest), "{what}: message {at} of {all}");
                 }
                 model.at = None;
@@ -345,27 +397,29 @@ mod tests {
         assert_eq!(
             error,
             "a part was done and could not be taken back (the kernel refused \
-             'ip route del 10.2.0.0/24 via 10.0.0.1 dev eth0 table 1 proto 97': EPERM: Operation not permitted); \
+             'ip link set dev eth2 group 0': EPERM: Operation not permitted); \
              'symroute apply' goes on from there: the kernel refused \
-             'ip route add default via 10.0.0.1 dev eth0 table 1 proto 97': EPERM: Operation not permitted"
+             'ip route add 10.0.0.0/24 dev eth0 scope link table 1 proto 97': EPERM: Operation not permitted"
         );
     }
 
     /// The device and gateway by which a packet leaves: rules by priority, the longest prefix, suppression.
     fn way(now: &Snapshot, from: &str, to: &str) -> Option<(Option<String>, Option<std::net::IpAddr>)> {
         let (from, to): (std::net::IpAddr, std::net::IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
-        let mut rules: Vec<(u32, u32, Option<u32>)> = now
+        let mut rules: Vec<(u32, u32, Option<u32>, Option<u32>)> = now
             .rules
             .iter()
             .filter(|rule| rule.oif.is_none() && rule.src.is_none_or(|src| src.contains(&from)))
-            .map(|rule| (rule.priority, rule.table, rule.suppress_prefixlen))
+            .map(|rule| (rule.priority, rule.table, rule.suppress_prefixlen, rule.suppress_ifgroup))
             .collect();
-        rules.push((32766, MAIN, None));
+        rules.push((32766, MAIN, None, None));
         rules.sort_by_key(|(priority, ..)| *priority);
-        rules.iter().find_map(|(_, table, suppress)| {
+        rules.iter().find_map(|(_, table, length, group)| {
             let routes = now.routes.iter().filter(|route| route.table == *table && route.dst.contains(&to));
             let best = routes.max_by_key(|route| route.dst.prefix_len())?;
-            let suppressed = suppress.is_some_and(|length| u32::from(best.dst.prefix_len()) <= length);
+            let link = best.dev.as_deref().and_then(|dev| now.link(dev));
+            let suppressed = length.is_some_and(|length| u32::from(best.dst.prefix_len()) <= length)
+                || group.is_some_and(|group| link.is_some_and(|link| link.group == group));
             (!suppressed).then(|| (best.dev.clone(), best.gateway))
         })
     }

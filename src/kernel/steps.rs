@@ -1,7 +1,7 @@
 //! Which messages bring the kernel to a plan, and in which order: at no moment does an address that stays lose its way,
 //! or a rule point to an empty table.
 
-use crate::policy::difference::{Difference, difference};
+use crate::policy::difference::{Difference, Membership, difference};
 use crate::policy::numbers::SPARE;
 use crate::policy::{Plan, Policy};
 use crate::snapshot::{Route, Rule, Snapshot};
@@ -15,6 +15,7 @@ pub(super) enum Step {
     RemoveRoute(Route),
     AddRule(Rule),
     RemoveRule(Rule),
+    SetGroup(Membership),
 }
 
 impl Step {
@@ -25,12 +26,13 @@ impl Step {
             Step::RemoveRoute(route) => Step::AddRoute(route),
             Step::AddRule(rule) => Step::RemoveRule(rule),
             Step::RemoveRule(rule) => Step::AddRule(rule),
+            Step::SetGroup(Membership { dev, from, to }) => Step::SetGroup(Membership { dev, from: to, to: from }),
         }
     }
 
     /// What it does to a kernel; false when it was done already.
     pub(super) fn model(&self, now: &mut Snapshot) -> bool {
-        let Snapshot { routes, rules, .. } = now;
+        let Snapshot { routes, rules, links, .. } = now;
         match self {
             Step::AddRoute(route) => {
                 let free = routes.iter().all(|known| known.key() != route.key());
@@ -51,6 +53,10 @@ impl Step {
                 free
             }
             Step::RemoveRule(rule) => rules.iter().position(|known| known == rule).map(|at| rules.remove(at)).is_some(),
+            Step::SetGroup(Membership { dev, to, .. }) => {
+                let link = links.iter_mut().find(|link| link.name == *dev && link.group != *to);
+                link.map(|link| link.group = *to).is_some()
+            }
         }
     }
 
@@ -66,6 +72,7 @@ impl Step {
             Step::RemoveRoute(route) => format!("{} route del {route} proto 97", family(route.family)),
             Step::AddRule(rule) => format!("{} rule add {rule} protocol 97", family(rule.family)),
             Step::RemoveRule(rule) => format!("{} rule del {rule} protocol 97", family(rule.family)),
+            Step::SetGroup(Membership { dev, to, .. }) => format!("ip link set dev {dev} group {to}"),
         }
     }
 }
@@ -108,16 +115,18 @@ pub(super) fn steps_to(plan: &Plan, before: &Snapshot, hands_off: &dyn Fn(usize)
 }
 
 pub(super) fn steps(difference: Difference) -> Vec<Step> {
-    let Difference { add_routes, replace_routes, mut add_rules, mut remove_rules, remove_routes, obstructed: _ } =
+    let Difference { join, add_routes, replace_routes, mut add_rules, mut remove_rules, remove_routes, leave, .. } =
         difference;
     // The rules of a source build on each other: none may be missed by one that comes after it.
     add_rules.sort_by_key(|rule| rule.priority);
     remove_rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
     let replace = replace_routes.into_iter().map(|(old, new)| Step::ReplaceRoute(old, new));
-    let mut steps: Vec<Step> = add_routes.into_iter().map(Step::AddRoute).chain(replace).collect();
+    let mut steps: Vec<Step> = join.into_iter().map(Step::SetGroup).collect();
+    steps.extend(add_routes.into_iter().map(Step::AddRoute).chain(replace));
     steps.extend(add_rules.into_iter().map(Step::AddRule));
     steps.extend(remove_rules.into_iter().map(Step::RemoveRule));
     steps.extend(remove_routes.into_iter().map(Step::RemoveRoute));
+    steps.extend(leave.into_iter().map(Step::SetGroup));
     steps
 }
 

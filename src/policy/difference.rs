@@ -1,19 +1,32 @@
 //! From a snapshot to a plan: what is missing, what is ours and not wanted, what is in place.
 
+use super::group::{GROUP, NO_GROUP};
 use super::numbers::SLOT;
 use super::{Plan, Policy};
 use crate::snapshot::{MAIN, Route, Rule, Snapshot};
 
-/// What has to change. Carried out in the order of the fields, no rule ever points to a table without its
-/// routes.
+/// An interface, and the group that it changes from and to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    pub dev: String,
+    pub from: u32,
+    pub to: u32,
+}
+
+/// What has to change. Carried out in the order of the fields, no rule ever points to a table without its routes,
+/// or names a group that the interfaces are not in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
+    /// Interfaces that have to be in the group.
+    pub join: Vec<Membership>,
     pub add_routes: Vec<Route>,
     /// Ours with the same destination and metric, but another gateway or link: exchanged in one step.
     pub replace_routes: Vec<(Route, Route)>,
     pub add_rules: Vec<Rule>,
     pub remove_rules: Vec<Rule>,
     pub remove_routes: Vec<Route>,
+    /// Interfaces that symroute put into the group, and that are no uplink of the plan any more.
+    pub leave: Vec<Membership>,
     /// Wanted, but a route of somebody else stands in its place: (wanted, theirs).
     pub obstructed: Vec<(Route, Route)>,
 }
@@ -42,10 +55,22 @@ pub fn route_in_place(snapshot: &Snapshot, route: &Route) -> bool {
 /// own lines are at work right now: nothing of theirs is added or removed.
 pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -> Difference {
     let mut difference = Difference::default();
+    memberships(plan, snapshot, hands_off, &mut difference);
     let mut wanted_rules: Vec<&Rule> = Vec::new();
     let mut wanted_routes: Vec<&Route> = Vec::new();
-    for policy in wanted(plan).filter(|policy| !hands_off(policy.uplink)) {
+    for policy in wanted(plan) {
         let lines = by_lines(plan, policy);
+        // Lines make no rule that depends on other rules of the host.
+        let by_us = |rule: &&Rule| !hands_off(policy.uplink) || rule.priority < policy.priority;
+        for rule in policy.rules.iter().map(|placed| &placed.item).filter(by_us) {
+            wanted_rules.push(rule);
+            if !rule_in_place(snapshot, rule, lines) {
+                difference.add_rules.push(rule.clone());
+            }
+        }
+        if hands_off(policy.uplink) {
+            continue;
+        }
         for route in policy.routes.iter().map(|placed| &placed.item) {
             wanted_routes.push(route);
             if route_in_place(snapshot, route) {
@@ -55,12 +80,6 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
                 None => difference.add_routes.push(route.clone()),
                 Some(known) if known.is_ours() => difference.replace_routes.push((known.clone(), route.clone())),
                 Some(known) => difference.obstructed.push((route.clone(), known.clone())),
-            }
-        }
-        for rule in policy.rules.iter().map(|placed| &placed.item) {
-            wanted_rules.push(rule);
-            if !rule_in_place(snapshot, rule, lines) {
-                difference.add_rules.push(rule.clone());
             }
         }
     }
@@ -100,6 +119,22 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
     difference
 }
 
+/// Which interfaces have to change their group. A group that symroute did not set stays as it is.
+fn memberships(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) -> bool, difference: &mut Difference) {
+    let is_left_alone = |dev: &str| {
+        let mut uplinks = plan.uplinks.iter().enumerate();
+        uplinks.any(|(at, uplink)| uplink.interface == dev && hands_off(at))
+    };
+    for link in snapshot.links.iter().filter(|link| !is_left_alone(&link.name)) {
+        let change = |to: u32| Membership { dev: link.name.clone(), from: link.group, to };
+        match (link.group, plan.group.is_set_by_us(&link.name)) {
+            (NO_GROUP, true) => difference.join.push(change(GROUP)),
+            (GROUP, false) => difference.leave.push(change(NO_GROUP)),
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::HashSet;
@@ -110,7 +145,7 @@ pub(crate) mod tests {
     use crate::interfaces::command::Meeting;
     use crate::interfaces::{At, Family};
     use crate::policy::plan;
-    use crate::snapshot::{Address, Link, PROTOCOL, State};
+    use crate::snapshot::{Address, LOCAL, Link, PROTOCOL, State};
     use crate::tables::Names;
     use crate::uplinks::{Found, Origin, Source, Uplink, Wish};
 
@@ -170,6 +205,7 @@ pub(crate) mod tests {
                 oif: (net == 0).then(|| "eth0".into()),
                 table: if suppress == 1 { MAIN } else { table },
                 suppress_prefixlen: (suppress < 2).then_some(suppress),
+                suppress_ifgroup: (suppress == 1 && net % 2 == 0).then_some(GROUP),
                 protocol,
                 more: None,
             },
@@ -189,7 +225,9 @@ pub(crate) mod tests {
     /// No rule of ours may ever point to a table that has no route.
     pub(crate) fn dangling(now: &Snapshot) -> usize {
         let empty = |rule: &&Rule| {
-            rule.is_ours() && rule.table != MAIN && !now.routes.iter().any(|route| route.table == rule.table)
+            rule.is_ours()
+                && ![MAIN, LOCAL].contains(&rule.table)
+                && !now.routes.iter().any(|route| route.table == rule.table)
         };
         now.rules.iter().filter(empty).count()
     }
@@ -222,6 +260,9 @@ pub(crate) mod tests {
             }
             let mut now = before.clone();
             let at_first = dangling(&now);
+            for Membership { dev, to, .. } in change.join.iter().chain(&change.leave) {
+                now.links.iter_mut().filter(|link| link.name == *dev).for_each(|link| link.group = *to);
+            }
             for route in &change.add_routes {
                 prop_assert!(!now.routes.iter().any(|known| known.key() == route.key()), "EEXIST");
                 now.routes.push(route.clone());

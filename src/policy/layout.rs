@@ -2,81 +2,84 @@
 //!
 //! Layered, the default, for each source A of an uplink on DEV with table T and priority P:
 //! ```text
-//! P     from A lookup T    suppress_prefixlength 0   own subnet straight out, the other uplinks' round by the gateway
-//! P+1   from A lookup main suppress_prefixlength 1   LAN, VPN, containers, static routes still win (inet6: 3)
-//! P+2   from A lookup T                              everything else through the uplink's own gateway
-//! P+3   oif DEV lookup T                             sockets bound to the device
+//! P     from A lookup main suppress_prefixlength 1 suppress_ifgroup 97   what main routes through no uplink (inet6: 3)
+//! P+1   from A lookup T                                                  everything else: the uplink's own table
+//! P+3   oif DEV lookup T                                                 sockets bound to the interface
 //! ```
 //! The lengths 1 and 3 because VPNs halve the default route and IPv6 hosts write 2000::/3 for it.
+//!
+//! Before these, where they are needed:
+//! ```text
+//! P-2   from A lookup local                                              where rules come before that of table local
+//! P-1   from A lookup N suppress_prefixlength 1 suppress_ifgroup 97      for a table N that a foreign rule looks up
+//! ```
 //! Article: `P from A lookup T` alone.
 //!
-//! Where several uplinks share a device, the last of them has the rule for it, and the first one's table in it:
+//! Where several uplinks share an interface, the last of them has the rule for it, and the first one's table in it:
 //! an answer may be bound to the device and to a source (ICMPv6 echo), and then the source decides.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::group::Group;
+use super::networks::Hop;
 use super::{Placed, cover};
 use crate::interfaces::Family;
-use crate::snapshot::{INET6_METRIC, MAIN, PROTOCOL, Route, Rule, SCOPE_LINK, State};
+use crate::snapshot::{INET6_METRIC, Kind, LOCAL, MAIN, PROTOCOL, Route, Rule, SCOPE_LINK, Snapshot, State};
 use crate::uplinks::{Layout, Uplink};
 
 /// The longest prefixes, inet and inet6, that stand for the whole Internet: VPNs halve the default route, and IPv6
 /// hosts write 2000::/3 for it.
 pub const NEARLY_DEFAULT: [u32; 2] = [1, 3];
+/// `default`, `main` and `local`.
+const KERNEL_TABLES: [u32; 3] = [253, MAIN, LOCAL];
 /// Sources that are left as they are; more are covered by prefixes.
 const FEW: usize = 4;
 
-/// The routes of `uplinks[at]` in `table`: on-link networks, the other uplinks' networks through the own
-/// gateway, the default.
-pub fn routes(uplinks: &[Uplink], at: usize, table: u32, layout: Layout) -> Vec<Placed<Route>> {
-    let it = &uplinks[at];
+/// The routes of an uplink in `table`: on-link networks, `copies` of main's in a layered policy, the default.
+pub fn routes(it: &Uplink, table: u32, copies: Option<Vec<(IpNet, Hop)>>) -> Vec<Placed<Route>> {
     let on_link = it.on_link();
-    let route = |dst: IpNet, gateway: Option<IpAddr>| {
+    let route = |dst: IpNet, Hop { gateway, dev }: Hop| {
         let near = |gateway: &IpAddr| on_link.iter().any(|net| net.contains(gateway)) || is_link_local(gateway);
         Route {
             family: it.family,
             table,
             dst,
             gateway,
-            dev: Some(it.interface.clone()),
+            dev: Some(dev),
             scope: if gateway.is_none() && it.family == Family::Inet { SCOPE_LINK } else { 0 },
             metric: if it.family == Family::Inet { 0 } else { INET6_METRIC },
+            // Whatever became of the network that it is in, the kernel accepts it.
             onlink: gateway.is_some_and(|gateway| !near(&gateway)),
             protocol: PROTOCOL,
             more: None,
             state: State::default(),
         }
     };
+    let through = |gateway: Option<IpAddr>| Hop { gateway, dev: it.interface.clone() };
     let mut routes = Vec::new();
     for net in &on_link {
         let has =
             |net: &IpNet| it.sources.iter().find(|source| source.peer.map_or(source.net.trunc(), IpNet::from) == *net);
         let stanza = has(net).and_then(|source| source.stanza).unwrap_or(it.stanza);
-        routes.push(Placed { item: route(*net, None), stanza });
+        routes.push(Placed { item: route(*net, through(None)), stanza });
     }
     let own = |item| Placed { item, stanza: it.stanza };
-    if layout == Layout::Layered {
+    if let Some(copies) = copies {
         if let (Family::Inet6, Some(net)) =
             (it.family, Ipv6Net::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64).ok())
         {
             // Sockets bound to the device reach this table for link-local destinations too.
-            routes.push(own(route(net.into(), None)));
+            routes.push(own(route(net.into(), through(None))));
         }
-        let others = uplinks.iter().filter(|other| other.family == it.family && !std::ptr::eq(*other, it));
-        for net in others.flat_map(Uplink::provider_networks) {
-            let known = routes.iter().any(|known| known.item.dst == net);
-            if !known && !on_link.iter().any(|own| own.contains(&net)) {
-                routes.push(own(route(net, it.gateway)));
-            }
-        }
+        routes.extend(copies.into_iter().map(|(dst, hop)| own(route(dst, hop))));
     }
     let default: IpNet = match it.family {
         Family::Inet6 => Ipv6Net::default().into(),
         _ => Ipv4Net::default().into(),
     };
-    routes.push(own(route(default, it.gateway)));
+    routes.push(own(route(default, through(it.gateway))));
     routes
 }
 
@@ -84,47 +87,104 @@ fn is_link_local(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
+/// What the rules of all uplinks depend on.
+pub struct Surroundings<'a> {
+    pub uplinks: &'a [Uplink],
+    pub group: &'a Group,
+    /// On-link networks and addresses of the host that belong to no uplink.
+    pub other_networks: &'a [IpNet],
+    pub snapshot: Option<&'a Snapshot>,
+}
+
+/// The numbers of one uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    pub table: u32,
+    pub priority: u32,
+}
+
 /// The rules of `uplinks[at]`, in order of priority. `device_table` is where sockets bound to the device go, if it
 /// is this uplink that has the rule for them.
 pub fn rules(
-    uplinks: &[Uplink],
+    around: &Surroundings,
     at: usize,
-    table: u32,
-    priority: u32,
+    numbers: Numbers,
     layout: Layout,
     device_table: Option<u32>,
-    other_networks: &[IpNet],
 ) -> Vec<Placed<Rule>> {
-    let it = &uplinks[at];
-    let rule = |offset: u32, src: Option<IpNet>, table: u32, suppress_prefixlen: Option<u32>| Rule {
+    let it = &around.uplinks[at];
+    let Numbers { table, priority } = numbers;
+    let rule = |priority: u32, src: Option<IpNet>, table: u32| Rule {
         family: it.family,
-        priority: priority + offset,
+        priority,
         oif: src.is_none().then(|| it.rule_interface().to_string()),
         src,
         table,
-        suppress_prefixlen,
+        suppress_prefixlen: None,
+        suppress_ifgroup: None,
         protocol: PROTOCOL,
         more: None,
     };
-    let sources = sources(uplinks, at, other_networks);
-    let mut rules = Vec::new();
-    let mut layer = |offset: u32, table: u32, suppress_prefixlen: Option<u32>| {
-        for Placed { item, stanza } in &sources {
-            rules.push(Placed { item: rule(offset, Some(*item), table, suppress_prefixlen), stanza: *stanza });
-        }
+    let but_for_uplinks = |rule: Rule| Rule {
+        suppress_prefixlen: Some(NEARLY_DEFAULT[usize::from(it.family == Family::Inet6)]),
+        suppress_ifgroup: Some(around.group.number),
+        ..rule
     };
-    match layout {
-        Layout::Article => layer(0, table, None),
-        Layout::Layered => {
-            layer(0, table, Some(0));
-            layer(1, MAIN, Some(NEARLY_DEFAULT[usize::from(it.family == Family::Inet6)]));
-            layer(2, table, None);
-            if let Some(table) = device_table {
-                rules.push(Placed { item: rule(3, None, table, None), stanza: it.stanza });
-            }
+    let sources = sources(around.uplinks, at, around.other_networks);
+    let mut rules = Vec::new();
+    let mut each = |rule: &dyn Fn(Option<IpNet>) -> Rule| {
+        rules.extend(sources.iter().map(|source| Placed { item: rule(Some(source.item)), stanza: source.stanza }));
+    };
+    if layout == Layout::Article {
+        each(&|src| rule(priority, src, table));
+        return rules;
+    }
+    if let Some(snapshot) = around.snapshot {
+        if is_local_behind(snapshot, it.family, priority) {
+            each(&|src| rule(priority.saturating_sub(2), src, LOCAL));
+        }
+        for table in foreign_tables(snapshot, it.family, priority, around.group) {
+            each(&|src| but_for_uplinks(rule(priority.saturating_sub(1), src, table)));
         }
     }
+    each(&|src| but_for_uplinks(rule(priority, src, MAIN)));
+    each(&|src| rule(priority + 1, src, table));
+    if let Some(table) = device_table {
+        rules.push(Placed { item: rule(priority + 3, None, table), stanza: it.stanza });
+    }
     rules
+}
+
+/// A rule for every packet.
+fn is_unconditional(rule: &Rule) -> bool {
+    rule.src.is_none() && rule.oif.is_none() && rule.more.is_none()
+}
+
+/// Does no rule before `priority` look up the host's own addresses? (ifupdown2 moves it where it makes VRFs.)
+fn is_local_behind(snapshot: &Snapshot, family: Family, priority: u32) -> bool {
+    let mut before = snapshot.rules.iter().filter(|rule| rule.family == family && rule.priority < priority);
+    !before.any(|rule| rule.table == LOCAL && is_unconditional(rule) && rule.suppress_prefixlen.is_none())
+}
+
+/// Tables that a foreign rule looks up for every packet, behind `priority`, and that have more than a default route
+/// or a way through an uplink. (Tailscale's is the known one.)
+fn foreign_tables(snapshot: &Snapshot, family: Family, priority: u32, group: &Group) -> Vec<u32> {
+    let has_route = |table: u32| {
+        let routes = snapshot.routes.iter().filter(|route| route.table == table && route.family == family);
+        let mut routes = routes.filter(|route| route.kind() != Kind::Throw);
+        routes.any(|route| {
+            let specific = u32::from(route.dst.prefix_len()) > NEARLY_DEFAULT[usize::from(family == Family::Inet6)];
+            specific && !route.dev.as_ref().is_some_and(|dev| group.has(dev))
+        })
+    };
+    let mut tables: Vec<u32> = Vec::new();
+    let rules = snapshot.rules.iter().filter(|rule| rule.family == family && rule.priority >= priority);
+    for rule in rules.filter(|rule| rule.protocol != PROTOCOL && is_unconditional(rule)) {
+        if !KERNEL_TABLES.contains(&rule.table) && !tables.contains(&rule.table) && has_route(rule.table) {
+            tables.push(rule.table);
+        }
+    }
+    tables
 }
 
 /// What the rules match: the addresses while they are few, else the fewest prefixes that hold them and no

@@ -3,11 +3,18 @@
 
 mod cover;
 pub(crate) mod difference;
+pub(crate) mod group;
 pub(crate) mod layout;
+pub(crate) mod networks;
 pub(crate) mod numbers;
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+
+use self::group::Group;
+use self::layout::{Numbers, Surroundings};
+use self::networks::{Hop, Networks};
 use crate::interfaces::command::Meeting;
 use crate::interfaces::{Diagnostic, Family, Severity};
 use crate::snapshot::{Route, Rule, Snapshot};
@@ -39,6 +46,8 @@ pub struct Plan {
     /// Uplinks that are to have a policy, whether or not all is known for it yet.
     pub managed: Vec<usize>,
     pub policies: Vec<Policy>,
+    /// The interface group that the rules name, and whose interfaces are in it.
+    pub group: Group,
     /// Main's default route by family: the uplink that has it.
     pub primary: HashMap<Family, usize>,
     /// Metrics for main's default routes that the stanzas lack, by uplink.
@@ -88,8 +97,9 @@ fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
 /// The plan for the uplinks that were found: a pure function of configuration and snapshot. `layout` is what
 /// the command line asks for; a stanza's own `symroute-layout` wins.
 pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Option<Layout>) -> Plan {
-    let Found { uplinks, other_networks, taken_tables, taken_priorities, unset_metrics, one_metric, .. } = found;
-    let Found { unknown_defaults, mut diagnostics, .. } = found;
+    let Found { uplinks, other_networks, static_routes, taken_tables, taken_priorities, .. } = found;
+    let unknown_defaults = found.unknown_defaults;
+    let (unset_metrics, one_metric, mut diagnostics) = (found.unset_metrics, found.one_metric, found.diagnostics);
     let managed: Vec<usize> = (0..uplinks.len()).filter(|at| is_managed(&uplinks, &uplinks[*at])).collect();
     let layouts: HashMap<usize, Layout> = managed
         .iter()
@@ -101,13 +111,20 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
         .collect();
     let taken = numbers::Taken::new(names, snapshot, &taken_tables, &taken_priorities);
     let numbers = numbers::allot(&uplinks, &layouts, &managed, snapshot, taken, &mut diagnostics);
+    let served: Vec<usize> = managed
+        .iter()
+        .copied()
+        .filter(|at| numbers.contains_key(at) && uplinks[*at].gateway.is_some() && !uplinks[*at].sources.is_empty())
+        .collect();
+    let layered: Vec<usize> = served.iter().copied().filter(|at| layouts[at] == Layout::Layered).collect();
+    let group = group::group(&uplinks, &layered, snapshot, &mut diagnostics);
+    let networks =
+        [Family::Inet, Family::Inet6].map(|family| Networks::new(&uplinks, &static_routes, family, &group, snapshot));
+    let around = Surroundings { uplinks: &uplinks, group: &group, other_networks: &other_networks, snapshot };
     let mut policies = Vec::new();
-    for &at in &managed {
-        let Some((table, priority)) = numbers.get(&at).copied() else { continue };
+    for at in served {
+        let (table, priority) = numbers[&at];
         let uplink = &uplinks[at];
-        if uplink.gateway.is_none() || uplink.sources.is_empty() {
-            continue;
-        }
         let layout = layouts[&at];
         let on_device = |other: &usize| {
             let it = &uplinks[*other];
@@ -118,13 +135,26 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
         let of_device = || numbers.iter().filter(|(other, _)| on_device(other));
         let last = of_device().map(|(_, (_, priority))| priority).max() == Some(&priority);
         let first = of_device().min_by_key(|(other, _)| **other).map(|(_, (table, _))| *table);
+        let networks = &networks[usize::from(uplink.family == Family::Inet6)];
+        // A foreign route in its place is what somebody wants for the same destination.
+        let is_taken = |dst: &IpNet, hop: &Hop| {
+            let mut known = snapshot.iter().flat_map(|snapshot| &snapshot.routes);
+            known.any(|known| {
+                let in_place = (known.table, known.family, known.dst) == (table, uplink.family, *dst);
+                in_place && !known.is_ours() && (known.gateway, known.dev.as_ref()) != (hop.gateway, Some(&hop.dev))
+            })
+        };
+        let copies = (layout == Layout::Layered).then(|| {
+            let copies = networks.copies(&uplinks, at).into_iter();
+            copies.filter(|(dst, hop)| !is_taken(dst, hop)).collect()
+        });
         policies.push(Policy {
             uplink: at,
             table,
             priority,
             layout,
-            routes: layout::routes(&uplinks, at, table, layout),
-            rules: layout::rules(&uplinks, at, table, priority, layout, first.filter(|_| last), &other_networks),
+            routes: layout::routes(uplink, table, copies),
+            rules: layout::rules(&around, at, Numbers { table, priority }, layout, first.filter(|_| last)),
         });
     }
     for uplink in
@@ -140,7 +170,7 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
             "Keep the 'gateway' line in one stanza; the others only add addresses.",
         ));
     }
-    let mut plan = Plan { uplinks, managed, policies, unknown_defaults, diagnostics, ..Plan::default() };
+    let mut plan = Plan { uplinks, managed, policies, group, unknown_defaults, diagnostics, ..Plan::default() };
     for (family, unset) in [Family::Inet, Family::Inet6].into_iter().zip(unset_metrics) {
         plan.choose_primary(family, unset);
     }

@@ -213,6 +213,10 @@ fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32,
         |rule: &Rule| rule.src.is_some_and(|src| it.sources.iter().any(|own| src.contains(&own.net.addr())));
     // Somebody may have taken a rule away: each of the others tells where the first one was (`layout::rules`).
     let first = |rule: &Rule| match (rule.table == table, rule.suppress_prefixlen, &rule.oif) {
+        (false, Some(_), _) if rule.table == MAIN && of_source(rule) && rule.suppress_ifgroup.is_some() => {
+            Some(rule.priority)
+        }
+        // As symroute had them before it used interface groups.
         (true, Some(_), _) => Some(rule.priority),
         (false, Some(_), _) if rule.table == MAIN && of_source(rule) => rule.priority.checked_sub(1),
         (true, None, Some(_)) if alone => rule.priority.checked_sub(3),

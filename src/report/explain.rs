@@ -10,7 +10,7 @@ use crate::check::walk::{Outcome, Said, Step, Verdict, Walk};
 use crate::snapshot::{Answer, Kind, Query, Way};
 
 /// Rules longer than this get no padding.
-const WIDEST: usize = 60;
+const WIDEST: usize = 80;
 
 /// The question in `ip route get`'s words.
 fn question(query: &Query) -> String {

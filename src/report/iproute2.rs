@@ -50,7 +50,7 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     if let Some(length) = rule.suppress_prefixlen {
         let _ = write!(text, " suppress_prefixlength {length}");
     }
-    if let Some(group) = more.suppress_ifgroup {
+    if let Some(group) = rule.suppress_ifgroup {
         let _ = write!(text, " suppress_ifgroup {group}");
     }
     text + if more.unknown { " and more" } else { "" }
@@ -218,7 +218,7 @@ pub(super) fn rule_json(rule: &Rule) -> Map<String, Value> {
         action => add("action", Some(action_name(action).into())),
     }
     add("suppress_prefixlen", rule.suppress_prefixlen.map(Value::from));
-    add("suppress_ifgroup", more.suppress_ifgroup.map(|group| group.to_string().into()));
+    add("suppress_ifgroup", rule.suppress_ifgroup.map(|group| group.to_string().into()));
     add("protocol", Some(rule.protocol.to_string().into()));
     out
 }

@@ -10,7 +10,7 @@ use crate::files::Root;
 use crate::interfaces::{Config, Family};
 use crate::policy::{Plan, Policy};
 use crate::snapshot::Route;
-use crate::uplinks::Uplink;
+use crate::uplinks::{Layout, Uplink};
 
 /// What main's default route is to this uplink.
 fn main_default(plan: &Plan, at: usize) -> String {
@@ -78,12 +78,22 @@ pub fn plan_text(plan: &Plan) -> String {
     let mut out = summary(plan) + &unknown_defaults(plan);
     for policy in &plan.policies {
         let _ = writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), reads_as(policy));
+        if let Some(group) = group_of(plan, policy) {
+            let _ = writeln!(out, "    {group}");
+        }
         for route in &policy.routes {
             let _ = writeln!(out, "    {}", route_text(&route.item));
         }
         for rule in &policy.rules {
             let _ = writeln!(out, "    {}", rule_text(&rule.item));
         }
+    }
+    let others: Vec<&String> = plan.group.interfaces.iter().filter(|interface| !has_layered(plan, interface)).collect();
+    if !others.is_empty() {
+        let _ = writeln!(out, "\n{OTHER_UPLINKS}");
+    }
+    for interface in others {
+        let _ = writeln!(out, "    {}", group_text(interface, plan.group.number));
     }
     out
 }
@@ -95,6 +105,27 @@ pub(super) fn unknown_defaults(plan: &Plan) -> String {
         format!("Default route in the main table that belongs to no uplink ({family}): {}\n", route_text(route))
     };
     plan.unknown_defaults.iter().map(line).collect()
+}
+
+/// Above the interfaces of uplinks that have no policy of their own, and whose networks are behind a gateway for the
+/// others.
+pub(super) const OTHER_UPLINKS: &str = "Interfaces of other uplinks:";
+
+/// Does an uplink of the interface show the group with its policy?
+pub(super) fn has_layered(plan: &Plan, interface: &str) -> bool {
+    let mut layered = plan.policies.iter().filter(|policy| policy.layout == Layout::Layered);
+    layered.any(|policy| plan.uplinks[policy.uplink].interface == interface && plan.uplinks[policy.uplink].up)
+}
+
+/// As `ip link set` takes it.
+pub(super) fn group_text(interface: &str, number: u32) -> String {
+    format!("dev {interface} group {number}")
+}
+
+fn group_of(plan: &Plan, policy: &Policy) -> Option<String> {
+    let interface = &plan.uplinks[policy.uplink].interface;
+    let of_policy = policy.layout == Layout::Layered && plan.group.has(interface);
+    of_policy.then(|| group_text(interface, plan.group.number))
 }
 
 pub(super) fn reads_as(policy: &Policy) -> String {
@@ -118,6 +149,7 @@ pub(super) fn uplink_json(plan: &Plan, at: usize, config: &Config, root: &Root) 
         "table": policy.map(|policy| policy.table),
         "priority": policy.map(|policy| policy.priority),
         "layout": policy.map(|policy| policy.layout.name()),
+        "group": plan.group.has(&uplink.interface).then(|| plan.group.number.to_string()),
         "reason": plan.reason_without(at),
         "file": file,
         "line": line,

@@ -5,15 +5,18 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::iproute2::{route_json, route_text, rule_json, rule_text};
-use super::plan::{reads_as, table, unknown_defaults, uplink_json};
-use crate::check::{PolicyStatus, Status};
+use super::plan::{OTHER_UPLINKS, group_text, has_layered, reads_as, table, unknown_defaults, uplink_json};
+use crate::check::{GroupStatus, PolicyStatus, Status};
 use crate::files::Root;
 use crate::interfaces::Config;
 use crate::policy::Plan;
+use crate::policy::group::GROUP;
+use crate::uplinks::Layout;
 
 pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -> Value {
+    let state = |in_place: bool| if in_place { "in place" } else { "missing" };
     let with = |mut item: Map<String, Value>, in_place: bool| {
-        item.insert("state".into(), if in_place { "in place" } else { "missing" }.into());
+        item.insert("state".into(), state(in_place).into());
         item
     };
     let uplinks = (0..plan.uplinks.len()).map(|at| {
@@ -22,6 +25,9 @@ pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -
         let routes =
             found.iter().flat_map(|found| &found.routes).map(|route| with(route_json(&route.item), route.in_place));
         let rules = found.iter().flat_map(|found| &found.rules).map(|rule| with(rule_json(&rule.item), rule.in_place));
+        if let Some(group) = status.group(&plan.uplinks[at].interface) {
+            out.insert("group_state".into(), state(group.in_place).into());
+        }
         out.insert("routes".into(), Value::from_iter(routes));
         out.insert("rules".into(), Value::from_iter(rules));
         out
@@ -33,6 +39,9 @@ pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -
         "left_over": {
             "routes": Value::from_iter(status.left_over_routes.iter().map(route_json)),
             "rules": Value::from_iter(status.left_over_rules.iter().map(rule_json)),
+            "links": Value::from_iter(
+                status.left_over_groups.iter().map(|dev| json!({"ifname": dev, "group": GROUP.to_string()})),
+            ),
         },
         "not_ours": {
             "routes": Value::from_iter(status.foreign_routes.iter().map(route_json)),
@@ -51,7 +60,9 @@ struct Standing {
 fn state_of(plan: &Plan, status: &Status, at: usize) -> Standing {
     let found = status.policies.iter().find(|policy| policy.uplink == at);
     let missing = |found: &PolicyStatus| {
-        found.routes.iter().filter(|route| !route.in_place).count()
+        let group = status.group(&plan.uplinks[at].interface);
+        group.into_iter().filter(|group| !group.in_place).count()
+            + found.routes.iter().filter(|route| !route.in_place).count()
             + found.rules.iter().filter(|rule| !rule.in_place).count()
     };
     let (word, color) = match (found.map(missing), plan.managed.contains(&at)) {
@@ -79,12 +90,23 @@ pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
         let planned = plan.policies.iter().find(|planned| planned.uplink == policy.uplink);
         let _ =
             writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), planned.map(reads_as).unwrap_or_default());
+        let layered = planned.is_some_and(|planned| planned.layout == Layout::Layered);
+        if let Some(group) = status.group(&plan.uplinks[policy.uplink].interface).filter(|_| layered) {
+            let _ = writeln!(out, "    {} {}", state(group.in_place), group_text(&group.interface, group.number));
+        }
         for route in &policy.routes {
             let _ = writeln!(out, "    {} {}", state(route.in_place), route_text(&route.item));
         }
         for rule in &policy.rules {
             let _ = writeln!(out, "    {} {}", state(rule.in_place), rule_text(&rule.item));
         }
+    }
+    let others: Vec<&GroupStatus> = status.groups.iter().filter(|group| !has_layered(plan, &group.interface)).collect();
+    if !others.is_empty() {
+        let _ = writeln!(out, "\n{OTHER_UPLINKS}");
+    }
+    for group in others {
+        let _ = writeln!(out, "    {} {}", state(group.in_place), group_text(&group.interface, group.number));
     }
     for (title, word, code, routes, rules) in [
         (
@@ -102,8 +124,12 @@ pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
             &status.foreign_rules,
         ),
     ] {
-        if !routes.is_empty() || !rules.is_empty() {
+        let groups = if word == "LEFT" { &status.left_over_groups[..] } else { &[] };
+        if !routes.is_empty() || !rules.is_empty() || !groups.is_empty() {
             let _ = writeln!(out, "\n{title}");
+        }
+        for dev in groups {
+            let _ = writeln!(out, "    {} {}", paint(word, code), group_text(dev, GROUP));
         }
         for route in routes {
             let _ = writeln!(out, "    {} {} (table {})", paint(word, code), route_text(route), route.table);

@@ -10,6 +10,7 @@ use minijinja::{Environment, Value, context};
 
 use super::is_option;
 use crate::interfaces::Family;
+use crate::policy::group::NO_GROUP;
 use crate::policy::{Placed, Plan};
 use crate::snapshot::{MAIN, PROTOCOL, Route, Rule, prefix};
 use crate::uplinks::{Layout, Uplink};
@@ -97,8 +98,8 @@ fn contexts(plan: &Plan, at: usize) -> Vec<(usize, Value)> {
     let policy = plan.policy(at).filter(|_| !uplink.dynamic);
     let Some(policy) = policy else {
         let none = Vec::<Value>::new;
-        let own = context! { owner => true, metric, routes => none(), rules => none(), gateway => (), table => (),
-        priority => (), layout => (), asked_layout => (), ..common };
+        let own = context! { owner => true, metric, routes => none(), rules => none(), groups => none(),
+        lent => none(), gateway => (), table => (), priority => (), layout => (), asked_layout => (), ..common };
         return vec![(uplink.stanza, own)];
     };
     let mut stanzas: Vec<usize> = vec![uplink.stanza];
@@ -115,7 +116,11 @@ fn contexts(plan: &Plan, at: usize) -> Vec<(usize, Value)> {
             let owner = stanza == uplink.stanza;
             let routes: Vec<Value> =
                 here(&policy.routes, stanza).map(|route| route_value(route, plan, uplink)).collect();
-            let rules: Vec<Value> = here(&policy.rules, stanza).map(rule_value).collect();
+            // What depends on other rules of the host is for the hooks: no file tells it.
+            let rules = here(&policy.rules, stanza).filter(|rule| rule.priority >= policy.priority);
+            let rules: Vec<Value> = rules.map(rule_value).collect();
+            let groups = groups(plan, uplink);
+            let lent = if owner { lent(plan, uplink) } else { Vec::new() };
             let own = context! {
                 owner,
                 metric => metric.filter(|_| owner),
@@ -126,11 +131,50 @@ fn contexts(plan: &Plan, at: usize) -> Vec<(usize, Value)> {
                 asked_layout => (asked && owner).then_some(policy.layout.name()),
                 routes,
                 rules,
+                groups,
+                lent,
                 ..common.clone()
             };
             (stanza, own)
         })
         .collect()
+}
+
+/// The interfaces that the stanza puts into the group: its own, and those of uplinks that have no lines for it. Each
+/// with the tables whose rules need it there.
+fn groups(plan: &Plan, uplink: &Uplink) -> Vec<Value> {
+    let has_lines = |interface: &str| {
+        let mut policies = plan.policies.iter().map(|policy| &plan.uplinks[policy.uplink]);
+        policies.any(|other| other.interface == interface)
+    };
+    let all = plan.group.interfaces.iter().filter(|interface| plan.group.is_set_by_us(interface));
+    all.filter(|interface| **interface == uplink.interface || !has_lines(interface))
+        .map(|interface| {
+            let is_for = |other: &Uplink| other.interface == *interface || !has_lines(interface);
+            let policies = plan.policies.iter().filter(|policy| is_for(&plan.uplinks[policy.uplink]));
+            let users = policies.map(|policy| {
+                let ip = if plan.uplinks[policy.uplink].family == Family::Inet6 { "ip -6" } else { "ip" };
+                format!("{ip} rule show table {}", policy.table)
+            });
+            context! {
+                dev => interface.clone(),
+                number => plan.group.number,
+                default => NO_GROUP,
+                users => users.collect::<Vec<_>>(),
+            }
+        })
+        .collect()
+}
+
+/// Routes through this uplink's interface in the tables of others: they go when it goes, and come back with it.
+fn lent(plan: &Plan, uplink: &Uplink) -> Vec<Value> {
+    let others = plan.policies.iter().filter(|policy| {
+        let other = &plan.uplinks[policy.uplink];
+        other.family == uplink.family && other.interface != uplink.interface && !other.dynamic
+    });
+    let routes = others.flat_map(|policy| policy.routes.iter().map(|placed| &placed.item));
+    let through = routes.filter(|route| route.dev.as_ref() == Some(&uplink.interface));
+    through.map(|route| context! { text => route.to_string(), table => route.table }).collect()
 }
 
 fn here<T>(placed: &[Placed<T>], stanza: usize) -> impl Iterator<Item = &T> {
@@ -154,6 +198,7 @@ fn route_value(route: &Route, plan: &Plan, uplink: &Uplink) -> Value {
         on_link => route.gateway.is_none(),
         onlink => route.onlink,
         deduced,
+        elsewhere => route.dev.as_ref() != Some(&uplink.interface),
     }
 }
 
@@ -165,6 +210,7 @@ fn rule_value(rule: &Rule) -> Value {
         table => if rule.table == MAIN { "main".to_string() } else { rule.table.to_string() },
         priority => rule.priority,
         suppress_prefixlength => rule.suppress_prefixlen,
+        suppress_ifgroup => rule.suppress_ifgroup,
     }
 }
 

@@ -9,6 +9,7 @@ mod lines;
 mod live;
 mod named;
 mod options;
+mod routes;
 
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 
 use self::finder::Finder;
 pub use self::named::restarted;
+pub use self::routes::StaticRoute;
 use crate::interfaces::command::{Command, Meeting};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family};
 use crate::snapshot::{INET6_METRIC, Route, Snapshot};
@@ -240,6 +242,8 @@ pub struct Found {
     pub other_networks: Vec<IpNet>,
     /// Main's default routes that belong to no uplink, where the host has another way out.
     pub unknown_defaults: Vec<Route>,
+    /// Routes that lines add to main.
+    pub static_routes: Vec<StaticRoute>,
     /// Tables and priorities that hand-written lines use.
     pub taken_tables: Vec<u32>,
     pub taken_priorities: Vec<u32>,
@@ -287,6 +291,7 @@ fn found(finder: Finder, uplinks: Vec<Uplink>, unknown_defaults: Vec<Route>, sna
     Found {
         other_networks,
         unknown_defaults,
+        static_routes: finder.static_routes(),
         taken_tables: by_hand().filter_map(|command| names.number(command.get("table")?)).collect(),
         taken_priorities: by_hand().filter_map(Command::priority).collect(),
         unset_metrics: match config.dialect {

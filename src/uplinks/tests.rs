@@ -85,7 +85,17 @@ fn default(table: u32, gateway: &str, dev: &str, metric: u32) -> Route {
 fn rule(src: &str, table: u32) -> Rule {
     let (family, priority, protocol) = (Family::Inet, 100, PROTOCOL);
     let src = src.parse().ok();
-    Rule { family, priority, src, oif: None, table, suppress_prefixlen: None, protocol, more: None }
+    Rule {
+        family,
+        priority,
+        src,
+        oif: None,
+        table,
+        suppress_prefixlen: None,
+        suppress_ifgroup: None,
+        protocol,
+        more: None,
+    }
 }
 
 fn held(text: &str, snapshot: &Snapshot, going: &[&str]) -> Found {

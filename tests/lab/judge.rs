@@ -61,7 +61,7 @@ pub fn assert_symmetric(world: &World) {
 
 /// What the kernel has, for messages.
 pub fn state(world: &World) -> String {
-    world.server.run("ip rule; ip -6 rule; ip route show table all; ip -6 route show table all").text()
+    world.server.run("ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip link").text()
 }
 
 /// The same without link-local addresses, which come as duplicate address detection ends.
@@ -80,7 +80,8 @@ fn line(item: &Value, keys: &[&str]) -> String {
     keys.iter().filter_map(|key| item.get(key).map(|value| format!("{key}={value} "))).collect()
 }
 
-const RULE: [&str; 7] = ["priority", "src", "srclen", "oif", "table", "suppress_prefixlen", "protocol"];
+const RULE: [&str; 8] =
+    ["priority", "src", "srclen", "oif", "table", "suppress_prefixlen", "suppress_ifgroup", "protocol"];
 
 const ROUTE: [&str; 7] = ["dst", "gateway", "dev", "scope", "metric", "flags", "protocol"];
 
@@ -106,7 +107,19 @@ pub fn assert_kernel_is_plan(world: &World) {
             assert_eq!(found.iter().map(|route| line(route, &ROUTE)).collect::<BTreeSet<_>>(), wanted);
         }
     }
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    for uplink in plan.iter().filter(|uplink| uplink["group"] == "97") {
+        wanted.insert(uplink["interface"].as_str().expect("a name").to_string());
+    }
+    assert_eq!(in_group(world), wanted);
     world.server.ok("symroute status");
+}
+
+/// The interfaces of symroute's group, as iproute2 shows them.
+pub fn in_group(world: &World) -> BTreeSet<String> {
+    let links = json(&world.server.ok("ip -j link show"));
+    let links = links.iter().filter(|link| link["group"] == "97");
+    links.map(|link| link["ifname"].as_str().expect("a name").to_string()).collect()
 }
 
 pub fn assert_nothing_left(world: &World) {
@@ -115,4 +128,5 @@ pub fn assert_nothing_left(world: &World) {
                     0:\tfrom all lookup local\n32766:\tfrom all lookup main\n";
     assert_eq!(rules, expected);
     assert_eq!(world.server.ok("ip route show table all proto 97; ip -6 route show table all proto 97"), "");
+    assert_eq!(in_group(world), BTreeSet::new());
 }

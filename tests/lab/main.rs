@@ -10,6 +10,8 @@ mod explain;
 mod failing;
 mod handwritten;
 mod judge;
+mod layout;
+mod networks;
 mod oracle;
 mod shapes;
 mod trouble;
@@ -159,6 +161,17 @@ const CASES: &[(&str, Case)] = &[
     ("containers_and_a_tunnel", shapes::containers_and_a_tunnel),
     ("broken_two_gateway_lines", broken_two_gateway_lines),
     ("broken_with_metric_alone", broken_with_metric_alone),
+    ("routed_machines_in_a_providers_network", layout::routed_machines_in_a_providers_network),
+    ("routes_through_a_gateway", layout::routes_through_a_gateway),
+    ("a_lan_with_a_backup_router", layout::a_lan_with_a_backup_router),
+    ("a_table_that_everybody_looks_up", layout::a_table_that_everybody_looks_up),
+    ("local_addresses_behind", layout::local_addresses_behind),
+    ("a_network_by_advertisements", layout::a_network_by_advertisements),
+    ("a_network_that_appears", layout::a_network_that_appears),
+    ("further_networks_on_the_uplinks", layout::further_networks_on_the_uplinks),
+    ("further_networks_by_lines", layout::further_networks_by_lines),
+    ("interface_groups", layout::interface_groups),
+    ("no_packet_is_lost_from_the_rules_before", layout::no_packet_is_lost_from_the_rules_before),
     ("lines", lines),
     ("lines_with_hooks_too", lines_with_hooks_too),
     ("lines_for_the_table_alone", lines_for_the_table_alone),
@@ -269,6 +282,13 @@ fn main() {
             );
         }
         if suite == "trixie" {
+            add(
+                "uplinks_go_where_main_goes",
+                Box::new(move || {
+                    networks::uplinks_go_where_main_goes(suite);
+                    Ok(())
+                }),
+            );
             add(
                 "check_findings_of_networkmanager",
                 Box::new(move || {

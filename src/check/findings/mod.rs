@@ -1,6 +1,7 @@
 //! What is wrong with a host, from the plan, the kernel, the lookups and the facts. Pure: values in, findings out.
 
 mod beside;
+mod groups;
 mod lookups;
 mod policy;
 mod uplinks;
@@ -77,6 +78,7 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     let causes = &causes(host);
     // The others may follow from it: 'ifup' gives up there.
     host.duplicates(&mut found);
+    host.groups(&mut found);
     for policy in &host.plan.policies {
         let uplink = &host.plan.uplinks[policy.uplink];
         if uplink.up {

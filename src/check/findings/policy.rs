@@ -81,7 +81,9 @@ impl Host<'_> {
             );
             found.push(Finding::error(id, what, why).on(&uplink.interface, uplink.family).mend(apply()));
         }
-        if found.len() > before || unexplained.is_empty() {
+        // An interface that is not in the group is why.
+        let by_group = self.status.groups.iter().any(|group| !group.in_place);
+        if found.len() > before || unexplained.is_empty() || by_group {
             return;
         }
         let local: Vec<&Asked> =

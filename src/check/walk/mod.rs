@@ -239,7 +239,7 @@ fn ask(steps: &mut [Step], snapshot: &Snapshot, surroundings: &Surroundings, flo
                     (Said::Refused(Some(route), errno), Some(End::Refused { step: at, errno }))
                 }
                 Looked::Unsure(why) => (Said::Unsure(why.clone()), Some(End::Unsure(why))),
-                Looked::Found { route, hops } => match suppressed(&rule, more, snapshot, &route, &hops) {
+                Looked::Found { route, hops } => match suppressed(&rule, snapshot, &route, &hops) {
                     Ok(Some(why)) => (Said::Suppressed(route, why), None),
                     Ok(None) => {
                         let ways = hops.iter().flat_map(|hop| flow.ways(&route, hop, snapshot)).collect();
@@ -335,13 +335,7 @@ fn in_prefix(net: &IpNet) -> String {
 }
 
 /// `fib4_rule_suppress`, `fib6_rule_suppress`: why the rule does not take the route; an error where a hash decides.
-fn suppressed(
-    rule: &Rule,
-    more: &RuleMore,
-    snapshot: &Snapshot,
-    route: &Route,
-    hops: &[Nexthop],
-) -> Result<Option<String>, String> {
+fn suppressed(rule: &Rule, snapshot: &Snapshot, route: &Route, hops: &[Nexthop]) -> Result<Option<String>, String> {
     let too_short = |route: &Route, limit: u32| u32::from(route.dst.prefix_len()) <= limit;
     if let Some(limit) = rule.suppress_prefixlen.filter(|_| shares_cache(route)) {
         let others = snapshot.routes.iter().filter(|other| shares_cache(other));
@@ -356,7 +350,7 @@ fn suppressed(
     if let Some(limit) = rule.suppress_prefixlen.filter(|limit| length <= *limit) {
         return Ok(Some(format!("its prefix length {length} is not more than {limit}")));
     }
-    let Some(group) = more.suppress_ifgroup else { return Ok(None) };
+    let Some(group) = rule.suppress_ifgroup else { return Ok(None) };
     let of_group = |hop: &Nexthop| {
         let link = hop.dev.as_deref().and_then(|dev| snapshot.link(dev));
         link.is_some_and(|link| link.group == group)
@@ -469,6 +463,7 @@ mod tests {
             oif: None,
             table,
             suppress_prefixlen: None,
+            suppress_ifgroup: None,
             protocol: 0,
             more,
         }

@@ -132,6 +132,7 @@ pub fn quiet_beside_others(world: &World) {
         ip -6 addr add 2001:db8:c::2/64 dev eth2; symroute apply",
         // Routes for one host by one uplink, and main's default with this and that.
         "ip route add 203.0.113.254 via 192.0.2.1 dev eth0; ip route add 203.0.113.253 dev eth1 scope link
+        symroute apply
         ip route replace default via 192.0.2.1 dev eth0 mtu 1400 advmss 1360 src 192.0.2.10",
         "ip route flush exact default
         ip route add default nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1",
