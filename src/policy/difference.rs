@@ -212,8 +212,10 @@ pub(crate) mod tests {
     pub(crate) fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
         let mut seen = HashSet::new();
         routes.retain(|route| seen.insert(route.key()));
-        let links = (0..4u8)
-            .map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, group: 0, vrf: false })
+        // One that somebody put into a group, and one that is no uplink and in symroute's.
+        let links = [NO_GROUP, NO_GROUP, 5, GROUP].into_iter().enumerate();
+        let links = links
+            .map(|(n, group)| Link { index: n as u32, name: format!("eth{n}"), up: true, group, vrf: false })
             .collect();
         let addresses: Vec<Address> = Vec::new();
         Snapshot { links, addresses, rules, routes }
