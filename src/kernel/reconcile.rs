@@ -302,6 +302,19 @@ mod tests {
         old
     }
 
+    /// A VPN with a table that a rule behind symroute's looks up for every packet; and the rule for table local last.
+    fn with_foreign_rules(full: &Snapshot) -> Snapshot {
+        let mut now = full.clone();
+        let local = now.rules.iter().find(|rule| rule.table == LOCAL).unwrap().clone();
+        now.rules.retain(|rule| rule.table != LOCAL);
+        now.rules.push(Rule { priority: 32765, ..local.clone() });
+        now.rules.push(Rule { priority: 5270, table: 52, ..local });
+        let route = now.routes.iter().find(|route| route.table == MAIN).unwrap().clone();
+        let (dst, dev) = ("10.9.9.9/32".parse().unwrap(), Some("vpn0".into()));
+        now.routes.push(Route { table: 52, dst, dev, ..route });
+        now
+    }
+
     /// From a plan to another: numbers, another gateway, an uplink less.
     fn changes() -> Vec<(&'static str, Snapshot, Plan)> {
         let empty = bare();
@@ -319,6 +332,7 @@ mod tests {
             ("other tables", full.clone(), planned(&full, |n, it| it.wish.table = Some(40 + n as u32))),
             ("another gateway", full.clone(), planned(&full, |n, it| it.gateway = Some([10, n as u8, 0, 254].into()))),
             ("from rules without groups", without_groups(&full), planned(&full, |_, _| {})),
+            ("beside foreign rules", with_foreign_rules(&full), planned(&with_foreign_rules(&full), |_, _| {})),
             ("one uplink less", full.clone(), planned(&full, |n, it| it.up = n != 1)),
             ("nothing left", full, Plan::default()),
         ]
@@ -446,7 +460,7 @@ mod tests {
             bring(&mut model, &plan, &before, &|_| false).unwrap();
             for n in 0..3 {
                 let from = format!("10.{n}.0.10");
-                for to in ["203.0.113.9", "10.0.0.77", "10.1.0.77", "10.2.0.77"] {
+                for to in ["203.0.113.9", "10.0.0.77", "10.1.0.77", "10.2.0.77", "10.9.9.9"] {
                     let (first, last) = (way(&before, &from, to), way(&model.now, &from, to));
                     for (at, now) in model.seen.iter().enumerate() {
                         let now = way(now, &from, to);

@@ -216,8 +216,11 @@ pub(crate) mod tests {
     pub(crate) fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
         let mut seen = HashSet::new();
         routes.retain(|route| seen.insert(route.key()));
-        let links =
-            (0..4u8).map(|n| Link { index: n.into(), name: format!("eth{n}"), up: true, ..Link::default() }).collect();
+        // One that somebody put into a group, and one that is no uplink and in symroute's.
+        let links = [NO_GROUP, NO_GROUP, 5, GROUP].into_iter().enumerate();
+        let links = links
+            .map(|(n, group)| Link { index: n as u32, name: format!("eth{n}"), up: true, group, ..Link::default() })
+            .collect();
         let addresses: Vec<Address> = Vec::new();
         Snapshot { links, addresses, rules, routes }
     }
