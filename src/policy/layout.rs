@@ -157,7 +157,7 @@ pub fn rules(
 
 /// A rule for every packet.
 fn is_unconditional(rule: &Rule) -> bool {
-    rule.src.is_none() && rule.oif.is_none() && rule.more.is_none()
+    rule.src.is_none() && rule.oif.is_none() && rule.suppress_ifgroup.is_none() && rule.more.is_none()
 }
 
 /// Does no rule before `priority` look up the host's own addresses? (ifupdown2 moves it where it makes VRFs.)
@@ -166,8 +166,8 @@ fn is_local_behind(snapshot: &Snapshot, family: Family, priority: u32) -> bool {
     !before.any(|rule| rule.table == LOCAL && is_unconditional(rule) && rule.suppress_prefixlen.is_none())
 }
 
-/// Tables that a foreign rule looks up for every packet, behind `priority`, and that have more than a default route
-/// or a way through an uplink. (Tailscale's is the known one.)
+/// Tables that a foreign rule looks up for every packet, behind `priority` and before the main table, and that have
+/// more than a default route or a route through an uplink. (Tailscale's is the known one.)
 fn foreign_tables(snapshot: &Snapshot, family: Family, priority: u32, group: &Group) -> Vec<u32> {
     let has_route = |table: u32| {
         let routes = snapshot.routes.iter().filter(|route| route.table == table && route.family == family);
@@ -178,8 +178,11 @@ fn foreign_tables(snapshot: &Snapshot, family: Family, priority: u32, group: &Gr
         })
     };
     let mut tables: Vec<u32> = Vec::new();
-    let rules = snapshot.rules.iter().filter(|rule| rule.family == family && rule.priority >= priority);
-    for rule in rules.filter(|rule| rule.protocol != PROTOCOL && is_unconditional(rule)) {
+    let for_all = || snapshot.rules.iter().filter(|rule| rule.family == family && is_unconditional(rule));
+    let is_main = |rule: &&Rule| rule.table == MAIN && rule.suppress_prefixlen.is_none();
+    let main = for_all().filter(is_main).map(|rule| rule.priority).min().unwrap_or(u32::MAX);
+    let rules = for_all().filter(|rule| rule.protocol != PROTOCOL && (priority..main).contains(&rule.priority));
+    for rule in rules {
         if !KERNEL_TABLES.contains(&rule.table) && !tables.contains(&rule.table) && has_route(rule.table) {
             tables.push(rule.table);
         }

@@ -113,7 +113,7 @@ impl Networks {
             return false;
         }
         if hop.dev != it.interface {
-            return !self.is_of_provider(uplinks, it.family, dst, hop) || is_private(dst) && !has_private_gateway(it);
+            return !self.is_of_provider(uplinks, it.family, dst, hop) || is_private(dst) && !is_in_private_network(it);
         }
         // Of several uplinks on one interface, each has its own networks and its own gateway.
         let on_device = |other: &&Uplink| other.interface == it.interface && other.family == it.family;
@@ -132,9 +132,12 @@ impl Networks {
         }
         there.any(|uplink| {
             let Some(gateway) = uplink.gateway else { return false };
+            if uplink.provider_networks().iter().any(|net| net.contains(dst)) {
+                return true;
+            }
             // A gateway outside every network of its interface does not tell which of them is the provider's.
             let outside = || !self.on_link(&hop.dev).chain(uplink.on_link()).any(|net| net.contains(&gateway));
-            dst.contains(&gateway) || outside() && (!is_private(dst) || uplink.provider_networks().contains(dst))
+            dst.contains(&gateway) || outside() && !is_private(dst)
         })
     }
 
@@ -188,9 +191,8 @@ pub fn is_private(net: &IpNet) -> bool {
     }
 }
 
-/// A gateway of link scope tells nothing; then the first address does.
-fn has_private_gateway(it: &Uplink) -> bool {
-    let gateway = it.gateway.filter(|gateway| !matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local()));
-    let address = gateway.or(it.sources.first().map(|source| source.net.addr()));
+/// Is the uplink's own network private? Its address tells: a provider may give a private gateway to a public address.
+fn is_in_private_network(it: &Uplink) -> bool {
+    let address = it.sources.first().map(|source| source.net.addr()).or(it.gateway);
     address.is_some_and(|address| is_private(&address.into()))
 }

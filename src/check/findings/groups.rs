@@ -14,8 +14,12 @@ impl Host<'_> {
             let why = format!("The rules do not reject what main routes through this uplink. {LOST}");
             found.push(Finding::error(ID, seen, why).mend(["symroute apply".to_string()]));
         }
-        if !self.status.left_over_groups.is_empty() {
-            let which = listed(self.status.left_over_groups.iter().cloned());
+        // Of an uplink that is down, 'uplink-down' and the like tell; nothing is routed through its interface.
+        let is_down =
+            |dev: &str| self.missed().any(|(at, uplink)| uplink.interface == dev && !self.plan.uplinks[at].up);
+        let stale: Vec<&String> = self.status.left_over_groups.iter().filter(|dev| !is_down(dev)).collect();
+        if !stale.is_empty() {
+            let which = listed(stale.into_iter().cloned());
             let seen = format!("in symroute's interface group, but no uplink that needs it: {which}");
             let why = "The rules reject what main routes through it: its networks do not reach the uplinks' addresses.";
             found.push(Finding::error(ID, seen, why).mend(["symroute apply".to_string()]));

@@ -190,7 +190,7 @@ impl Host<'_> {
     }
 
     /// Uplinks that are not as their stanzas say: another finding tells about them.
-    fn missed(&self) -> impl Iterator<Item = (usize, &Uplink)> {
+    pub(super) fn missed(&self) -> impl Iterator<Item = (usize, &Uplink)> {
         let all = self.by_files.iter().enumerate();
         all.filter(|(at, uplink)| {
             let link_is_up = self.snapshot.link(&uplink.interface).is_some_and(|link| link.up);
