@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::interfaces::Diagnostic;
-use crate::snapshot::{MAIN, Rule, Snapshot};
+use crate::snapshot::{LOCAL, MAIN, Route, Rule, Snapshot};
 use crate::tables::{Names, RESERVED};
 use crate::uplinks::{Layout, MAX_PRIORITY, Uplink};
 
@@ -201,16 +201,25 @@ fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32,
     let it = &uplinks[at];
     let alone =
         uplinks.iter().filter(|other| other.interface == it.interface && other.family == it.family).count() == 1;
-    let table = snapshot
-        .routes
-        .iter()
-        .filter(|route| route.is_ours() && route.family == it.family && route.table != MAIN && route.table < SPARE)
-        .filter(|route| route.dev.as_deref() == Some(&it.interface))
-        .find(|route| alone || route.dst.prefix_len() == 0 && route.gateway == it.gateway)?
-        .table;
     let ours = || snapshot.rules.iter().filter(|rule| rule.is_ours() && rule.family == it.family);
     let of_source =
         |rule: &Rule| rule.src.is_some_and(|src| it.sources.iter().any(|own| src.contains(&own.net.addr())));
+    // Other tables have routes through its interface as well; the default route is the table's own.
+    let defaults = snapshot.routes.iter().filter(|route| route.is_ours() && route.dst.prefix_len() == 0);
+    let defaults = defaults.filter(|route| route.family == it.family && route.table != MAIN && route.table < SPARE);
+    let by_default = defaults
+        .filter(|route| route.dev.as_deref() == Some(&it.interface))
+        .find(|route| alone || route.gateway == it.gateway)
+        .map(|route| route.table);
+    // The kernel drops routes with their link, and keeps the rules.
+    let by_rule = || {
+        let of_device = ours().find(|rule| alone && rule.oif.as_deref() == Some(&it.interface));
+        let own = |rule: &&Rule| of_source(rule) && rule.suppress_ifgroup.is_none() && rule.table != LOCAL;
+        let rule = of_device.or_else(|| ours().find(|rule| own(rule) && rule.table != MAIN))?;
+        let is_free = |route: &Route| route.table != rule.table || route.is_ours();
+        snapshot.routes.iter().all(is_free).then_some(rule.table)
+    };
+    let table = by_default.or_else(by_rule).filter(|table| *table < SPARE)?;
     // Somebody may have taken a rule away: each of the others tells where the first one was (`layout::rules`).
     let first = |rule: &Rule| match (rule.table == table, rule.suppress_prefixlen, &rule.oif) {
         (false, Some(_), _) if rule.table == MAIN && of_source(rule) && rule.suppress_ifgroup.is_some() => {
@@ -229,7 +238,32 @@ fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interfaces::Family;
     use crate::policy::difference::tests::uplink;
+    use crate::snapshot::{PROTOCOL, State};
+
+    /// The table of another uplink may have a route through its interface too.
+    #[test]
+    fn its_own_table_is_that_of_its_default() {
+        let route = |table: u32, dst: &str, dev: u8| Route {
+            family: Family::Inet,
+            table,
+            dst: dst.parse().unwrap(),
+            gateway: (dst == "0.0.0.0/0").then(|| [10, dev, 0, 1].into()),
+            dev: Some(format!("eth{dev}")),
+            scope: 0,
+            metric: 0,
+            onlink: false,
+            protocol: PROTOCOL,
+            more: None,
+            state: State::default(),
+        };
+        let all = [("192.0.2.0/24", 1), ("0.0.0.0/0", 0)].map(|(dst, dev)| route(1, dst, dev));
+        let routes = all.into_iter().chain([route(2, "0.0.0.0/0", 1)]).collect();
+        let snapshot = Snapshot { routes, ..Snapshot::default() };
+        let uplinks = [uplink(0, true), uplink(1, true)];
+        assert_eq!([0, 1].map(|at| in_kernel(&snapshot, &uplinks, at)), [Some((1, None)), Some((2, None))]);
+    }
 
     #[test]
     fn out_of_priorities() {

@@ -287,10 +287,10 @@ pub fn further_networks_on_the_uplinks(world: &World) {
 pub fn further_networks_by_lines(world: &World) {
     let server = &world.server;
     let interfaces = WITH_METRIC
-        .replace("    gateway 192.0.2.1\n", "    gateway 192.0.2.1\n    up ip addr add 10.5.0.10/24 dev eth0\n")
+        .replace("    gateway 192.0.2.1\n", "    gateway 192.0.2.1\n    up ip addr replace 10.5.0.10/24 dev eth0\n")
         .replace(
             "    gateway 198.51.100.1\n",
-            "    gateway 198.51.100.1\n    up ip route add 192.168.77.0/24 via 198.51.100.20\n",
+            "    gateway 198.51.100.1\n    up ip route replace 192.168.77.0/24 via 198.51.100.20\n",
         );
     for style in ["iproute2", "hook"] {
         ups(world, &interfaces, style, &|what| {
