@@ -91,7 +91,12 @@ const WITHOUT: [(&str, &[&str]); 2] = [
 ];
 
 /// Cases in which no ifup has a part, or none that differs: on Debian's own alone.
-const WHOEVER_UPS: [&str; 9] = [
+const WHOEVER_UPS: [&str; 14] = [
+    "a_network_by_advertisements",
+    "a_table_that_everybody_looks_up",
+    "interface_groups",
+    "local_addresses_behind",
+    "no_packet_is_lost_from_the_rules_before",
     "a_refused_change_is_taken_back",
     "beside_many_foreign_rules_and_routes",
     // There, a gateway of any family is right in any stanza.
