@@ -1,7 +1,7 @@
 # Short names for the scripts in tests/.
 .PHONY: all demo test lint deb test-deb test-boot install uninstall
 all:
-	cargo build --release --locked
+	cargo build --release --locked --bin symroute
 demo:
 	sh tests/demo
 test:
@@ -18,7 +18,8 @@ test-boot:
 # As root. DESTDIR=/some/root installs into another root.
 programs = $(or $(CARGO_TARGET_DIR),target)/release
 install:
-	install -D -m 755 -t $(DESTDIR)/usr/sbin $(programs)/symroute $(programs)/symroute-gen
+	install -D -m 755 -t $(DESTDIR)/usr/sbin $(programs)/symroute
+	ln -sf symroute $(DESTDIR)/usr/sbin/symroute-gen
 	install -D -m 644 -t $(DESTDIR)/usr/share/symroute/templates templates/iproute2.j2 templates/article.j2 templates/hook.j2
 	install -D -m 755 hooks/if-up $(DESTDIR)/etc/network/if-up.d/symroute
 	install -D -m 755 hooks/if-down $(DESTDIR)/etc/network/if-down.d/symroute

@@ -1,3 +1,22 @@
-fn main() -> std::process::ExitCode {
-    symroute::cli::symroute::main()
+//! Both programs: what is called as `symroute-gen` writes interfaces files. The package has one file with two names.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub fn main() -> ExitCode {
+    let called = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&called).file_name() == Some(OsStr::new("symroute-gen")) {
+        true => symroute::cli::generate::main(),
+        false => symroute::cli::symroute::main(),
+    }
+}
+
+/// Debian 13's C library has a version of `fmod` that Debian 12's lacks, and minijinja's `%` calls it. With
+/// this one in its place, what is built on either runs on both.
+// SAFETY: the symbol has the type and the meaning that C gives to `fmod` (C17, 7.12.10.1).
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+extern "C" fn fmod(x: f64, y: f64) -> f64 {
+    libm::fmod(x, y)
 }
