@@ -44,8 +44,11 @@ pub fn group(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Group {
     let is_layered = |family: Family| layered.iter().any(|at| uplinks[*at].family == family && uplinks[*at].up);
+    let is_member = |uplink: &&Uplink| {
+        uplink.up && uplink.gateway.is_some() && uplink.skipped.is_none() && is_layered(uplink.family)
+    };
     let mut members: Vec<&Uplink> = Vec::new();
-    for uplink in uplinks.iter().filter(|uplink| uplink.up && uplink.gateway.is_some() && is_layered(uplink.family)) {
+    for uplink in uplinks.iter().filter(is_member) {
         if !members.iter().any(|known| known.interface == uplink.interface) {
             members.push(uplink);
         }

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use bstr::{BStr, ByteSlice};
+use bstr::BStr;
 use ipnet::IpNet;
 
-use super::finder::{Finder, link_of};
+use super::finder::Finder;
 use super::handwritten::Line;
 use crate::interfaces::Family;
 use crate::interfaces::command::Object;
@@ -36,7 +36,7 @@ impl Finder<'_> {
             return None;
         }
         let family = if command.inet6 { Family::Inet6 } else { Family::Inet };
-        let named = command.get("dev").map(|dev| link_of(BStr::new(dev)).to_str_lossy().into_owned());
+        let named = command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
         // `ip` finds the interface by the gateway.
         let holds = |(_, _, source): &&(String, Family, super::Source)| {
             gateway.is_some_and(|gateway| source.net.contains(&gateway))
