@@ -45,11 +45,12 @@ fn ups(world: &World, interfaces: &str, style: &str, check: &dyn Fn(&str)) {
         world.install_hooks();
     }
     server.ok(&format!("symroute-gen --write --style {style}"));
-    for round in ["first", "second"] {
+    for rp_filter in [0, 1] {
+        server.ok(&format!("for name in /proc/sys/net/ipv4/conf/*/rp_filter; do echo {rp_filter} >$name; done"));
         server.ok("ifup -a");
         world.settle();
         server.ok("symroute status");
-        check(&format!("{style}, {round}"));
+        check(&format!("{style}, rp_filter {rp_filter}"));
         assert_eq!(server.ok("symroute apply"), "Nothing to do: everything is in place.\n");
         server.ok("ifdown -a");
         assert_nothing_left(world);
