@@ -164,10 +164,9 @@ impl Host {
             [ ! -d var/lib/dhcp ] || mount -t tmpfs tmpfs var/lib/dhcp
             mkdir tmp/systemd && mount --bind tmp/systemd etc/systemd 2>/dev/null || true
             mkdir run/network etc/network/interfaces.d 2>/dev/null || true
-            mount --bind {symroute} usr/sbin/symroute; mount --bind {generate} usr/sbin/symroute-gen",
+            mount --bind {program} usr/sbin/symroute; mount --bind {program} usr/sbin/symroute-gen",
             root = root.display(),
-            symroute = program("symroute", env!("CARGO_BIN_EXE_symroute")).display(),
-            generate = program("symroute-gen", env!("CARGO_BIN_EXE_symroute-gen")).display(),
+            program = program().display(),
         ))
         .ok();
     }
@@ -295,8 +294,15 @@ fn installed() -> Option<PathBuf> {
     std::env::var_os("SYMROUTE_INSTALLED").map(PathBuf::from)
 }
 
-fn program(name: &str, built: &str) -> PathBuf {
-    installed().map_or(built.into(), |root| root.join("usr/sbin").join(name))
+/// The program under test, which has two names. Cargo puts tests into a directory below the programs.
+fn program() -> PathBuf {
+    if let Some(root) = installed() {
+        return root.join("usr/sbin/symroute");
+    }
+    let this = std::env::current_exe().expect("a path of this test");
+    let directory = this.parent().expect("a directory");
+    let programs = if directory.ends_with("deps") { directory.parent().expect("a directory") } else { directory };
+    programs.join("symroute")
 }
 
 /// Where `sh tests/run` keeps the Debian roots.
