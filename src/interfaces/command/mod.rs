@@ -18,7 +18,7 @@ pub use self::keywords::number;
 pub(crate) use self::keywords::prefix;
 use self::keywords::{Keyword, ROUTE, RULE, abbreviated, keyword};
 use self::reading::ip;
-use self::shell::{Joint, expand, introduces, is_heeded, shell};
+use self::shell::{Joint, expand, introduces, shell};
 
 /// What a command changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,11 +180,11 @@ pub fn commands(line: &str, variable: &dyn Fn(&str) -> Option<String>) -> Vec<Co
 fn gather(line: &str, variable: &dyn Fn(&str) -> Option<String>, heeded: bool, depth: usize, found: &mut Vec<Command>) {
     let segments = shell(line);
     let mut compound = false;
-    for (at, segment) in segments.iter().enumerate() {
+    for segment in &segments {
         let first = segment.words.first().map(String::as_str).unwrap_or_default();
         compound |= matches!(first, "if" | "elif" | "while" | "until" | "for" | "case");
         let words = &segment.words[segment.words.iter().take_while(|word| introduces(word)).count()..];
-        let heeded = heeded && is_heeded(&segments, at);
+        let heeded = heeded && segment.heeded;
         if let [program, option, script, ..] = words {
             if matches!(program.rsplit('/').next(), Some("sh" | "dash" | "bash")) && option == "-c" && depth > 0 {
                 gather(script, variable, heeded, depth - 1, found);
@@ -344,6 +344,21 @@ mod tests {
             assert_eq!(all(line), [], "{line}");
         }
         assert_eq!(all("ip -n other rule add from 192.0.2.1 table 5"), []);
+    }
+
+    #[test]
+    fn a_line_of_any_length() {
+        for (joint, count) in [(" && ", 50_000), (" || ", 5_000), ("; ", 5_000), (" | ", 5_000)] {
+            let found = all(&vec!["ip rule add from 192.0.2.1 table 1"; count].join(joint));
+            assert_eq!(found.len(), count, "{joint}");
+            assert_eq!((found[0].heeded, found[count - 1].heeded), (joint == " && ", true), "{joint}");
+        }
+        assert_eq!(all(&"sh -c '".repeat(100_000)), []);
+        for opening in ["{ ", "${", "$", "'", "\"", "<a", "\\", "2>"] {
+            assert_eq!(all(&opening.repeat(100_000)), [], "{opening}");
+            all(&format!("ip rule add from 192.0.2.1 table {}", opening.repeat(100_000)));
+        }
+        assert!(one(&format!("ip rule add from 192.0.2.1 table 1{}", "; fi".repeat(100_000))).heeded);
     }
 
     proptest::proptest! {

@@ -5,11 +5,14 @@
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::bytes::complete::{is_not, tag, take};
+use nom::bytes::complete::{is_not, tag, take, take_while_m_n};
 use nom::character::complete::{char, digit0, space0};
 use nom::combinator::{map, opt, recognize, rest, value};
 use nom::multi::{fold_many0, many0};
 use nom::sequence::{delimited, preceded};
+
+/// How far the end of `${…` is looked for, so that a line of any length is read in a time that grows with it.
+const LONGEST_VARIABLE: usize = 256;
 
 /// Reserved words and the like that may stand before a command.
 pub(super) fn introduces(word: &str) -> bool {
@@ -25,13 +28,19 @@ fn is_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && text.starts_with(|c: char| !c.is_ascii_digit())
 }
 
-/// Does the line fail when this command does?
-pub(super) fn is_heeded(segments: &[Segment], at: usize) -> bool {
-    match segments[at].after {
-        Joint::And if at + 1 < segments.len() => is_heeded(segments, at + 1),
-        Joint::Or => false,
-        _ => segments[at + 1..].iter().all(|rest| rest.words == ["fi"]),
+/// Which of these commands' failures is the line's? From the last to the first, for a line may be of any length.
+fn heeded(segments: &[Segment]) -> Vec<bool> {
+    let mut heeded = vec![true; segments.len()];
+    let mut only_fi = true;
+    for at in (0..segments.len()).rev() {
+        heeded[at] = match segments[at].after {
+            Joint::And if at + 1 < segments.len() => heeded[at + 1],
+            Joint::Or => false,
+            _ => only_fi,
+        };
+        only_fi &= segments[at].words == ["fi"];
     }
+    heeded
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +68,8 @@ pub(super) struct Segment {
     pub(super) placeholder: Option<String>,
     pub(super) before: Joint,
     after: Joint,
+    /// The line fails when this command does.
+    pub(super) heeded: bool,
 }
 
 pub(super) fn shell(line: &str) -> Vec<Segment> {
@@ -69,7 +80,7 @@ pub(super) fn shell(line: &str) -> Vec<Segment> {
         let double = delimited(char('"'), map(opt(is_not("\"")), Option::unwrap_or_default), char('"'));
         let escaped = preceded(char('\\'), take(1usize));
         // `${IFACE}` has braces inside a word.
-        let variable = recognize((tag("${"), is_not("}"), char('}')));
+        let variable = recognize((tag("${"), take_while_m_n(1, LONGEST_VARIABLE, |c| c != '}'), char('}')));
         let plain = is_not(" \t\n\r\x0b\x0c'\"\\;&|<>(){}$");
         let dollar = is_not(SPECIAL);
         map(alt((single, double, escaped, variable, plain, dollar)), str::to_string).parse(input)
@@ -114,11 +125,13 @@ pub(super) fn shell(line: &str) -> Vec<Segment> {
             }
             Token::Joint(after) => {
                 let words = std::mem::take(&mut words);
-                segments.push(Segment { words, placeholder: placeholder.take(), before, after });
+                segments.push(Segment { words, placeholder: placeholder.take(), before, after, heeded: true });
                 (before, skip) = (after, false);
             }
         }
     }
+    let heeded = heeded(&segments);
+    segments.iter_mut().zip(heeded).for_each(|(segment, heeded)| segment.heeded = heeded);
     segments
 }
 
@@ -128,8 +141,10 @@ pub(super) fn expand(word: &str, variable: &dyn Fn(&str) -> Option<String>) -> S
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
-        let (name, behind) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some(braced) => braced,
+        let braced = after.strip_prefix('{');
+        let (name, behind) = match braced.and_then(|inner| inner.bytes().take(LONGEST_VARIABLE).position(|b| b == b'}'))
+        {
+            Some(length) => (&after[1..length + 1], &after[length + 2..]),
             None => after.split_at(after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len())),
         };
         match variable(name) {
