@@ -1,14 +1,20 @@
 //! The file system that a configuration is read from: `/`, or another root such as an image or a chroot.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use glob::{MatchOptions, Pattern};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
+use nix::sys::stat::{Mode, makedev};
 
 use crate::interfaces::Files;
+use crate::interfaces::wordexp::{Failure, Surroundings, expand};
 
 /// Largest file read, in bytes: thousands of times what any host needs.
 const MAX_BYTES: u64 = 32 << 20;
@@ -22,22 +28,80 @@ impl Root {
         Root(root.to_path_buf())
     }
 
-    /// Where `path` really is.
+    pub fn is_host(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
+    /// Where `path` is, by its name: for messages.
     pub fn locate(&self, path: &Path) -> PathBuf {
         match path.strip_prefix("/") {
-            Ok(inside) if self.0 != Path::new("/") => self.0.join(inside),
-            _ => path.to_path_buf(),
+            _ if self.is_host() => path.to_path_buf(),
+            Ok(inside) => self.0.join(inside),
+            Err(_) => self.0.join(path),
         }
     }
 
-    /// Does a real, resolved path lie in this root?
-    pub fn holds(&self, path: &Path) -> bool {
-        fs::canonicalize(&self.0).is_ok_and(|root| path.starts_with(root))
+    /// Where a file really is, its links followed as a program in that root would follow them.
+    ///
+    /// # Errors
+    /// As `open(2)`; for another root, `/proc` is needed.
+    pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        if self.is_host() {
+            return fs::canonicalize(path);
+        }
+        let file = self.open(path, OFlag::O_PATH)?;
+        fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
     }
 
-    fn is_host(&self) -> bool {
-        self.0 == Path::new("/")
+    /// A link may lead to what only the host's own root has.
+    fn explained(&self, path: &Path, error: io::Error) -> io::Error {
+        let link = || readlinkat(self.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW).ok()?, "").ok();
+        match (error.kind(), self.is_host()) {
+            (io::ErrorKind::NotFound, false) => link().map_or(error, |target| {
+                let target = Path::new(&target).display();
+                io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!("it is a link, and {target} is missing in the given root (or it is a link out of the given root)"),
+                )
+            }),
+            _ => error,
+        }
     }
+
+    /// Another root's links, absolute ones and `..` included, stay inside it.
+    fn open(&self, path: &Path, flags: OFlag) -> io::Result<File> {
+        let flags = flags | OFlag::O_CLOEXEC;
+        if self.is_host() {
+            return Ok(open(path, flags, Mode::empty())?.into());
+        }
+        let root = open(&self.0, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        match openat2(root, path, how) {
+            Err(Errno::ENOSYS) => Err(io::Error::other("another root needs openat2(2), of Linux 5.6")),
+            opened => Ok(opened?.into()),
+        }
+    }
+}
+
+/// Opens for reading without waiting for whoever is at the other end of a FIFO.
+const TO_READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+
+/// Only a file has an end; `/dev/null` is an empty one.
+///
+/// # Errors
+/// For a FIFO, a device or a socket, with its kind.
+pub fn require_file(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    let what = match () {
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_char_device() && metadata.rdev() == makedev(1, 3) => return Ok(()),
+        () if kind.is_char_device() => "a character device",
+        () if kind.is_block_device() => "a block device",
+        () if kind.is_socket() => "a socket",
+        () => return Ok(()),
+    };
+    Err(io::Error::other(format!("it is {what}, not a file")))
 }
 
 /// Reads a regular file (or what is piped in), but no more than 32 MiB.
@@ -55,156 +119,112 @@ pub fn read_bounded(mut from: impl Read) -> io::Result<Vec<u8>> {
 
 impl Files for Root {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        read_bounded(fs::File::open(self.locate(path))?)
+        let file = self.open(path, TO_READ).map_err(|error| self.explained(path, error))?;
+        require_file(&file)?;
+        read_bounded(file)
     }
 
-    fn expand(&self, pattern: &[u8]) -> Vec<PathBuf> {
-        let Some(words) = wordexp(pattern, &|name| std::env::var_os(name).map(OsStringExt::into_vec)) else {
-            return Vec::new();
-        };
-        words.into_iter().flat_map(|word| self.glob(word)).collect()
+    fn expand(&self, argument: &[u8]) -> Result<Vec<PathBuf>, Failure> {
+        expand(argument, self)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<Vec<u8>>> {
-        let mut names = fs::read_dir(self.locate(directory))?
-            .map(|entry| entry.map(|entry| entry.file_name().into_vec()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let directory = self.open(directory, TO_READ | OFlag::O_DIRECTORY)?;
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(directory.into())?.iter() {
+            names.push(entry?.file_name().to_bytes().to_vec());
+        }
+        names.retain(|name| name != b"." && name != b"..");
         names.sort();
         Ok(names)
     }
 
     fn exists(&self, path: &Path) -> bool {
-        self.locate(path).exists()
+        self.open(path, OFlag::O_PATH).is_ok()
+    }
+
+    fn shown(&self, path: &Path) -> PathBuf {
+        self.locate(path)
     }
 }
 
-impl Root {
-    fn glob(&self, word: Word) -> Vec<PathBuf> {
-        let literal = PathBuf::from(OsStr::from_bytes(&word.literal));
-        if !word.pattern {
-            return vec![literal];
+impl Surroundings for Root {
+    fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
+        std::env::var_os(OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+    }
+
+    fn home(&self, user: &[u8]) -> Option<Vec<u8>> {
+        if user.is_empty() {
+            if let Some(home) = self.variable(b"HOME") {
+                return Some(home);
+            }
         }
-        let options =
-            MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::new() };
-        let inside = String::from_utf8_lossy(&word.escaped).into_owned();
-        let host = self.is_host() || !inside.starts_with('/');
-        let pattern = if host { inside } else { format!("{}{inside}", Pattern::escape(&self.0.to_string_lossy())) };
-        let found: Vec<PathBuf> = glob::glob_with(&pattern, options)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|path| match path.strip_prefix(&self.0) {
-                Ok(inside) if !host => Path::new("/").join(inside),
-                _ => path,
-            })
-            .collect();
-        // wordexp(3) leaves a pattern that matches nothing as it is.
-        if found.is_empty() { vec![literal] } else { found }
+        let id = nix::unistd::getuid().to_string();
+        let passwd = self.read(Path::new("/etc/passwd")).ok()?;
+        let mut entries = passwd.split(|b| *b == b'\n').map(|line| line.split(|b| *b == b':').collect::<Vec<_>>());
+        let is_user = |entry: &Vec<&[u8]>| match user {
+            b"" => entry.get(2) == Some(&id.as_bytes()),
+            user => entry.first() == Some(&user),
+        };
+        entries.find(is_user)?.get(5).map(|home| home.to_vec())
     }
-}
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Word {
-    literal: Vec<u8>,
-    /// The same with quoted characters escaped for the `glob` crate.
-    escaped: Vec<u8>,
-    /// An unquoted `*`, `?` or `[` stands in it.
-    pattern: bool,
-}
-
-impl Word {
-    fn push(&mut self, byte: u8, quoted: bool) {
-        self.literal.push(byte);
-        match byte {
-            b'*' | b'?' | b'[' | b']' if quoted => self.escaped.extend_from_slice(&[b'[', byte, b']']),
-            _ => self.escaped.push(byte),
+    fn list(&self, directory: &Path) -> Vec<Vec<u8>> {
+        let mut names = Files::list(self, directory).unwrap_or_default();
+        if !names.is_empty() || self.exists(&directory.join(".")) {
+            names.extend([b".".to_vec(), b"..".to_vec()]);
         }
-        self.pattern |= !quoted && matches!(byte, b'*' | b'?' | b'[');
+        names
     }
-}
 
-/// The words of `text` by wordexp(3) with `WRDE_NOCMD`, before globbing; nothing where wordexp fails.
-fn wordexp(text: &[u8], variable: &dyn Fn(&OsStr) -> Option<Vec<u8>>) -> Option<Vec<Word>> {
-    let mut words = Vec::new();
-    let mut word: Option<Word> = None;
-    let mut quote = 0u8;
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        at += 1;
-        match (byte, quote) {
-            (b'\'', b'\'') | (b'"', b'"') => quote = 0,
-            (_, b'\'') => word.get_or_insert_default().push(byte, true),
-            (b'\'' | b'"', 0) => {
-                quote = byte;
-                word.get_or_insert_default();
-            }
-            (b'\\', _) => {
-                let next = *text.get(at)?;
-                at += 1;
-                word.get_or_insert_default().push(next, true);
-            }
-            (b'$', _) => {
-                let braces = text.get(at) == Some(&b'{');
-                let start = at + usize::from(braces);
-                let length = text[start..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-                let end = start + length;
-                if braces && text.get(end) != Some(&b'}') || matches!(text.get(at), Some(b'(' | b'[')) {
-                    return None;
-                }
-                at = end + usize::from(braces);
-                let value = if length == 0 {
-                    b"$".to_vec()
-                } else {
-                    variable(OsStr::from_bytes(&text[start..end])).unwrap_or_default()
-                };
-                if !value.is_empty() {
-                    let word = word.get_or_insert_default();
-                    value.into_iter().for_each(|byte| word.push(byte, quote != 0));
-                }
-            }
-            (b'`', _) => return None,
-            (b'|' | b'&' | b';' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' | b'\n', 0) => return None,
-            (b' ' | b'\t', 0) => words.extend(word.take()),
-            (b'~', 0) if word.is_none() && matches!(text.get(at), None | Some(b'/')) => {
-                let word = word.get_or_insert_default();
-                variable(OsStr::new("HOME")).unwrap_or_default().into_iter().for_each(|byte| word.push(byte, true));
-            }
-            _ => word.get_or_insert_default().push(byte, quote != 0),
-        }
+    fn has(&self, path: &Path) -> bool {
+        self.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW).is_ok()
     }
-    if quote != 0 {
-        return None;
-    }
-    words.extend(word);
-    Some(words)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+    use tempfile::TempDir;
+
     use super::*;
 
-    fn words(text: &str) -> Option<Vec<String>> {
-        let variable = |name: &OsStr| (name == "D" || name == "HOME").then(|| b"/x".to_vec());
-        Some(wordexp(text.as_bytes(), &variable)?.into_iter().map(|w| String::from_utf8(w.literal).unwrap()).collect())
-    }
-
     #[test]
-    fn words_as_wordexp_gives_them() {
-        let is = |text: &str, expected: &[&str]| assert_eq!(words(text).unwrap(), expected, "{text}");
-        is("/a b", &["/a", "b"]);
-        is("'/a b'\"c d\"", &["/a bc d"]);
-        is("$D/a ${D}b $NONE", &["/x/a", "/xb"]);
-        is("/a\\ b ~/c a~", &["/a b", "/x/c", "a~"]);
-        is("f # c", &["f", "#", "c"]);
-        for refused in ["$(ls)", "`ls`", "a|b", "a;b", "(a", "{a,b}", "'a", "a\\", "${D-x}"] {
-            assert_eq!(words(refused), None, "{refused}");
+    fn links_of_another_root_stay_inside() {
+        let directory = TempDir::new().unwrap();
+        fs::create_dir_all(directory.path().join("srv/network")).unwrap();
+        fs::create_dir_all(directory.path().join("etc/network")).unwrap();
+        fs::write(directory.path().join("srv/network/eth1"), "inside").unwrap();
+        symlink("/srv/network", directory.path().join("etc/network/absolute")).unwrap();
+        symlink("../../../../../../srv/network", directory.path().join("etc/network/climbing")).unwrap();
+        symlink("/etc/hostname", directory.path().join("etc/network/outside")).unwrap();
+        let root = Root::new(directory.path());
+        for name in ["absolute", "climbing"] {
+            let link = Path::new("/etc/network").join(name);
+            assert_eq!(root.read(&link.join("eth1")).unwrap(), b"inside", "{name}");
+            assert_eq!(Files::list(&root, &link).unwrap(), [b"eth1"], "{name}");
+            assert_eq!(root.expand(format!("{}/e*", link.display()).as_bytes()).unwrap(), [link.join("eth1")]);
+            assert_eq!(root.resolve(&link.join("eth1")).unwrap(), directory.path().join("srv/network/eth1"), "{name}");
         }
+        assert!(!root.exists(Path::new("/etc/network/outside")));
+        let error = root.read(Path::new("/etc/network/outside")).unwrap_err();
+        assert!(error.to_string().contains("/etc/hostname is missing in the given root"), "{error}");
     }
 
     #[test]
-    fn quoted_stars_are_no_patterns() {
-        let found = wordexp(b"a'*'b", &|_| None).unwrap();
-        assert!(!found[0].pattern);
-        assert_eq!(found[0].escaped, b"a[*]b");
+    fn what_is_no_file_is_named() {
+        let directory = TempDir::new().unwrap();
+        let fifo = directory.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+        let root = Root::new(Path::new("/"));
+        assert_eq!(root.read(&fifo).unwrap_err().to_string(), "it is a FIFO, not a file");
+        assert_eq!(root.read(Path::new("/dev/zero")).unwrap_err().to_string(), "it is a character device, not a file");
+        assert_eq!(root.read(Path::new("/dev/null")).unwrap(), b"");
+        assert!(root.read(&directory.path().join("socket")).is_err());
+        assert!(root.read(directory.path()).is_err());
     }
 }

@@ -523,3 +523,221 @@ fn plans_word_for_word() {
     }
     assert_eq!(seen, 9);
 }
+
+/// The last run's style and layout stay, for stanzas that are new as well.
+#[test]
+fn style_and_layout_are_kept() {
+    let more = "\nauto eth5\niface eth5 inet static\n    address 203.0.113.130/26\n    gateway 203.0.113.129\n";
+    for style in ["iproute2", "article", "hook"] {
+        for layout in ["layered", "article"] {
+            let root = root(TWO, &[]);
+            let file = root.path().join("etc/network/interfaces");
+            let chosen = ["--style", style, "--layout", layout];
+            assert_eq!(in_root(&root, &[&["--write"], &chosen[..]].concat()).status.code(), Some(0));
+            let written = fs::read_to_string(&file).unwrap();
+            assert_eq!(in_root(&root, &["--check"]).status.code(), Some(0), "{style} {layout}");
+            assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+            assert_eq!(fs::read_to_string(&file).unwrap(), written, "{style} {layout}");
+            fs::write(&file, written + more).unwrap();
+            let chosen = in_root(&root, &[&["--json"], &chosen[..]].concat());
+            let plain = in_root(&root, &["--json"]);
+            assert_eq!(text(&plain.stdout), text(&chosen.stdout), "{style} {layout}");
+            // The others are still to be had.
+            assert_eq!(
+                in_root(&root, &["--write", "--style", "iproute2", "--layout", "layered"]).status.code(),
+                Some(0)
+            );
+            let fresh = text(&generate(&["-"], (TWO.to_string() + more).as_bytes()).stdout);
+            assert_eq!(fs::read_to_string(&file).unwrap(), fresh, "{style} {layout}");
+        }
+    }
+}
+
+#[test]
+fn a_template_of_ones_own_is_kept() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    let template = root.path().join("mine.j2");
+    fs::write(&template, "post-up logger {{ interface }} {{ table }}\n# of mine\n").unwrap();
+    let path = template.to_str().unwrap();
+    assert_eq!(in_root(&root, &["--write", "--template", path]).status.code(), Some(0));
+    let written = fs::read_to_string(&file).unwrap();
+    assert!(written.contains("post-up logger eth1 2"), "{written}");
+    assert_eq!(in_root(&root, &["--check"]).status.code(), Some(0));
+    fs::remove_file(&template).unwrap();
+    let output = in_root(&root, &["--write"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains(path) && text(&output.stderr).contains("--style"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), written);
+    assert_eq!(in_root(&root, &["--remove", "--write"]).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), TWO);
+}
+
+/// A line of the administrator's inside a block is pointed at, and stays.
+#[test]
+fn lines_of_others_inside_a_block_are_not_lost() {
+    let others = [
+        "    mtu 9000",
+        "    # keep this",
+        "",
+        "    post-up iptables-restore /etc/rules",
+        "    post-up ip rule add from 203.0.113.9 table 50 priority 5",
+        "    post-up ip addr add 192.0.2.77/24 dev eth0",
+        "    pre-up ip link set dev eth0 group 97",
+        "    metric high",
+        "auto eth9",
+        "iface eth9 inet manual",
+    ];
+    for style in ["iproute2", "article", "hook"] {
+        let root = root(TWO, &[]);
+        let file = root.path().join("etc/network/interfaces");
+        assert_eq!(in_root(&root, &["--write", "--style", style]).status.code(), Some(0));
+        let written = fs::read_to_string(&file).unwrap();
+        for other in others {
+            let with = written.replacen("    # symroute: end", &format!("{other}\n    # symroute: end"), 1);
+            let line = 1 + with.lines().position(|line| line.contains("# symroute: end")).unwrap() - 1;
+            let column = 1 + other.len() - other.trim_start().len();
+            fs::write(&file, &with).unwrap();
+            for arguments in [&["--write"][..], &["--check"], &["--remove", "--write"]] {
+                let output = in_root(&root, arguments);
+                let said = text(&output.stderr);
+                assert_eq!(output.status.code(), Some(2), "{style} {other} {arguments:?}: {said}");
+                let place = format!("etc/network/interfaces:{line}:{column}");
+                assert!(said.contains("did not write this line") && said.contains(&place), "{place}: {said}");
+                assert_eq!(fs::read_to_string(&file).unwrap(), with, "{style} {other}");
+            }
+        }
+    }
+}
+
+/// Once a file is written, or the question is answered, a full disk behind the messages changes nothing.
+#[test]
+fn a_failing_standard_output_does_not_change_the_exit_code() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_symroute-gen"));
+        command.args(["--root", root.path().to_str().unwrap()]).args(arguments);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        command.stdout(full).stderr(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(run(&[]), Some(2), "here, the output is the work");
+    assert_eq!(run(&["--check"]), Some(1));
+    assert_eq!(run(&["--write"]), Some(0));
+    assert!(fs::read_to_string(&file).unwrap().contains("# symroute: end"));
+    assert_eq!(run(&["--check"]), Some(0));
+    assert_eq!(run(&["--write", "--remove", "--json"]), Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), TWO);
+}
+
+/// A lock on what everybody may open keeps nobody from writing.
+#[test]
+fn no_lock_of_others_is_in_the_way() {
+    let root = root(TWO, &[]);
+    let directory = root.path().join("etc/network");
+    let locks = [directory.clone(), directory.join("interfaces")].map(|path| {
+        let lock = nix::fcntl::FlockArg::LockExclusiveNonblock;
+        nix::fcntl::Flock::lock(fs::File::open(path).unwrap(), lock).unwrap()
+    });
+    let output = in_root(&root, &["--write"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    drop(locks);
+    // A lock file that a killed run left.
+    fs::write(directory.join(".symroute-gen-lock"), "").unwrap();
+    assert_eq!(in_root(&root, &["--write", "--remove"]).status.code(), Some(0));
+    let left: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+/// Who has the file open for writing will write to it: it is left to him.
+#[test]
+fn a_file_that_is_open_for_writing_is_not_replaced() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    let inode = fs::metadata(&file).unwrap().ino();
+    let mut editor = fs::File::options().append(true).open(&file).unwrap();
+    let output = in_root(&root, &["--write"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("nothing was written") && said.contains("open for writing"), "{said}");
+    editor.write_all(b"# saved in place\n").unwrap();
+    drop(editor);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{TWO}# saved in place\n"));
+    assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    assert!(fs::read_to_string(&file).unwrap().contains("# saved in place\n"));
+}
+
+#[test]
+fn one_file_under_two_names_is_named() {
+    let (root, files, old, _) = two_files();
+    fs::write(&files[0], &old[0]).unwrap();
+    fs::write(&files[1], &old[1]).unwrap();
+    let outside = root.path().join("etc/eth5");
+    let refused = |what: &str| {
+        let output = in_root(&root, &["--write"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("nothing was written") && said.contains(what), "{said}");
+        assert_eq!([fs::read(&files[0]).unwrap(), fs::read(&files[1]).unwrap()], old);
+    };
+    fs::hard_link(&files[1], &outside).unwrap();
+    refused("has 2 names (hard links)");
+    fs::remove_file(&outside).unwrap();
+    symlink("interfaces.d/eth5", files[0].with_file_name("eth5")).unwrap();
+    let change = |path: &str| Change { path: path.into(), old: old[1].clone(), new: b"new".to_vec() };
+    let twice = ["/etc/network/interfaces.d/eth5", "/etc/network/eth5"].map(change);
+    let error = symroute::rewrite::store::write(&Root::new(root.path()), &twice).unwrap_err();
+    assert!(format!("{error:#}").contains("are one file"), "{error:#}");
+    assert_eq!([fs::read(&files[0]).unwrap(), fs::read(&files[1]).unwrap()], old);
+}
+
+#[test]
+fn what_is_no_file_in_a_sourced_directory_is_named() {
+    let root = root(&format!("source-directory interfaces.d\n{TWO}"), &[]);
+    let fifo = root.path().join("etc/network/interfaces.d/fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let output = in_root(&root, &["--check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("cannot read {}: it is a FIFO", fifo.display())), "{said}");
+    assert!(said.contains("interfaces:1:"), "{said}");
+}
+
+/// What `source` cannot read silently is a warning; the whole path is named.
+#[test]
+fn sources_that_name_nothing_are_named() {
+    for (argument, word) in [("interfaces.d/{a,b}", "'{'"), ("a|b", "'|'"), ("$(ls)", "'$'"), ("f$1", "'$1'")] {
+        let root = root(&format!("source {argument}\n{TWO}"), &[]);
+        let output = in_root(&root, &["--check"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("reads nothing here") && said.contains(word), "{argument}: {said}");
+    }
+    let missing = generate(&["--root", "/nonexistent"], b"");
+    assert!(
+        text(&missing.stderr).contains("cannot read /nonexistent/etc/network/interfaces: "),
+        "{}",
+        text(&missing.stderr)
+    );
+}
+
+/// A chain of stanzas that inherit from each other takes memory that grows with the file.
+#[test]
+fn a_chain_that_inherits_is_small() {
+    let links = |n: usize| format!("iface t{n} inet static inherits t{}\n mtu 1400\n", n - 1);
+    let chain = "iface t0 inet static\n mtu 1400\n".to_string() + &(1..8000).map(links).collect::<String>();
+    let config = read(chain.as_bytes());
+    assert!(!config.refused());
+    assert_eq!(config.stanzas.last().unwrap().entries.iter().count(), 8000);
+    let memory = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = memory.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(pages < 50_000, "{pages} pages");
+    // Dropped without a recursion of that depth.
+    let long = "iface t0 inet manual\n".to_string() + &(1..100_000).map(links).collect::<String>();
+    drop(Config::parse(Path::new("/f"), long.into(), &Root::new(Path::new("/nonexistent")), Dialect::IfupdownNg));
+}

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
-use symroute::interfaces::{Config, Dialect, Files, Severity};
+use symroute::interfaces::{Config, Dialect, Failure, Files, Severity};
 use symroute::policy::plan;
 use symroute::rewrite::{rewrite, template};
 use symroute::tables::Names;
@@ -18,8 +18,8 @@ impl Files for Alone {
     fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
         Err(io::ErrorKind::NotFound.into())
     }
-    fn expand(&self, _: &[u8]) -> Vec<PathBuf> {
-        Vec::new()
+    fn expand(&self, _: &[u8]) -> Result<Vec<PathBuf>, Failure> {
+        Ok(Vec::new())
     }
     fn list(&self, _: &Path) -> io::Result<Vec<Vec<u8>>> {
         Ok(Vec::new())

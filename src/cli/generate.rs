@@ -3,16 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
 use super::{Exit, Loaded, exit, say, say_error, say_json};
 use crate::files::{Root, read_bounded};
-use crate::interfaces::{Config, Diagnostic, Dialect, Files, Severity};
+use crate::interfaces::{Config, Diagnostic, Dialect, Failure, Files, Severity, reason};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
 use crate::report;
+use crate::rewrite::kept::{self, Kind};
 use crate::rewrite::template::{self, Template};
 use crate::rewrite::{Change, diff, rewrite, store};
 use crate::snapshot::MAIN;
@@ -39,21 +40,21 @@ pub struct Arguments {
     /// Write the change
     #[arg(short, long, conflicts_with = "check")]
     write: bool,
-    /// Only say, by the exit code, whether a write would change something
+    /// Write nothing; the exit code says whether a write would change something
     #[arg(short, long)]
     check: bool,
     /// Take every block out instead
     #[arg(short, long)]
     remove: bool,
-    /// The kind of lines
-    #[arg(long, value_enum, default_value_t = Style::Iproute2)]
-    style: Style,
+    /// The kind of lines; without it, the kind that the file has, or else iproute2
+    #[arg(long, value_enum)]
+    style: Option<Style>,
     /// Make the lines from this minijinja template instead
     #[arg(long, value_name = "FILE", conflicts_with = "style")]
     template: Option<PathBuf>,
-    /// The kind of rules
-    #[arg(long, value_enum, default_value_t = Layout::Layered)]
-    layout: Layout,
+    /// The kind of rules; without it, the kind that the file has, or else layered
+    #[arg(long, value_enum)]
+    layout: Option<Layout>,
     /// Work on another root directory (an image, a chroot)
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
@@ -75,7 +76,7 @@ pub struct Arguments {
 enum Style {
     /// 'ip' commands that are safe to run twice
     Iproute2,
-    /// The lines of the article, in its order
+    /// 'ip' commands as in the article, in its order; with --layout article, its own lines
     Article,
     /// Only 'metric' where it is needed: the hooks do the rest
     Hook,
@@ -100,10 +101,10 @@ fn run(arguments: &Arguments) -> Result<Exit> {
     } else {
         Loaded::read(&arguments.root, &arguments.file, arguments.dialect)
     };
-    let layout = match arguments.layout {
+    let layout = arguments.layout.map(|layout| match layout {
         Layout::Layered => uplinks::Layout::Layered,
         Layout::Article => uplinks::Layout::Article,
-    };
+    });
     let found = find(&loaded.config, None, &[], &loaded.names);
     // On the host's own file, the running kernel tells which numbers others use.
     let own = arguments.root.as_os_str() == "/" && arguments.file == Path::new(USUAL);
@@ -113,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<Exit> {
         snapshot.routes.retain(|route| route.table != MAIN);
         snapshot
     });
-    let mut plan = plan(found, snapshot.as_ref(), &loaded.names, Some(layout));
+    let mut plan = plan(found, snapshot.as_ref(), &loaded.names, layout);
     plan.diagnostics.extend(judge(&loaded.config, &loaded.names));
 
     let quiet = arguments.quiet || arguments.json;
@@ -133,14 +134,9 @@ fn run(arguments: &Arguments) -> Result<Exit> {
         return Ok(Exit::CouldNot);
     }
 
-    let template = match (&arguments.template, arguments.remove) {
-        (_, true) => None,
-        (Some(path), _) => Some(read_template(path)?),
-        (None, _) => Some(template::style(match arguments.style {
-            Style::Iproute2 => "iproute2",
-            Style::Article => "article",
-            Style::Hook => "hook",
-        })?),
+    let template = match arguments.remove {
+        true => None,
+        false => Some(template(arguments, &loaded.config)?),
     };
     let mut changes = match rewrite(&loaded.config, &plan, template.as_ref())? {
         Ok(changes) => changes,
@@ -156,7 +152,11 @@ fn run(arguments: &Arguments) -> Result<Exit> {
     if arguments.write {
         store::write(&loaded.root, &changes).context("nothing was written")?;
     }
-    report(arguments, &loaded, &plan, &changes)?;
+    let reported = report(arguments, &loaded, &plan, &changes);
+    // What is done is done, and what the exit code says is said.
+    if !arguments.write && !arguments.check {
+        reported?;
+    }
     Ok(if arguments.check && !changes.is_empty() { Exit::No } else { Exit::Yes })
 }
 
@@ -172,9 +172,36 @@ fn read_standard_input(arguments: &Arguments) -> Result<Loaded> {
     Ok(Loaded { config: Config::parse(Path::new(USUAL), bytes, &root, dialect), root, names })
 }
 
+/// What was asked for, or else what the blocks of the file were made from.
+fn template(arguments: &Arguments, config: &Config) -> Result<Template> {
+    if let Some(path) = &arguments.template {
+        return read_template(path);
+    }
+    let style = match (arguments.style, kept::kind(config)) {
+        (Some(Style::Iproute2), _) => "iproute2",
+        (Some(Style::Article), _) => "article",
+        (Some(Style::Hook), _) => "hook",
+        (None, Some(Kind::Style(style))) => style,
+        (None, Some(Kind::Template { path, .. })) => {
+            return read_template(&path).context(
+                "the blocks of the file were made from a template of yours; give another one with --template, or a --style",
+            );
+        }
+        (None, None) => "iproute2",
+    };
+    template::style(style)
+}
+
 fn read_template(path: &Path) -> Result<Template> {
-    let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Template::new(&path.display().to_string(), source)
+    let source = std::fs::read_to_string(path).map_err(|error| anyhow!("{}", reason(&error)));
+    let template =
+        Template::new(&path.display().to_string(), source.with_context(|| format!("cannot read {}", path.display()))?)?;
+    let absolute = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    // Its name becomes part of a comment.
+    match absolute.to_str().filter(|path| !path.contains(char::is_control)) {
+        Some(path) => Ok(template.named(path)),
+        None => bail!("the name of the template {} has characters that do not fit into a comment", path.display()),
+    }
 }
 
 /// Standard output is the filtered text and nothing else.
@@ -209,8 +236,8 @@ impl Files for Overlay<'_> {
         }
     }
 
-    fn expand(&self, pattern: &[u8]) -> Vec<PathBuf> {
-        self.root.expand(pattern)
+    fn expand(&self, argument: &[u8]) -> Result<Vec<PathBuf>, Failure> {
+        self.root.expand(argument)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<Vec<u8>>> {
@@ -219,6 +246,10 @@ impl Files for Overlay<'_> {
 
     fn exists(&self, path: &Path) -> bool {
         self.root.exists(path)
+    }
+
+    fn shown(&self, path: &Path) -> PathBuf {
+        self.root.shown(path)
     }
 }
 

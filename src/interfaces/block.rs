@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::diagnostic::{At, Diagnostic};
-use super::document::{Document, Edit, trim_start};
+use super::document::{Document, Edit, trim_end, trim_start};
 
 /// The opening marker, as it is written.
 pub const BEGIN: &str = "# symroute: begin (made by symroute-gen; 'symroute-gen --remove' takes it out)";
@@ -12,6 +12,20 @@ pub const END: &str = "# symroute: end";
 
 /// What is recognised: the sentence in brackets may be reworded one day.
 const BEGIN_MARK: &[u8] = b"# symroute: begin";
+/// What surrounds the path of a template in the opening marker.
+const FROM_TEMPLATE: [&str; 2] =
+    ["# symroute: begin (made by symroute-gen --template ", "; 'symroute-gen --remove' takes it out)"];
+
+/// The opening marker of a block that is made from a template of the user's.
+pub fn begin_from(template: &str) -> String {
+    FROM_TEMPLATE.join(template)
+}
+
+/// The path of the user's template that a block was made from, by its opening marker.
+pub fn template_of(marker: &[u8]) -> Option<&[u8]> {
+    let [before, after] = FROM_TEMPLATE.map(str::as_bytes);
+    trim_end(trim_start(marker)).strip_prefix(before)?.strip_suffix(after)
+}
 
 /// The blocks of a document, as ranges of logical lines with both markers; a marker without its partner is an
 /// error, for nobody can tell then which lines are ours.

@@ -10,15 +10,24 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::diagnostic::{At, Diagnostic, Severity};
 use super::document::Document;
+use super::entries::{Entries, Entry};
+use super::wordexp::{Failure, matches};
 
 /// The file system, as reading a configuration needs it.
 pub trait Files {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The words of a `source` argument as wordexp(3) with `WRDE_NOCMD` gives them; nothing where it fails.
-    fn expand(&self, pattern: &[u8]) -> Vec<PathBuf>;
+    /// The paths of a `source` argument.
+    ///
+    /// # Errors
+    /// Where ifupdown reads nothing, or only it can tell what.
+    fn expand(&self, argument: &[u8]) -> Result<Vec<PathBuf>, Failure>;
     /// The names in a directory, in alphasort(3) order.
     fn list(&self, directory: &Path) -> io::Result<Vec<Vec<u8>>>;
     fn exists(&self, path: &Path) -> bool;
+    /// Where it is, for messages.
+    fn shown(&self, path: &Path) -> PathBuf {
+        path.to_path_buf()
+    }
 }
 
 /// Whose reading to follow: that of the `ifup` that is installed.
@@ -99,19 +108,6 @@ impl fmt::Display for Family {
     }
 }
 
-/// One option line of a stanza, before ifupdown joins repeated ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// `post-up` is `up` and `pre-down` is `down`, as in ifupdown.
-    pub name: BString,
-    pub value: BString,
-    pub at: At,
-    /// Made by symroute-gen.
-    pub in_block: bool,
-    /// Written as `name?`: counts only if the name has no value yet.
-    pub(super) if_unset: bool,
-}
-
 /// An option as ifupdown has it: repeated lines are joined with a newline, command lines stay apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opt {
@@ -121,7 +117,7 @@ pub struct Opt {
     pub at: At,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Stanza {
     pub interface: BString,
     pub family: Family,
@@ -131,8 +127,7 @@ pub struct Stanza {
     pub at: Option<At>,
     /// The last line of it that symroute-gen did not make: the `iface` line or an option.
     pub last: Option<At>,
-    /// Inherited lines first, then its own, in file order.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
 impl Stanza {
@@ -183,7 +178,7 @@ pub struct Mapping {
 }
 
 /// A file that was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct File {
     /// The name it was opened by, as ifupdown forms it.
     pub path: PathBuf,
@@ -300,7 +295,5 @@ impl<'a> Listed<'a> {
 /// `/eth*`, `/eth*/1`: shell patterns over the links of the host, after the first slash.
 fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
     let Some(pattern) = pattern.strip_prefix(b"/") else { return false };
-    let pattern = &pattern[..pattern.find_byte(b'/').unwrap_or(pattern.len())];
-    let (Ok(pattern), Ok(name)) = (pattern.to_str(), name.to_str()) else { return false };
-    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
+    matches(&pattern[..pattern.find_byte(b'/').unwrap_or(pattern.len())], name)
 }

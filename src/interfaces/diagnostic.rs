@@ -1,5 +1,9 @@
 //! What is wrong with a configuration, where, and what to do about it.
 
+use std::io;
+
+use nix::errno::Errno;
+
 /// A logical line of one of the files of a [`super::Config`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At {
@@ -56,4 +60,9 @@ impl Diagnostic {
     pub fn named(self, id: &'static str) -> Self {
         Diagnostic { id: Some(id), ..self }
     }
+}
+
+/// Why the kernel did not do it, as text.
+pub fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |code| Errno::from_raw(code).desc().to_string())
 }

@@ -6,9 +6,10 @@ use std::collections::HashSet;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::config::{Entry, is_command};
+use super::config::is_command;
 use super::diagnostic::{At, Diagnostic};
 use super::document::trim_start;
+use super::entries::Entry;
 use super::{Config, Dialect, Family, Stanza};
 
 /// Words at the beginning of a line that are no options; in another spelling they silently become one.
@@ -240,7 +241,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::interfaces::Files;
+    use crate::interfaces::{Failure, Files};
 
     /// A directory `d` with three files in it.
     struct One;
@@ -249,8 +250,8 @@ mod tests {
         fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
             Ok(b"auto eth9\niface eth9 inet dhcp\n".to_vec())
         }
-        fn expand(&self, pattern: &[u8]) -> Vec<PathBuf> {
-            vec![PathBuf::from(pattern.to_str_lossy().into_owned())]
+        fn expand(&self, argument: &[u8]) -> Result<Vec<PathBuf>, Failure> {
+            Ok(vec![PathBuf::from(argument.to_str_lossy().into_owned())])
         }
         fn list(&self, _: &Path) -> io::Result<Vec<Vec<u8>>> {
             Ok(["eth9", "eth9.cfg", "eth9~", ".hidden", "x.dpkg-dist"].map(|name| name.as_bytes().to_vec()).to_vec())

@@ -6,22 +6,26 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 
 use super::block;
-use super::config::{Config, Dialect, Entry, Family, File, Files, Lists, Mapping, Stanza};
-use super::diagnostic::{At, Diagnostic, Severity};
+use super::config::{Config, Dialect, Family, File, Files, Lists, Mapping, Stanza};
+use super::diagnostic::{At, Diagnostic, Severity, reason};
 use super::document::{Document, trim_end};
+use super::entries::{Entries, Entry};
 use super::grammar::{Statement, statement, words};
 use super::lint::lint;
+use super::wordexp::Failure;
 
 /// Files read at most: enough for any host, few enough that a loop ends.
 const MAX_FILES: usize = 10_000;
 /// Includes within includes, at most.
 const MAX_DEPTH: usize = 100;
+/// Options that a stanza of ifupdown-ng may inherit, whose templates may inherit from several others each.
+const MAX_INHERITED: usize = 100_000;
 
 impl Config {
     /// Reads `top` and everything that it sources.
@@ -34,7 +38,7 @@ impl Config {
                     severity: Severity::Error,
                     at: None,
                     word: Vec::new(),
-                    message: format!("cannot read {}: {error}", top.display()),
+                    message: format!("cannot read {}: {}", files.shown(top).display(), reason(&error)),
                     help: match error.kind() {
                         io::ErrorKind::NotFound => "Check the path; the usual one is /etc/network/interfaces.".into(),
                         io::ErrorKind::PermissionDenied => "Run this as root.".into(),
@@ -65,7 +69,7 @@ impl Config {
                     inherits: None,
                     at: None,
                     last: None,
-                    entries: Vec::new(),
+                    entries: Entries::default(),
                 },
             );
         }
@@ -92,15 +96,49 @@ enum Open {
     Unknown,
 }
 
+/// What `inherits` names: a stanza, in a family or in any.
+type Template = (BString, Option<Family>);
+
+/// Why ifupdown stops reading at a line.
+struct Fault {
+    /// The word to point at.
+    word: Vec<u8>,
+    /// ifupdown's reason.
+    reason: String,
+    /// What to do.
+    help: String,
+}
+
+impl Fault {
+    fn new(word: &[u8], reason: impl Into<String>, help: impl Into<String>) -> Self {
+        Fault { word: word.to_vec(), reason: reason.into(), help: help.into() }
+    }
+
+    fn diagnostic(self, at: At, depth: usize) -> Diagnostic {
+        let Fault { word, reason, help } = self;
+        match depth {
+            0 => {
+                let what = format!("{reason}; ifupdown refuses the whole file at this line");
+                Diagnostic::error(at, &word, what, help)
+            }
+            _ => Diagnostic::warning(at, &word, format!("{reason}; ifupdown drops the rest of this file"), help),
+        }
+    }
+}
+
 struct Reader<'a> {
     files: &'a dyn Files,
     config: Config,
     /// Names as strings: to ifupdown `x` and `./x` are two files.
     seen: HashSet<OsString>,
     listed: HashSet<(BString, BString)>,
+    /// Which of the lists is that of a class.
+    classes: HashMap<BString, usize>,
     /// The first stanza of a name, and of a name in a family.
-    first: HashMap<(BString, Option<Family>), usize>,
+    first: HashMap<Template, usize>,
     has_loopback: bool,
+    /// Reads the rest of a file that ifupdown rejected, for its other errors alone: the templates before it.
+    rest_after: Option<&'a HashMap<Template, usize>>,
 }
 
 impl<'a> Reader<'a> {
@@ -110,8 +148,10 @@ impl<'a> Reader<'a> {
             config: Config::default(),
             seen: HashSet::new(),
             listed: HashSet::new(),
+            classes: HashMap::new(),
             first: HashMap::new(),
             has_loopback: false,
+            rest_after: None,
         }
     }
 
@@ -120,7 +160,8 @@ impl<'a> Reader<'a> {
             return;
         }
         let lists = &mut self.config.lists.allow;
-        match lists.iter_mut().find(|(known, _)| known == class) {
+        let list = *self.classes.entry(class.into()).or_insert(lists.len());
+        match lists.get_mut(list) {
             Some((_, names)) => names.push(name.into()),
             None => lists.push((class.into(), vec![name.into()])),
         }
@@ -132,14 +173,19 @@ impl<'a> Reader<'a> {
         let (blocks, stray_markers) = block::find(file, &document);
         self.config.files.push(File { path: path.to_path_buf(), document, blocks, stray_markers, refused: false });
 
-        let mut open = Open::Nothing;
-        // What ifupdown had when it stopped reading this file, if it did.
-        let mut stopped: Option<(Lists, usize, usize)> = None;
-        let mut block_at = 0;
         if self.config.dialect == Dialect::Ifupdown2 {
             self.mako(file);
         }
-        for line in 0..self.config.files[file].document.lines().len() {
+        let mut open = Open::Nothing;
+        if let Some(line) = self.lines(file, 0, &mut open, depth) {
+            self.rest(file, line + 1, open, depth);
+        }
+    }
+
+    /// Reads a file from one line on. Gives the line at which ifupdown stops and goes on with the including file.
+    fn lines(&mut self, file: usize, from: usize, open: &mut Open, depth: usize) -> Option<usize> {
+        let mut block_at = 0;
+        for line in from..self.config.files[file].document.lines().len() {
             // The statement borrows the document while everything else changes; one line is copied, not the file.
             let mut text = self.config.files[file].document.text(line).into_owned();
             if self.config.dialect == Dialect::IfupdownNg {
@@ -154,43 +200,39 @@ impl<'a> Reader<'a> {
             let in_block = blocks.get(block_at).is_some_and(|block| block.contains(&line));
             let at = At { file, line };
             let statement = statement(&text);
-            if stopped.is_some() && matches!(statement, Statement::Source(_) | Statement::SourceDirectory(_)) {
-                continue;
-            }
-            let result = match self.config.dialect {
-                Dialect::Ifupdown => self.statement(at, statement, in_block, &mut open, depth),
-                _ => {
-                    self.tolerant(at, statement, in_block, &mut open, depth);
-                    Ok(())
-                }
-            };
-            if let Err((word, reason, help)) = result {
-                if depth > 0 && stopped.is_none() {
-                    let config = &self.config;
-                    stopped = Some((config.lists.clone(), config.stanzas.len(), config.mappings.len()));
-                }
+            if self.config.dialect != Dialect::Ifupdown {
+                self.tolerant(at, statement, in_block, open, depth);
+            } else if let Err(fault) = self.statement(at, statement, in_block, open, depth) {
                 self.config.files[file].refused = true;
-                self.config.diagnostics.push(if depth == 0 {
-                    Diagnostic::error(
-                        at,
-                        &word,
-                        format!("{reason}; ifupdown refuses the whole file at this line"),
-                        help,
-                    )
-                } else {
-                    Diagnostic::warning(at, &word, format!("{reason}; ifupdown drops the rest of this file"), help)
-                });
+                self.config.diagnostics.push(fault.diagnostic(at, depth));
+                if depth > 0 && self.rest_after.is_none() {
+                    return Some(line);
+                }
             }
         }
-        if let Some((lists, stanzas, mappings)) = stopped {
-            self.config.lists = lists;
-            self.config.stanzas.truncate(stanzas);
-            self.config.mappings.truncate(mappings);
-            self.first.retain(|_, index| *index < stanzas);
-        }
+        None
     }
 
-    /// One statement; an error is the word to point at, ifupdown's reason and what to do.
+    /// Finds the other errors of a sourced file that ifupdown stopped reading; nothing else of it is used.
+    fn rest(&mut self, file: usize, from: usize, open: Open, depth: usize) {
+        let read = std::mem::take(&mut self.config.files[file]);
+        let mut rest = Reader::new(self.files);
+        rest.rest_after = Some(&self.first);
+        rest.config.files = vec![read];
+        if matches!(open, Open::Mapping) {
+            rest.config.mappings.push(Mapping::default());
+        }
+        rest.lines(0, from, &mut { open }, depth);
+        let Config { mut files, diagnostics, .. } = rest.config;
+        let here = |diagnostic: Diagnostic| {
+            let at = diagnostic.at.map(|at| At { file, ..at });
+            Diagnostic { at, ..diagnostic }
+        };
+        self.config.diagnostics.extend(diagnostics.into_iter().map(here));
+        self.config.files[file] = files.swap_remove(0);
+    }
+
+    /// One statement, as ifupdown takes it.
     fn statement(
         &mut self,
         at: At,
@@ -198,7 +240,7 @@ impl<'a> Reader<'a> {
         in_block: bool,
         open: &mut Open,
         depth: usize,
-    ) -> Result<(), (Vec<u8>, String, String)> {
+    ) -> Result<(), Fault> {
         match statement {
             Statement::Nothing => {}
             Statement::Mapping(words) => {
@@ -206,8 +248,9 @@ impl<'a> Reader<'a> {
                 self.config.mappings.push(Mapping { patterns, ..Mapping::default() });
                 *open = Open::Mapping;
             }
+            Statement::Source(_) | Statement::SourceDirectory(_) if self.rest_after.is_some() => *open = Open::Nothing,
             Statement::Source(value) => {
-                for path in self.files.expand(&self.beside(at, value)) {
+                for path in self.expand(at, value) {
                     if self.files.exists(&path) {
                         self.include(at, &path, depth + 1);
                     }
@@ -215,24 +258,8 @@ impl<'a> Reader<'a> {
                 *open = Open::Nothing;
             }
             Statement::SourceDirectory(value) => {
-                for directory in self.files.expand(&self.beside(at, value)) {
-                    for name in self.files.list(&directory).unwrap_or_default() {
-                        if name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
-                            // As ifupdown joins them: a slash even where one is already there.
-                            let mut path = directory.clone().into_os_string().into_vec();
-                            path.push(b'/');
-                            path.extend_from_slice(&name);
-                            self.include(at, Path::new(OsStr::from_bytes(&path)), depth + 1);
-                        } else if !is_left_over(&name) {
-                            self.config.diagnostics.push(Diagnostic::warning(
-                                at,
-                                value,
-                                format!("{}/{} is not read: its name has other characters than letters, digits, '_' and '-'",
-                                    directory.display(), name.as_bstr()),
-                                "Rename the file, or write 'source' with a pattern.",
-                            ));
-                        }
-                    }
+                for directory in self.expand(at, value) {
+                    self.directory(at, value, &directory, depth);
                 }
                 *open = Open::Nothing;
             }
@@ -271,6 +298,46 @@ impl<'a> Reader<'a> {
             Statement::Option { name, value } => self.option(at, name, value, in_block, *open)?,
         }
         Ok(())
+    }
+
+    /// The paths of a `source` argument. Where ifupdown silently reads nothing, that is a warning.
+    fn expand(&mut self, at: At, value: &[u8]) -> Vec<PathBuf> {
+        let (word, message, help) = match self.files.expand(&self.beside(at, value)) {
+            Ok(paths) => return paths,
+            Err(Failure::Rejected(character)) => (
+                character.to_string(),
+                format!("ifupdown reads nothing here: wordexp(3) rejects the '{character}'"),
+                "Write a path or a pattern; put quotes around a character that belongs to a name.",
+            ),
+            Err(Failure::Unknown(words)) => (
+                words.clone(),
+                format!("symroute reads nothing here: only ifup knows what '{words}' stands for"),
+                "Write the path, or a variable with a name.",
+            ),
+        };
+        self.config.diagnostics.push(Diagnostic::warning(at, word.as_bytes(), message, help));
+        Vec::new()
+    }
+
+    /// The files of a directory whose names are letters, digits, '_' and '-'.
+    fn directory(&mut self, at: At, word: &[u8], directory: &Path, depth: usize) {
+        for name in self.files.list(directory).unwrap_or_default() {
+            if name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
+                // As ifupdown joins them: a slash even where one is already there.
+                let mut path = directory.as_os_str().as_bytes().to_vec();
+                path.push(b'/');
+                path.extend_from_slice(&name);
+                self.include(at, Path::new(OsStr::from_bytes(&path)), depth + 1);
+            } else if !is_left_over(&name) {
+                let message = format!(
+                    "{}/{} is not read: its name has other characters than letters, digits, '_' and '-'",
+                    self.files.shown(directory).display(),
+                    name.as_bstr()
+                );
+                let help = "Rename the file, or write 'source' with a pattern.";
+                self.config.diagnostics.push(Diagnostic::warning(at, word, message, help));
+            }
+        }
     }
 
     /// A list of names has no end-of-line comment either.
@@ -348,7 +415,7 @@ impl<'a> Reader<'a> {
             inherits: None,
             at: Some(at),
             last: Some(at),
-            entries: Vec::new(),
+            entries: Entries::default(),
         });
         *open = Open::Stanza;
         if let Some(keyword) = words.iter().position(|word| matches!(*word, b"inherits" | b"inherit")) {
@@ -378,11 +445,21 @@ impl<'a> Reader<'a> {
     /// Takes over what the template has, if there is one.
     fn inherit(&mut self, template: Option<BString>) {
         let Some(template) = template else { return };
-        let entries =
-            self.first.get(&(template.clone(), None)).map(|index| self.config.stanzas[*index].entries.clone());
-        if let Some(stanza) = self.config.stanzas.last_mut() {
-            stanza.entries.extend(entries.into_iter().flatten());
-            stanza.inherits = Some(template);
+        let index = self.first.get(&(template.clone(), None)).copied();
+        let last = self.config.stanzas.len().saturating_sub(1);
+        // A stanza that inherits from itself, or from a template twice, has nothing new by it.
+        let again = |stanza: &Stanza| stanza.inherits.as_ref() == Some(&template);
+        let entries = index.filter(|index| *index != last && !self.config.stanzas.get(last).is_some_and(again));
+        let entries = entries.map(|index| self.config.stanzas[index].entries.share());
+        let Some(stanza) = self.config.stanzas.last_mut() else { return };
+        stanza.inherits = Some(template);
+        let Some(entries) = entries else { return };
+        if stanza.entries.count() + entries.count() <= MAX_INHERITED {
+            stanza.entries.inherit(entries);
+        } else if let Some(at) = stanza.at {
+            let message = format!("{} inherits more than {MAX_INHERITED} options", stanza.interface);
+            let help = "Put what stanzas share into one template.";
+            self.config.diagnostics.push(Diagnostic::error(at, &stanza.interface, message, help));
         }
     }
 
@@ -401,15 +478,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn option(
-        &mut self,
-        at: At,
-        name: &[u8],
-        value: &[u8],
-        in_block: bool,
-        open: Open,
-    ) -> Result<(), (Vec<u8>, String, String)> {
-        let misplaced = |help: &str| Err((name.to_vec(), "misplaced option".to_string(), help.to_string()));
+    fn option(&mut self, at: At, name: &[u8], value: &[u8], in_block: bool, open: Open) -> Result<(), Fault> {
+        let misplaced = |help: &str| Err(Fault::new(name, "misplaced option", help));
         match open {
             Open::Unknown => Ok(()),
             Open::Nothing => misplaced("Put it below the 'iface' line that it belongs to, or begin the line with '#'."),
@@ -417,7 +487,7 @@ impl<'a> Reader<'a> {
                 let Some(mapping) = self.config.mappings.last_mut() else { return Ok(()) };
                 match name {
                     b"script" if mapping.script.is_some() => {
-                        Err((name.to_vec(), "duplicate script in mapping".into(), "Leave one 'script' line.".into()))
+                        Err(Fault::new(name, "duplicate script in mapping", "Leave one 'script' line."))
                     }
                     b"script" => {
                         mapping.script = Some(value.into());
@@ -432,11 +502,8 @@ impl<'a> Reader<'a> {
             }
             Open::Stanza => {
                 if value.is_empty() {
-                    return Err((
-                        name.to_vec(),
-                        "option with empty value".into(),
-                        "Give it a value, or begin the line with '#'.".into(),
-                    ));
+                    let help = "Give it a value, or begin the line with '#'.";
+                    return Err(Fault::new(name, "option with empty value", help));
                 }
                 let Some(stanza) = self.config.stanzas.last_mut() else { return Ok(()) };
                 let (name, if_unset) = match (name, name.strip_suffix(b"?")) {
@@ -454,22 +521,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn iface(&mut self, at: At, words: &[&[u8]]) -> Result<(), (Vec<u8>, String, String)> {
+    fn iface(&mut self, at: At, words: &[&[u8]]) -> Result<(), Fault> {
         const FORM: &str = "Write 'iface NAME inet|inet6 METHOD'.";
         let word = |n: usize| words.get(n).copied();
         let Some(name) = word(0) else {
-            return Err((b"iface".to_vec(), "too few parameters for iface line".into(), FORM.into()));
+            return Err(Fault::new(b"iface", "too few parameters for iface line", FORM));
         };
         let family = word(1).and_then(Family::parse);
         let mut next = 2;
         let (method, mut inherits) = match (family, word(1)) {
             (None, Some(b"inherits")) => (None, true),
             (None, word) => {
-                return Err((
-                    word.unwrap_or(name).to_vec(),
-                    "unknown or no address type and no inherits keyword specified".into(),
-                    FORM.into(),
-                ));
+                let reason = "unknown or no address type and no inherits keyword specified";
+                return Err(Fault::new(word.unwrap_or(name), reason, FORM));
             }
             (Some(family), _) => {
                 next = 3;
@@ -478,11 +542,9 @@ impl<'a> Reader<'a> {
                     (Some(method), _) => (Some(method), false),
                     (None, Some(b"inherits")) => (None, true),
                     (None, word) => {
-                        return Err((
-                            word.unwrap_or(family.name().as_bytes()).to_vec(),
-                            "unknown or no method and no inherits keyword specified".into(),
-                            format!("The methods of {family} are: {}.", family.methods().join(", ")),
-                        ));
+                        let reason = "unknown or no method and no inherits keyword specified";
+                        let help = format!("The methods of {family} are: {}.", family.methods().join(", "));
+                        return Err(Fault::new(word.unwrap_or(family.name().as_bytes()), reason, help));
                     }
                 }
             }
@@ -506,35 +568,30 @@ impl<'a> Reader<'a> {
             inherits: None,
             at: Some(at),
             last: Some(at),
-            entries: Vec::new(),
+            entries: Entries::default(),
         };
         if inherits {
             let Some(template) = word(next) else {
-                return Err((
-                    b"inherits".to_vec(),
-                    "'inherits' keyword is missing a parameter".into(),
-                    "Name the stanza to inherit from.".into(),
-                ));
+                let help = "Name the stanza to inherit from.";
+                return Err(Fault::new(b"inherits", "'inherits' keyword is missing a parameter", help));
             };
-            let Some(other) = self.first.get(&(template.into(), family)).map(|index| &self.config.stanzas[*index])
-            else {
-                return Err((
-                    template.to_vec(),
-                    format!(
-                        "unknown iface to inherit from: {} ({})",
-                        template.as_bstr(),
-                        family.map_or("*", Family::name)
-                    ),
-                    "The stanza to inherit from stands earlier in the file and has the same family.".into(),
-                ));
-            };
-            stanza.inherits = Some(template.into());
-            stanza.entries.clone_from(&other.entries);
-            if family.is_none() {
-                stanza.family = other.family;
+            let key = (BString::from(template), family);
+            let other = self.first.get(&key).map(|index| &mut self.config.stanzas[*index]);
+            if other.is_none() && !self.rest_after.is_some_and(|before| before.contains_key(&key)) {
+                let family = family.map_or("*", Family::name);
+                let reason = format!("unknown iface to inherit from: {} ({family})", template.as_bstr());
+                let help = "The stanza to inherit from stands earlier in the file and has the same family.";
+                return Err(Fault::new(template, reason, help));
             }
-            if method.is_none() {
-                stanza.method = other.method.clone();
+            stanza.inherits = Some(template.into());
+            if let Some(other) = other {
+                stanza.entries.inherit(other.entries.share());
+                if family.is_none() {
+                    stanza.family = other.family;
+                }
+                if method.is_none() {
+                    stanza.method = other.method.clone();
+                }
             }
         }
         if method == Some(b"loopback") {
@@ -569,7 +626,7 @@ impl<'a> Reader<'a> {
                     self.file(path, bytes, depth);
                     None
                 }
-                Err(error) => Some((Severity::Warning, error.to_string())),
+                Err(error) => Some((Severity::Warning, reason(&error))),
             }
         };
         if let Some((severity, reason)) = wrong {
@@ -578,7 +635,7 @@ impl<'a> Reader<'a> {
                 id: None,
                 at: Some(at),
                 word: Vec::new(),
-                message: format!("cannot read {}: {reason}", path.display()),
+                message: format!("cannot read {}: {reason}", self.files.shown(path).display()),
                 help: match severity {
                     Severity::Error => "Take the loop apart; symroute follows 100 levels and 10,000 files.".into(),
                     _ => "ifupdown goes on without it; mend the file or this line.".into(),

@@ -95,18 +95,20 @@ fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
 }
 
 /// The plan for the uplinks that were found: a pure function of configuration and snapshot. `layout` is what
-/// the command line asks for; a stanza's own `symroute-layout` wins.
+/// the command line asks for; a stanza's own `symroute-layout` wins. What blocks have stays, and what has no block yet
+/// gets the layout of the first.
 pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Option<Layout>) -> Plan {
     let Found { uplinks, other_networks, static_routes, taken_tables, taken_priorities, .. } = found;
     let unknown_defaults = found.unknown_defaults;
     let (unset_metrics, one_metric, mut diagnostics) = (found.unset_metrics, found.one_metric, found.diagnostics);
     let managed: Vec<usize> = (0..uplinks.len()).filter(|at| is_managed(&uplinks, &uplinks[*at])).collect();
+    let usual = uplinks.iter().find_map(|uplink| uplink.written?.layout).unwrap_or(Layout::Layered);
     let layouts: HashMap<usize, Layout> = managed
         .iter()
         .map(|at| {
             let uplink = &uplinks[*at];
             let written = uplink.written.and_then(|written| written.layout);
-            (*at, uplink.wish.layout.or(layout).or(written).unwrap_or(Layout::Layered))
+            (*at, uplink.wish.layout.or(layout).or(written).unwrap_or(usual))
         })
         .collect();
     let taken = numbers::Taken::new(names, snapshot, &taken_tables, &taken_priorities);

@@ -1,12 +1,13 @@
 //! Rewriting: the plan as lines in the stanzas. Pure: bytes in, bytes out; `store` puts them on disk.
 
+pub mod kept;
 pub mod store;
 pub mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 
 use crate::interfaces::block::{BEGIN, END, removal};
 use crate::interfaces::grammar::{Statement, statement};
@@ -37,7 +38,9 @@ pub fn rewrite(
         bodies = template.bodies(plan)?;
     }
     let mut changes = Vec::new();
-    let mut wrong: Vec<Diagnostic> = bodies.keys().filter_map(|stanza| inherited(config, *stanza)).collect();
+    let marker = template.map_or(BEGIN, |template| template.marker());
+    let mut wrong = kept::foreign_lines(config);
+    wrong.extend(inherited(config, bodies.keys().copied()));
     for (index, file) in config.files.iter().enumerate() {
         let blocks = &file.blocks;
         let stripped = Document::parse(file.document.edited(&removal(&file.document, blocks)));
@@ -51,7 +54,8 @@ pub fn rewrite(
             if at.file != index {
                 continue;
             }
-            match insertion(&stripped, moved(at.line), moved(last.line), &indentation(config, stanza), body) {
+            let lines = Lines { marker, indent: indentation(config, stanza), body };
+            match insertion(&stripped, moved(at.line), moved(last.line), &lines) {
                 Some(edit) => edits.push(edit),
                 None => wrong.push(Diagnostic::error(
                     at,
@@ -77,30 +81,40 @@ pub fn rewrite(
 }
 
 /// What is written into a stanza that another one inherits from would run for both.
-fn inherited(config: &Config, stanza: usize) -> Option<Diagnostic> {
-    let it = &config.stanzas[stanza];
-    let heir = config.stanzas.iter().skip(stanza + 1).find(|other| other.inherits.as_ref() == Some(&it.interface))?;
-    Some(Diagnostic::error(
-        it.at?,
-        &it.interface,
-        format!(
-            "{} needs lines of its own, but {} inherits from it and would run them too",
-            it.interface, heir.interface
-        ),
-        format!(
-            "Put what both share into a third stanza that nothing brings up, and let {} inherit from that.",
-            it.interface
-        ),
-    ))
+fn inherited(config: &Config, stanzas: impl Iterator<Item = usize>) -> Vec<Diagnostic> {
+    let mut heirs: HashMap<&BString, usize> = HashMap::new();
+    for (index, stanza) in config.stanzas.iter().enumerate() {
+        heirs.extend(stanza.inherits.as_ref().map(|template| (template, index)));
+    }
+    let one = |index: usize| {
+        let stanza = &config.stanzas[index];
+        // The last heir is the one that counts: it comes after the stanza if any does.
+        let heir = heirs.get(&stanza.interface).filter(|heir| **heir > index)?;
+        let (interface, heir) = (&stanza.interface, &config.stanzas[*heir].interface);
+        let message = format!("{interface} needs lines of its own, but {heir} inherits from it and would run them too");
+        let help = format!(
+            "Put what both share into a third stanza that nothing brings up, and let {interface} inherit from that."
+        );
+        Some(Diagnostic::error(stanza.at?, interface, message, help))
+    };
+    stanzas.filter_map(one).collect()
+}
+
+/// The lines of a block.
+struct Lines<'a> {
+    /// The opening one.
+    marker: &'a str,
+    indent: Vec<u8>,
+    body: &'a [String],
 }
 
 /// The block as an edit behind the stanza's last line; nothing where it cannot be put safely.
-fn insertion(document: &Document, iface: usize, last: usize, indent: &[u8], body: &[String]) -> Option<Edit> {
+fn insertion(document: &Document, iface: usize, last: usize, lines: &Lines) -> Option<Edit> {
     let crlf = document.raw(iface).ends_with(b"\r\n");
     let end: &[u8] = if crlf { b"\r\n" } else { b"\n" };
     let mut text = Vec::new();
-    for line in [BEGIN].into_iter().chain(body.iter().map(String::as_str)).chain([END]) {
-        text.extend_from_slice(indent);
+    for line in [lines.marker].into_iter().chain(lines.body.iter().map(String::as_str)).chain([END]) {
+        text.extend_from_slice(&lines.indent);
         text.extend_from_slice(line.as_bytes());
         text.extend_from_slice(end);
     }
@@ -124,7 +138,7 @@ fn indentation(config: &Config, stanza: &Stanza) -> Vec<u8> {
         let at = stanza.at?;
         let mine =
             |entry: &&crate::interfaces::Entry| !entry.in_block && entry.at.file == at.file && entry.at.line > at.line;
-        let entry = stanza.entries.iter().rev().find(mine)?;
+        let entry = stanza.entries.iter().filter(mine).last()?;
         let raw = config.raw(entry.at);
         Some(raw.iter().copied().take_while(|b| matches!(b, b' ' | b'\t')).collect::<Vec<u8>>())
     };

@@ -1,138 +1,287 @@
 //! Putting files on disk: all of them or none, each one old or new and never anything between.
+//!
+//! A file is exchanged with a new one beside it, so that what others wrote until then can be looked at, and put back.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use tempfile::NamedTempFile;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat, renameat2};
+use nix::libc;
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+use xattr::FileExt;
 
 use super::Change;
-use crate::files::{Root, read_bounded};
+use crate::files::{Root, read_bounded, require_file};
+use crate::interfaces::reason;
 
 /// How temporary files begin: with a dot, so that neither `source DIR/*` nor `source-directory` reads them.
 const TEMPORARY: &str = ".symroute-gen-";
-
-/// A file made ready beside its target.
-struct Ready {
-    target: PathBuf,
-    old: Vec<u8>,
-    temporary: NamedTempFile,
-}
+const LOCK: &str = ".symroute-gen-lock";
+/// For file systems that cannot exchange two names.
+const SPARE: &str = ".symroute-gen-spare";
 
 /// Writes every change, or none.
 ///
 /// # Errors
 /// When a file is locked, was changed since it was read, or cannot be written; then all files are as before.
 pub fn write(root: &Root, changes: &[Change]) -> Result<()> {
-    let mut targets = Vec::new();
+    let targets = targets(root, changes)?;
+    let mut paths: Vec<&Path> = targets.iter().filter_map(|target| target.parent()).collect();
+    paths.sort();
+    paths.dedup();
+    let directories = paths.into_iter().map(Directory::lock).collect::<Result<Vec<_>>>()?;
+    let mut files = Vec::new();
+    for (target, change) in targets.iter().zip(changes) {
+        let directory = directories.iter().find(|directory| Some(directory.path) == target.parent());
+        let directory = directory.with_context(|| format!("{} is no file", target.display()))?;
+        files.push(Replacement::prepare(directory, target, change, files.len())?);
+    }
+    let replaced = files.iter_mut().try_for_each(Replacement::replace);
+    let replaced = replaced.and_then(|()| directories.iter().try_for_each(Directory::sync));
+    let Err(error) = replaced.and_then(|()| files.iter().try_for_each(Replacement::require_unchanged)) else {
+        return Ok(());
+    };
+    let stuck: Vec<String> = files.iter_mut().rev().filter_map(|file| file.put_back().err()).collect();
+    let _ = directories.iter().try_for_each(Directory::sync);
+    Err(if stuck.is_empty() { error } else { anyhow!("{error:#}; {}", stuck.join("; ")) })
+}
+
+/// The files behind the names; each must be one that can be replaced by another.
+fn targets(root: &Root, changes: &[Change]) -> Result<Vec<PathBuf>> {
+    let mut targets: Vec<PathBuf> = Vec::new();
     for change in changes {
-        // A symlink stays a link: its target is replaced.
         let path = root.locate(&change.path);
-        let target = fs::canonicalize(&path).with_context(|| format!("cannot find {}", path.display()))?;
-        if !root.holds(&target) {
-            bail!("{} is a link out of the given root, to {}", path.display(), target.display());
+        let found = root.resolve(&change.path).and_then(|target| Ok((target.metadata()?.nlink(), target)));
+        let (links, target) = found.map_err(|error| anyhow!("cannot find {}: {}", path.display(), reason(&error)))?;
+        if let Some(first) = targets.iter().position(|known| *known == target) {
+            let first = root.locate(&changes[first].path);
+            bail!(
+                "{} and {} are one file, which ifup reads twice: take one of them out of what is sourced",
+                first.display(),
+                path.display()
+            );
+        }
+        if links > 1 {
+            bail!(
+                "{0} has {links} names (hard links), and a new file would have one of them: make it a file of its own \
+                 first ('cp -p {0} {0}.new && mv {0}.new {0}'), or remove the other names",
+                target.display()
+            );
         }
         targets.push(target);
     }
-    let _locks = lock(&targets)?;
-    targets.iter().filter_map(|target| target.parent()).for_each(sweep);
-    let mut ready = Vec::new();
-    for (change, target) in changes.iter().zip(targets) {
-        let is = |error: io::Error| anyhow::Error::new(error).context(format!("cannot write {}", target.display()));
-        unchanged(&target, &change.old)?;
-        let temporary = beside(&target, &change.new).map_err(is)?;
-        ready.push(Ready { target, old: change.old.clone(), temporary });
-    }
-    let mut replaced: Vec<(PathBuf, Vec<u8>)> = Vec::new();
-    for Ready { target, old, temporary } in ready {
-        let result = unchanged(&target, &old)
-            .and_then(|()| temporary.persist(&target).map_err(|error| error.error.into()).and_then(|_| sync(&target)));
-        if let Err(error) = result {
-            let mut stuck = Vec::new();
-            for (path, bytes) in replaced {
-                let back = beside(&path, &bytes).and_then(|old| old.persist(&path).map_err(|error| error.error));
-                if let Err(second) = back {
-                    stuck.push(format!("; {} could not be put back: {second}", path.display()));
+    Ok(targets)
+}
+
+/// A directory in which this run alone writes.
+struct Directory<'a> {
+    path: &'a Path,
+    file: File,
+    _lock: Flock<File>,
+}
+
+impl<'a> Directory<'a> {
+    /// The lock is a file that nobody else can open, so nobody who may not write here can hold it. It goes with the run.
+    fn lock(path: &'a Path) -> Result<Self> {
+        let cannot = |errno: Errno| anyhow!("cannot write in {}: {}", path.display(), errno.desc());
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let file: File = open(path, flags, Mode::empty()).map_err(cannot)?.into();
+        loop {
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            let lock: File = openat(&file, LOCK, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(cannot)?.into();
+            let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => lock,
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    bail!("another symroute-gen is writing in {}; try again when it is done", path.display())
                 }
+                Err((_, errno)) => return Err(cannot(errno)),
+            };
+            // The run before may have taken the name away since it was opened.
+            let named = fstatat(&file, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW).map(|named| named.st_ino);
+            if named.is_ok_and(|inode| lock.metadata().is_ok_and(|own| own.ino() == inode)) {
+                let directory = Directory { path, file, _lock: lock };
+                directory.sweep();
+                return Ok(directory);
             }
-            return Err(error).with_context(|| format!("cannot replace {}{}", target.display(), stuck.concat()));
         }
-        replaced.push((target, old));
     }
-    Ok(())
-}
 
-/// Locks the directories of the targets: no lock file is left behind, and writers of one configuration meet.
-fn lock(targets: &[PathBuf]) -> Result<Vec<Flock<File>>> {
-    let mut directories: Vec<&Path> = targets.iter().filter_map(|target| target.parent()).collect();
-    directories.sort();
-    directories.dedup();
-    let lock = |directory: &Path| {
-        let file = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(lock),
-            Err((_, Errno::EWOULDBLOCK)) => {
-                bail!("another symroute-gen is writing in {}; try again when it is done", directory.display())
+    /// Takes away what a killed run left: under the lock, no other run has a temporary file here.
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.as_bytes().starts_with(TEMPORARY.as_bytes()) && name != LOCK {
+                // If it cannot be removed, writing will say why.
+                let _ = unlinkat(&self.file, &name[..], UnlinkatFlags::NoRemoveDir);
             }
-            Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", directory.display())),
-        }
-    };
-    directories.into_iter().map(lock).collect()
-}
-
-/// Takes away what a killed run left: under the lock, no other run has a temporary file here.
-fn sweep(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
-            // If it cannot be removed, writing will say why.
-            let _ = fs::remove_file(entry.path());
         }
     }
-}
 
-fn unchanged(path: &Path, bytes: &[u8]) -> Result<()> {
-    let now = File::open(path).and_then(read_bounded).with_context(|| format!("cannot read {}", path.display()))?;
-    if now != bytes {
-        bail!("{} was changed by somebody else since it was read; run this again", path.display());
+    /// The renames themselves on disk.
+    fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|error| anyhow!("cannot sync {}: {}", self.path.display(), reason(&error)))
     }
-    Ok(())
 }
 
-/// A temporary file in the same directory with the target's mode, owner and extended attributes, on disk.
-fn beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    let metadata = fs::metadata(target)?;
-    let directory = target.parent().unwrap_or(Path::new("/"));
-    let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
-    temporary.write_all(bytes)?;
-    let file = temporary.as_file();
-    let made = file.metadata()?;
-    if (made.uid(), made.gid()) != (metadata.uid(), metadata.gid()) {
-        fchown(file, Some(metadata.uid()), Some(metadata.gid()))?;
+impl Drop for Directory<'_> {
+    fn drop(&mut self) {
+        let _ = unlinkat(&self.file, LOCK, UnlinkatFlags::NoRemoveDir);
     }
-    file.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
-    copy_attributes(target, temporary.path());
-    temporary.as_file().sync_all()?;
-    Ok(temporary)
 }
 
-/// As far as the file system lets us: it may know none, and some of them are not ours to set.
-fn copy_attributes(from: &Path, to: &Path) {
-    for name in xattr::list(from).into_iter().flatten() {
-        let name: &OsStr = &name;
-        if let Ok(Some(value)) = xattr::get(from, name) {
-            let _ = xattr::set(to, name, &value);
+/// A file and what takes its place; afterwards the temporary name has the old one, until the end of the run.
+struct Replacement<'a> {
+    directory: &'a Directory<'a>,
+    path: &'a Path,
+    name: &'a OsStr,
+    temporary: OsString,
+    /// What was read.
+    old: &'a [u8],
+    /// The inode of the new file.
+    inode: u64,
+    replaced: bool,
+    /// The temporary file is somebody's only copy.
+    keep: bool,
+}
+
+impl<'a> Replacement<'a> {
+    fn prepare(directory: &'a Directory, path: &'a Path, change: &'a Change, number: usize) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default();
+        let temporary = OsString::from(format!("{TEMPORARY}{number}"));
+        let mut file =
+            Replacement { directory, path, name, temporary, old: &change.old, inode: 0, replaced: false, keep: false };
+        file.require_bytes(name)?;
+        let made = file.make(&change.new);
+        file.inode = made.map_err(|error| anyhow!("cannot write {}: {}", path.display(), reason(&error)))?;
+        Ok(file)
+    }
+
+    fn open(&self, name: &OsStr, flags: OFlag) -> io::Result<File> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(openat(&self.directory.file, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
+    }
+
+    /// The new file with the mode, owner and extended attributes of the old one, on disk; gives its inode.
+    fn make(&self, bytes: &[u8]) -> io::Result<u64> {
+        let old = self.open(self.name, OFlag::O_RDONLY)?;
+        let mut new = self.open(&self.temporary, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        new.write_all(bytes)?;
+        let (from, made) = (old.metadata()?, new.metadata()?);
+        if (made.uid(), made.gid()) != (from.uid(), from.gid()) {
+            fchown(&new, Some(from.uid()), Some(from.gid()))?;
+        }
+        new.set_permissions(Permissions::from_mode(from.mode() & 0o7777))?;
+        // As far as the file system lets us: it may know none, and some of them are not ours to set.
+        for attribute in old.list_xattr().into_iter().flatten() {
+            if let Ok(Some(value)) = old.get_xattr(&attribute) {
+                let _ = new.set_xattr(&attribute, &value);
+            }
+        }
+        new.sync_all()?;
+        Ok(made.ino())
+    }
+
+    fn replace(&mut self) -> Result<()> {
+        self.require_bytes(self.name)?;
+        self.exchange().map_err(|errno| {
+            let path = self.path.display();
+            match errno {
+                Errno::EBUSY => anyhow!(
+                    "cannot replace {path}: it is a mount point; unmount it first, or run symroute-gen where its file \
+                     comes from"
+                ),
+                errno => anyhow!("cannot replace {path}: {}", errno.desc()),
+            }
+        })?;
+        self.replaced = true;
+        self.require_unchanged()
+    }
+
+    fn exchange(&self) -> nix::Result<()> {
+        let (directory, temporary) = (&self.directory.file, &self.temporary[..]);
+        match renameat2(directory, temporary, directory, self.name, RenameFlags::RENAME_EXCHANGE) {
+            Err(Errno::EINVAL | Errno::ENOSYS) => {
+                linkat(directory, self.name, directory, SPARE, AtFlags::empty())?;
+                renameat(directory, temporary, directory, self.name)?;
+                renameat(directory, SPARE, directory, temporary)
+            }
+            done => done,
+        }
+    }
+
+    /// Nobody wrote to the old file since it was read, and nobody who has it open can still do so.
+    fn require_unchanged(&self) -> Result<()> {
+        let old = self.open(&self.temporary, OFlag::O_RDONLY);
+        if old.is_ok_and(|old| is_open_for_writing(&old)) {
+            bail!("another program has {} open for writing; run this again when it is done", self.path.display());
+        }
+        self.require_bytes(&self.temporary)
+    }
+
+    fn require_bytes(&self, name: &OsStr) -> Result<()> {
+        let path = self.path.display();
+        let now =
+            self.open(name, OFlag::O_RDONLY).and_then(|file| require_file(&file).and_then(|()| read_bounded(file)));
+        if now.map_err(|error| anyhow!("cannot read {path}: {}", reason(&error)))? != self.old {
+            bail!("{path} was changed by somebody else since it was read; run this again");
+        }
+        Ok(())
+    }
+
+    /// Undoes the replacement. A file that somebody else put there meanwhile stays there.
+    fn put_back(&mut self) -> Result<(), String> {
+        if !std::mem::take(&mut self.replaced) {
+            return Ok(());
+        }
+        let is_ours = |name: &OsStr| {
+            let found = fstatat(&self.directory.file, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+            found.is_ok_and(|found| found.st_ino == self.inode)
+        };
+        if !is_ours(self.name) {
+            return Ok(());
+        }
+        let undone = self.exchange().and_then(|()| match is_ours(&self.temporary) {
+            true => Ok(()),
+            false => self.exchange(),
+        });
+        self.keep = undone.is_err();
+        undone.map_err(|errno| {
+            let old = self.directory.path.join(&self.temporary);
+            format!("{} could not be put back: {}; it is {}", self.path.display(), errno.desc(), old.display())
+        })
+    }
+}
+
+impl Drop for Replacement<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = unlinkat(&self.directory.file, &self.temporary[..], UnlinkatFlags::NoRemoveDir);
         }
     }
 }
 
-/// The rename itself on disk.
-fn sync(target: &Path) -> Result<()> {
-    let directory = target.parent().unwrap_or(Path::new("/"));
-    File::open(directory)?.sync_all().with_context(|| format!("cannot sync {}", directory.display()))
+/// include/uapi/asm-generic/fcntl.h; the libc crate lacks it.
+const F_SETSIG: libc::c_int = 10;
+
+/// fcntl(2): a lease for reading is refused where another process has the file open for writing. Where the file
+/// system has no leases, or the file is not ours, this is not known.
+#[allow(unsafe_code)]
+fn is_open_for_writing(file: &File) -> bool {
+    let descriptor = file.as_raw_fd();
+    // SAFETY: the descriptor is open and these commands take an integer. Who opens the file for writing while the lease
+    // is held, which is until the third call, sends this process SIGURG, which is ignored.
+    unsafe {
+        libc::fcntl(descriptor, F_SETSIG, libc::SIGURG);
+        let refused = libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_RDLCK) == -1 && Errno::last() == Errno::EAGAIN;
+        libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_UNLCK);
+        refused
+    }
 }

@@ -10,6 +10,7 @@ use minijinja::{Environment, Value, context};
 
 use super::is_option;
 use crate::interfaces::Family;
+use crate::interfaces::block::{BEGIN, begin_from};
 use crate::policy::group::NO_GROUP;
 use crate::policy::{Placed, Plan};
 use crate::snapshot::{MAIN, PROTOCOL, Route, Rule, prefix};
@@ -25,6 +26,7 @@ pub const STYLES: [(&str, &str); 3] = [
 pub struct Template {
     environment: Environment<'static>,
     name: String,
+    marker: String,
 }
 
 impl Template {
@@ -35,7 +37,17 @@ impl Template {
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
         environment.add_template_owned(name.to_string(), source).map_err(explain)?;
-        Ok(Template { environment, name: name.to_string() })
+        Ok(Template { environment, name: name.to_string(), marker: BEGIN.to_string() })
+    }
+
+    /// The opening marker of its blocks.
+    pub fn marker(&self) -> &str {
+        &self.marker
+    }
+
+    /// The same, and its blocks name its file: the next run makes them from it again.
+    pub fn named(self, path: &str) -> Self {
+        Template { marker: begin_from(path), ..self }
     }
 
     /// The lines by stanza, without indentation; stanzas that need none are left out.

@@ -1,0 +1,106 @@
+//! The option lines of a stanza. What it inherits is shared, not copied: a chain of stanzas that inherit from each
+//! other takes memory that grows with the file.
+
+use std::slice;
+use std::sync::Arc;
+
+use bstr::BString;
+
+use super::diagnostic::At;
+
+/// One option line of a stanza, before ifupdown joins repeated ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// `post-up` is `up` and `pre-down` is `down`, as in ifupdown.
+    pub name: BString,
+    pub value: BString,
+    pub at: At,
+    /// Made by symroute-gen.
+    pub in_block: bool,
+    /// Written as `name?`: counts only if the name has no value yet.
+    pub(super) if_unset: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Own(Entry),
+    Inherited(Arc<Entries>),
+}
+
+/// In the order in which ifupdown has them: inherited lines where they were inherited.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    parts: Vec<Part>,
+    count: usize,
+}
+
+impl Entries {
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { stack: vec![self.parts.iter()] }
+    }
+
+    /// How many lines there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.count = self.count.saturating_add(1);
+        self.parts.push(Part::Own(entry));
+    }
+
+    pub(super) fn inherit(&mut self, template: Arc<Entries>) {
+        self.count = self.count.saturating_add(template.count);
+        self.parts.push(Part::Inherited(template));
+    }
+
+    /// The same lines, to be inherited.
+    pub(super) fn share(&mut self) -> Arc<Entries> {
+        if let [Part::Inherited(shared)] = &self.parts[..] {
+            return shared.clone();
+        }
+        let shared = Arc::new(std::mem::take(self));
+        self.inherit(shared.clone());
+        shared
+    }
+}
+
+/// A long chain is not dropped link by link within each other: the stack has an end.
+impl Drop for Entries {
+    fn drop(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        while let Some(part) = parts.pop() {
+            if let Part::Inherited(template) = part {
+                parts.extend(Arc::into_inner(template).iter_mut().flat_map(|template| template.parts.drain(..)));
+            }
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Entries {
+    type Item = &'a Entry;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    stack: Vec<slice::Iter<'a, Part>>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a Entry;
+
+    fn next(&mut self) -> Option<&'a Entry> {
+        loop {
+            match self.stack.last_mut()?.next() {
+                Some(Part::Own(entry)) => return Some(entry),
+                Some(Part::Inherited(template)) => self.stack.push(template.parts.iter()),
+                None => _ = self.stack.pop(),
+            }
+        }
+    }
+}
