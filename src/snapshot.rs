@@ -291,7 +291,8 @@ pub const SCOPE_LINK: u8 = 253;
 
 impl Rule {
     pub fn is_ours(&self) -> bool {
-        self.protocol == PROTOCOL && self.more.is_none()
+        let sent_by_host = RuleMore { iif: Some("lo".into()), ..RuleMore::default() };
+        self.protocol == PROTOCOL && self.more.as_ref().is_none_or(|more| **more == sent_by_host)
     }
 
     /// The same rule, whoever made it.

@@ -226,7 +226,8 @@ impl Config {
 
     /// What the `auto` and `allow-*` lists name, and what is up.
     pub fn listed(&self) -> Listed<'_> {
-        Listed { up_as: &self.up_as, ..Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names)) }
+        let up_as = self.up_as.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr())).collect();
+        Listed { up_as, ..Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names)) }
     }
 
     /// What the `auto` lists name: comes up at boot.
@@ -248,7 +249,8 @@ pub struct Listed<'a> {
     patterns: Vec<&'a BStr>,
     /// Logical names with the links that they are for; nothing for a pattern.
     logical: HashMap<&'a BStr, Vec<Option<&'a BStr>>>,
-    up_as: &'a [(BString, BString)],
+    /// Links that are up, each with the stanza that it is up as.
+    up_as: Vec<(&'a BStr, &'a BStr)>,
 }
 
 impl<'a> Listed<'a> {
@@ -272,23 +274,34 @@ impl<'a> Listed<'a> {
         self.names.contains(name.as_bstr())
             || self.logical.contains_key(name.as_bstr())
             || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
-            || self.up_as.iter().any(|(link, logical)| link == name || logical == name)
+            || self.up_as.iter().any(|(link, logical)| *link == name || *logical == name)
     }
 
-    /// The links of a stanza: those that are up as it, or else those that it is listed for, or else its own
-    /// name. None where only `ifup` will tell, as for a pattern.
+    /// Without the links that are not there: what ifup noted of them counts for nothing.
+    pub fn retain_up(&mut self, is_there: impl Fn(&BStr) -> bool) {
+        self.up_as.retain(|(link, _)| is_there(link));
+    }
+
+    /// Is a link up as this stanza?
+    pub fn is_up(&self, name: &BStr) -> bool {
+        self.up_as.iter().any(|(_, logical)| *logical == name)
+    }
+
+    /// Is the link up, as whatever stanza?
+    pub fn is_noted(&self, link: &BStr) -> bool {
+        self.up_as.iter().any(|(up, _)| *up == link)
+    }
+
+    /// The links of a stanza: those that are up as it, and those that it is listed for, or else its own name. None
+    /// where only `ifup` will tell, as for a pattern.
     pub fn links(&self, name: &'a BStr) -> Vec<&'a BStr> {
-        let up: Vec<&BStr> =
-            self.up_as.iter().filter(|(_, logical)| logical == name).map(|(link, _)| link.as_bstr()).collect();
-        match self.logical.get(name) {
-            Some(links) => {
-                let elsewhere = |link: &&BStr| self.up_as.iter().any(|(up, logical)| up == *link && logical != name);
-                let listed = links.iter().copied().flatten().filter(|link| !elsewhere(link) && !up.contains(link));
-                up.iter().copied().chain(listed).collect()
-            }
-            None if up.is_empty() && !self.up_as.iter().any(|(link, _)| link == name) => vec![name],
-            None => up,
-        }
+        let up: Vec<&BStr> = self.up_as.iter().filter(|(_, logical)| *logical == name).map(|(link, _)| *link).collect();
+        let listed = match self.logical.get(name) {
+            Some(links) => links.iter().copied().flatten().collect(),
+            None if up.is_empty() || self.names.contains(name) => vec![name],
+            None => Vec::new(),
+        };
+        up.iter().copied().chain(listed.into_iter().filter(|link| !self.is_noted(link))).collect()
     }
 }
 

@@ -201,6 +201,8 @@ pub(super) fn write_rule(rule: &Rule) -> RuleMessage {
         message.attributes.push(RuleAttribute::Source(src.addr()));
     }
     message.attributes.extend(rule.oif.clone().map(RuleAttribute::Oifname));
+    let iif = rule.more.as_ref().and_then(|more| more.iif.clone());
+    message.attributes.extend(iif.map(RuleAttribute::Iifname));
     message.attributes.extend(rule.suppress_prefixlen.map(RuleAttribute::SuppressPrefixLen));
     message.attributes.extend(rule.suppress_ifgroup.map(RuleAttribute::SuppressIfGroup));
     message.attributes.push(RuleAttribute::Protocol(RouteProtocol::from(rule.protocol)));

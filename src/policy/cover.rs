@@ -1,31 +1,61 @@
-//! Covering many addresses with few prefixes: the kernel walks its rules one by one for every lookup.
+//! Covering many addresses with few prefixes: the kernel evaluates its rules one by one for every lookup.
+
+use std::collections::HashSet;
 
 use ipnet::IpNet;
 
-/// The fewest prefixes that hold all of `wanted` and nothing of `keep_out`, each as long as it can be.
+/// The fewest prefixes that hold all of `wanted` and nothing of `keep_out`, each as long as it can be and inside one of
+/// the networks `within`. What is in none of these stays as it is.
 ///
-/// Two prefixes are either disjoint or one holds the other, so growing each wanted one as far as nothing
-/// foreign comes in gives the smallest number; shrinking each to what it has to hold keeps that number.
-pub fn cover(wanted: &[IpNet], keep_out: &[IpNet]) -> Vec<IpNet> {
-    let clear = |net: &IpNet| !keep_out.iter().any(|other| net.contains(other) || other.contains(net));
+/// Two prefixes are either disjoint or one holds the other, so growing each wanted one as far as nothing foreign comes
+/// in gives the smallest number; shrinking each to what it has to hold keeps that number.
+pub fn cover(wanted: &[IpNet], within: &[IpNet], keep_out: &[IpNet]) -> Vec<IpNet> {
+    let foreign = Foreign::new(keep_out);
+    let mut wanted: Vec<IpNet> = wanted.iter().map(IpNet::trunc).collect();
+    wanted.sort();
     let mut grown: Vec<IpNet> = Vec::new();
-    for net in wanted {
-        if grown.iter().any(|known| known.contains(net)) {
+    for net in &wanted {
+        // Sorted, the last one alone can hold it.
+        if grown.last().is_some_and(|last| last.contains(net)) {
             continue;
         }
         let mut largest = *net;
-        while let Some(wider) = largest.supernet().filter(|wider| clear(wider)) {
+        let is_clear = |wider: &IpNet| within.iter().any(|own| own.contains(wider)) && !foreign.touches(wider);
+        while let Some(wider) = largest.supernet().filter(is_clear) {
             largest = wider;
+        }
+        // One of a smaller network may be inside.
+        while grown.last().is_some_and(|last| largest.contains(last)) {
+            grown.pop();
         }
         grown.push(largest);
     }
-    let mut tight: Vec<IpNet> = grown
-        .iter()
-        .filter_map(|largest| wanted.iter().filter(|net| largest.contains(*net)).copied().reduce(join))
-        .collect();
-    tight.sort();
-    tight.dedup();
-    tight
+    let tight = |largest: &IpNet| {
+        let first = wanted.partition_point(|net| net < largest);
+        let held = wanted[first..].iter().take_while(|net| largest.contains(*net));
+        held.copied().reduce(join)
+    };
+    grown.iter().filter_map(tight).collect()
+}
+
+/// What no prefix may hold or be inside of.
+struct Foreign {
+    sorted: Vec<IpNet>,
+    exact: HashSet<IpNet>,
+}
+
+impl Foreign {
+    fn new(keep_out: &[IpNet]) -> Self {
+        let mut sorted: Vec<IpNet> = keep_out.iter().map(IpNet::trunc).collect();
+        sorted.sort();
+        Foreign { exact: sorted.iter().copied().collect(), sorted }
+    }
+
+    fn touches(&self, net: &IpNet) -> bool {
+        let first = self.sorted.partition_point(|known| known < net);
+        let is_inside = self.sorted.get(first).is_some_and(|known| net.contains(known));
+        is_inside || std::iter::successors(Some(*net), IpNet::supernet).any(|wider| self.exact.contains(&wider))
+    }
 }
 
 /// The longest prefix that holds both.
@@ -42,8 +72,9 @@ fn join(a: IpNet, b: IpNet) -> IpNet {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn nets(texts: &[&str]) -> Vec<IpNet> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -52,9 +83,35 @@ mod tests {
     #[test]
     fn keeps_out_what_is_foreign() {
         let wanted = nets(&["192.0.2.1/32", "192.0.2.2/32", "192.0.2.9/32"]);
-        assert_eq!(cover(&wanted, &nets(&["198.51.100.0/24"])), nets(&["192.0.2.0/28"]));
-        assert_eq!(cover(&wanted, &nets(&["192.0.2.3/32"])), nets(&["192.0.2.1/32", "192.0.2.2/32", "192.0.2.9/32"]));
-        assert_eq!(cover(&wanted, &nets(&["192.0.2.8/32"])), nets(&["192.0.2.0/30", "192.0.2.9/32"]));
+        let cover = |foreign: &[&str]| cover(&wanted, &nets(&["192.0.2.0/24"]), &nets(foreign));
+        assert_eq!(cover(&["198.51.100.0/24"]), nets(&["192.0.2.0/28"]));
+        assert_eq!(cover(&["192.0.2.3/32"]), wanted);
+        assert_eq!(cover(&["192.0.2.8/32"]), nets(&["192.0.2.0/30", "192.0.2.9/32"]));
+        assert_eq!(cover(&["192.0.2.0/24"]), wanted);
+    }
+
+    #[test]
+    fn stays_inside_the_own_networks() {
+        let wanted = nets(&["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "198.51.100.9/32", "203.0.113.1/32"]);
+        let apart = nets(&["192.0.2.0/30", "198.51.100.9/32", "203.0.113.1/32"]);
+        assert_eq!(cover(&wanted, &nets(&["192.0.2.0/24", "203.0.113.0/26"]), &[]), apart);
+        assert_eq!(cover(&wanted, &[], &[]), wanted);
+        // A smaller network in a larger one.
+        let nested = nets(&["192.0.2.0/24", "192.0.2.0/31"]);
+        assert_eq!(cover(&nets(&["192.0.2.1/32", "192.0.2.130/32"]), &nested, &[]), nets(&["192.0.2.0/24"]));
+        let inet6 = nets(&["2001:db8:a::1/128", "2001:db8:a::2/128", "2001:db8:a:1::1/128"]);
+        let two = nets(&["2001:db8:a::/126", "2001:db8:a:1::1/128"]);
+        assert_eq!(cover(&inet6, &nets(&["2001:db8:a::/64", "2001:db8:a:1::/64"]), &[]), two);
+    }
+
+    #[test]
+    fn thousands_of_addresses() {
+        let host = |n: u32| IpNet::from(std::net::IpAddr::from((0xc612_0000 + n).to_be_bytes()));
+        let wanted: Vec<IpNet> = (0..5000).map(|n| host(3 * n)).collect();
+        let own = nets(&["198.18.0.0/17"]);
+        assert_eq!(cover(&wanted, &own, &[]), nets(&["198.18.0.0/18"]));
+        let foreign: Vec<IpNet> = (0..5000).map(|n| host(3 * n + 1)).collect();
+        assert_eq!(cover(&wanted, &own, &foreign).len(), 5000);
     }
 
     /// A world of 16 addresses, small enough to try every set of prefixes.
@@ -62,40 +119,46 @@ mod tests {
         IpNet::new([192, 0, 2, n].into(), 32).unwrap()
     }
 
-    fn fewest(wanted: &[u8], foreign: &[u8]) -> usize {
-        let holds = |net: &IpNet, n: &u8| net.contains(&host(*n));
-        let candidates: Vec<IpNet> = (28..=32)
-            .flat_map(|length| (0..16u8).map(move |n| IpNet::new([192, 0, 2, n].into(), length).unwrap().trunc()))
-            .filter(|net| foreign.iter().all(|n| !holds(net, n)))
-            .collect();
+    /// The prefixes of that world that may be used: written down as numbers, without `IpNet`.
+    fn allowed(own: &[(u8, u8)], foreign: &[u8]) -> Vec<(u8, u8)> {
+        let blocks = [1u8, 2, 4, 8, 16].into_iter();
+        let all = blocks.flat_map(|size| (0..16 / size).map(move |n| (n * size, n * size + size - 1)));
+        let is_own = |(first, last): &(u8, u8)| own.iter().any(|(from, to)| from <= first && last <= to);
+        let holds_foreign = |(first, last): &(u8, u8)| foreign.iter().any(|n| (first..=last).contains(&n));
+        all.filter(|block| block.0 == block.1 || is_own(block)).filter(|block| !holds_foreign(block)).collect()
+    }
+
+    fn fewest(wanted: &[u8], candidates: &[(u8, u8)]) -> usize {
         // The least uncovered address is held by one of the candidates: try each.
-        fn solve(wanted: &[u8], candidates: &[IpNet]) -> usize {
-            let Some(first) = wanted.first() else { return 0 };
-            let try_one = |net: &IpNet| {
-                let rest: Vec<u8> = wanted.iter().copied().filter(|n| !net.contains(&host(*n))).collect();
-                1 + solve(&rest, candidates)
-            };
-            candidates.iter().filter(|net| net.contains(&host(*first))).map(try_one).min().unwrap()
-        }
-        solve(wanted, &candidates)
+        let Some(first) = wanted.first() else { return 0 };
+        let holding = candidates.iter().filter(|(from, to)| (from..=to).contains(&first));
+        let rests = holding.map(|(_, to)| wanted.iter().copied().filter(|n| n > to).collect::<Vec<u8>>());
+        rests.map(|rest| 1 + fewest(&rest, candidates)).min().unwrap()
     }
 
     proptest! {
         #[test]
-        fn as_few_as_brute_force_finds(kind in prop::collection::vec(0u8..3, 16)) {
+        fn as_few_as_brute_force_finds(
+            kind in prop::collection::vec(0u8..3, 16),
+            own in prop::collection::vec((28u8..=31, 0u8..16), 0..4),
+        ) {
             let of = |what: u8| (0..16u8).filter(|n| kind[*n as usize] == what).collect::<Vec<_>>();
             let (wanted, foreign) = (of(1), of(2));
-            let wanted_nets: Vec<IpNet> = wanted.iter().copied().map(host).collect();
-            let mut foreign_nets: Vec<IpNet> = foreign.iter().copied().map(host).collect();
-            foreign_nets.push("192.0.2.16/28".parse().unwrap());
-            let found = cover(&wanted_nets, &foreign_nets);
+            let nets = |numbers: &[u8]| numbers.iter().copied().map(host).collect::<Vec<_>>();
+            let within: Vec<IpNet> =
+                own.iter().map(|(length, n)| IpNet::new(host(*n).addr(), *length).unwrap().trunc()).collect();
+            let found = cover(&nets(&wanted), &within, &nets(&foreign));
             for n in &wanted {
                 prop_assert!(found.iter().any(|net| net.contains(&host(*n))));
             }
-            for net in &foreign_nets {
-                prop_assert!(!found.iter().any(|found| found.contains(net)));
+            for n in &foreign {
+                prop_assert!(!found.iter().any(|net| net.contains(&host(*n))));
             }
-            prop_assert_eq!(found.len(), fewest(&wanted, &foreign));
+            let is_inside = |net: &IpNet| net.prefix_len() == 32 || within.iter().any(|own| own.contains(net));
+            prop_assert!(found.iter().all(is_inside), "{found:?} in {within:?}");
+            let blocks: Vec<(u8, u8)> =
+                own.iter().map(|(length, n)| { let size = 1 << (32 - length); (n / size * size, n / size * size + size - 1) }).collect();
+            prop_assert_eq!(found.len(), fewest(&wanted, &allowed(&blocks, &foreign)));
         }
     }
 }

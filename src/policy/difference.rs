@@ -86,6 +86,10 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
     let untouched: Vec<&Policy> = plan.policies.iter().filter(|policy| hands_off(policy.uplink)).collect();
     let is_untouched = |rule: &Rule| {
         untouched.iter().any(|policy| {
+            // The rule for an interface may be in the priorities of another uplink on it.
+            if policy.rules.iter().any(|placed| placed.item == *rule) {
+                return true;
+            }
             let slot = policy.priority..policy.priority + SLOT;
             let it = &plan.uplinks[policy.uplink];
             // The rule for the device may point to the table of another uplink on it.

@@ -8,6 +8,9 @@
 //! ```
 //! The lengths 1 and 3 because VPNs halve the default route and IPv6 hosts write 2000::/3 for it.
 //!
+//! A source that is a prefix holds addresses of other hosts too (a container's, a routed machine's, now or later): its
+//! rules are for what the host itself sends alone (`iif lo`), as is the kernel's source check of what it receives.
+//!
 //! Before these, where they are needed:
 //! ```text
 //! P-2   from A lookup local                                              where rules come before that of table local
@@ -15,9 +18,9 @@
 //! ```
 //! Article: `P from A lookup T` alone.
 //!
-//! Where several uplinks share an interface, the last of them has the rule for it, and the first one's table in it:
-//! an answer may be bound to the device and to a source (ICMPv6 echo), and then the source decides.
+//! Where several uplinks share an interface, there is one rule for it, behind those of all its addresses (`device`).
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -26,7 +29,7 @@ use super::group::Group;
 use super::networks::Hop;
 use super::{Placed, cover};
 use crate::interfaces::Family;
-use crate::snapshot::{INET6_METRIC, Kind, LOCAL, MAIN, PROTOCOL, Route, Rule, SCOPE_LINK, Snapshot, State};
+use crate::snapshot::{INET6_METRIC, Kind, LOCAL, MAIN, PROTOCOL, Route, Rule, RuleMore, SCOPE_LINK, Snapshot, State};
 use crate::uplinks::{Layout, Uplink};
 
 /// The longest prefixes, inet and inet6, that stand for the whole Internet: VPNs halve the default route, and IPv6
@@ -103,14 +106,20 @@ pub struct Numbers {
     pub priority: u32,
 }
 
-/// The rules of `uplinks[at]`, in order of priority. `device_table` is where sockets bound to the device go, if it
-/// is this uplink that has the rule for them.
+/// Where sockets bound to an interface go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceRule {
+    pub table: u32,
+    pub priority: u32,
+}
+
+/// The rules of `uplinks[at]`, in order of priority. `device` is there if this uplink has the rule for its interface.
 pub fn rules(
     around: &Surroundings,
     at: usize,
     numbers: Numbers,
     layout: Layout,
-    device_table: Option<u32>,
+    device: Option<DeviceRule>,
 ) -> Vec<Placed<Rule>> {
     let it = &around.uplinks[at];
     let Numbers { table, priority } = numbers;
@@ -123,7 +132,7 @@ pub fn rules(
         suppress_prefixlen: None,
         suppress_ifgroup: None,
         protocol: PROTOCOL,
-        more: None,
+        more: src.filter(|src| src.prefix_len() < src.max_prefix_len()).map(|_| Box::new(sent_by_this_host())),
     };
     let but_for_uplinks = |rule: Rule| Rule {
         suppress_prefixlen: Some(NEARLY_DEFAULT[usize::from(it.family == Family::Inet6)]),
@@ -149,10 +158,14 @@ pub fn rules(
     }
     each(&|src| but_for_uplinks(rule(priority, src, MAIN)));
     each(&|src| rule(priority + 1, src, table));
-    if let Some(table) = device_table {
-        rules.push(Placed { item: rule(priority + 3, None, table), stanza: it.stanza });
+    if let Some(DeviceRule { table, priority }) = device {
+        rules.push(Placed { item: rule(priority, None, table), stanza: it.stanza });
     }
     rules
+}
+
+fn sent_by_this_host() -> RuleMore {
+    RuleMore { iif: Some("lo".into()), ..RuleMore::default() }
 }
 
 /// A rule for every packet.
@@ -190,14 +203,15 @@ fn foreign_tables(snapshot: &Snapshot, family: Family, priority: u32, group: &Gr
     tables
 }
 
-/// What the rules match: the addresses while they are few, else the fewest prefixes that hold them and no
-/// address or network of anything else.
+/// What the rules match: the addresses while they are few, else the fewest prefixes of the uplink's own networks that
+/// hold them and no address or network of anything else.
 fn sources(uplinks: &[Uplink], at: usize, other_networks: &[IpNet]) -> Vec<Placed<IpNet>> {
     let it = &uplinks[at];
+    let mut met: HashSet<IpNet> = HashSet::new();
     let mut each: Vec<Placed<IpNet>> = Vec::new();
     for source in &it.sources {
         let item = if source.by_prefix { source.net.trunc() } else { source.net.addr().into() };
-        if !each.iter().any(|known| known.item == item) {
+        if met.insert(item) {
             each.push(Placed { item, stanza: source.stanza.unwrap_or(it.stanza) });
         }
     }
@@ -218,5 +232,6 @@ fn sources(uplinks: &[Uplink], at: usize, other_networks: &[IpNet]) -> Vec<Place
         .flatten()
         .collect();
     let wanted: Vec<IpNet> = each.iter().map(|source| source.item).collect();
-    cover::cover(&wanted, &keep_out).into_iter().map(|item| Placed { item, stanza: it.stanza }).collect()
+    let covering = cover::cover(&wanted, &own_networks, &keep_out).into_iter();
+    covering.map(|item| Placed { item, stanza: it.stanza }).collect()
 }

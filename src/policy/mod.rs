@@ -2,6 +2,7 @@
 //! uplink per family is chosen for main's default route.
 
 mod cover;
+mod device;
 pub(crate) mod difference;
 pub(crate) mod group;
 pub(crate) mod layout;
@@ -122,21 +123,13 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
     let group = group::group(&uplinks, &layered, snapshot, &mut diagnostics);
     let networks =
         [Family::Inet, Family::Inet6].map(|family| Networks::new(&uplinks, &static_routes, family, &group, snapshot));
+    let devices = device::Rules::new(&uplinks, &layered, &numbers);
     let around = Surroundings { uplinks: &uplinks, group: &group, other_networks: &other_networks, snapshot };
     let mut policies = Vec::new();
     for at in served {
         let (table, priority) = numbers[&at];
         let uplink = &uplinks[at];
         let layout = layouts[&at];
-        let on_device = |other: &usize| {
-            let it = &uplinks[*other];
-            let there = it.gateway.is_some() && !it.sources.is_empty() && (it.up || !uplink.up);
-            let same = it.interface == uplink.interface && it.family == uplink.family;
-            same && there && layouts[other] == Layout::Layered
-        };
-        let of_device = || numbers.iter().filter(|(other, _)| on_device(other));
-        let last = of_device().map(|(_, (_, priority))| priority).max() == Some(&priority);
-        let first = of_device().min_by_key(|(other, _)| **other).map(|(_, (table, _))| *table);
         let networks = &networks[usize::from(uplink.family == Family::Inet6)];
         // A foreign route in its place is what somebody wants for the same destination.
         let is_taken = |dst: &IpNet, hop: &Hop| {
@@ -156,7 +149,7 @@ pub fn plan(found: Found, snapshot: Option<&Snapshot>, names: &Names, layout: Op
             priority,
             layout,
             routes: layout::routes(uplink, table, copies),
-            rules: layout::rules(&around, at, Numbers { table, priority }, layout, first.filter(|_| last)),
+            rules: layout::rules(&around, at, Numbers { table, priority }, layout, devices.of(at)),
         });
     }
     for uplink in

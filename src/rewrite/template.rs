@@ -219,6 +219,7 @@ fn rule_value(rule: &Rule) -> Value {
         text => rule.to_string(),
         from => rule.src.as_ref().map(prefix),
         oif => rule.oif.clone(),
+        iif => rule.more.as_ref().and_then(|more| more.iif.clone()),
         table => if rule.table == MAIN { "main".to_string() } else { rule.table.to_string() },
         priority => rule.priority,
         suppress_prefixlength => rule.suppress_prefixlen,

@@ -8,16 +8,25 @@ use ipnet::IpNet;
 use super::handwritten::{Line, lines};
 use super::named::name;
 use super::options::{has_address, is_point_to_point, makes_default, of_family};
-use super::{Origin, Skipped, Source, Uplink, assign};
+use super::{Origin, Skipped, Source, Uplink, assign, renamed};
 use crate::interfaces::command::{Meeting, Object};
 use crate::interfaces::config::{Listed, Opt};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family, Severity, Stanza};
-use crate::snapshot::{Link, kernel_name};
+use crate::snapshot::{Link, Snapshot, kernel_name};
 use crate::tables::Names;
 
 /// The link of `eth0:1` is `eth0`.
 pub(super) fn link_of(name: &BStr) -> &[u8] {
     &name[..name.find_byte(b':').unwrap_or(name.len())]
+}
+
+fn has_link(links: &[Link], name: &BStr) -> bool {
+    let name = link_of(name).to_str_lossy();
+    links.iter().any(|link| link.name == name || link.altnames.iter().any(|altname| *altname == name))
+}
+
+fn is_there(link: &BStr, links: &[Link], renamed: &[(String, String)]) -> bool {
+    has_link(links, link) || renamed.iter().any(|(old, _)| old.as_bytes() == link_of(link))
 }
 
 /// A name that can stand in a shell line and in the kernel: `dev_valid_name`, less what a shell takes apart.
@@ -58,6 +67,8 @@ pub(super) struct Finder<'a> {
     pub(super) config: &'a Config,
     /// The kernel's links, for their names; none where only the files are read.
     pub(super) links: &'a [Link],
+    /// Links of the files that have another name now, with that.
+    pub(super) renamed: Vec<(String, String)>,
     pub(super) listed: Listed<'a>,
     pub(super) names: &'a Names,
     pub(super) wrong: Vec<Diagnostic>,
@@ -68,10 +79,18 @@ pub(super) struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(config: &'a Config, links: &'a [Link], names: &'a Names) -> Self {
-        let listed = config.listed();
-        let lines = lines(config, &listed);
-        Finder { config, links, listed, names, wrong: Vec::new(), sources: Vec::new(), lines }
+    pub(super) fn new(config: &'a Config, snapshot: Option<&'a Snapshot>, names: &'a Names) -> Self {
+        let links = snapshot.map_or(&[][..], |snapshot| &snapshot.links);
+        let (listed, renamed, wrong) = (config.listed(), Vec::new(), Vec::new());
+        let mut finder =
+            Finder { config, links, renamed, listed, names, wrong, sources: Vec::new(), lines: Vec::new() };
+        if let Some(snapshot) = snapshot {
+            finder.renamed = renamed::renamed(&finder, snapshot);
+            let Finder { listed, renamed, .. } = &mut finder;
+            listed.retain_up(|link| is_there(link, links, renamed));
+        }
+        finder.lines = lines(config, &finder.listed);
+        finder
     }
 
     /// All uplinks of the configuration, in file order.
@@ -113,10 +132,11 @@ impl<'a> Finder<'a> {
             _ => &[Family::Inet, Family::Inet6],
         };
         let options = stanza.own_options();
-        let links = self.listed.links(stanza.interface.as_bstr());
+        let links = self.links_of(stanza);
         let by_files = self.config.up_as.is_empty();
         let has_address = has_address(self.config.dialect, stanza);
-        if links.is_empty() && by_files || links.len() > 1 && (by_files || has_address) {
+        let is_open = by_files || has_address && !self.listed.is_up(stanza.interface.as_bstr());
+        if links.is_empty() && by_files || links.len() > 1 && is_open {
             let gateway = options.iter().find(|option| option.name.ends_with(b"gateway"));
             self.wrong.extend(gateway.map(|option| {
                 let message = format!(
@@ -245,7 +265,19 @@ impl<'a> Finder<'a> {
     /// The kernel's name of the link that ifupdown calls so.
     pub(super) fn interface_of(&self, link: &BStr) -> String {
         let name = link_of(link).to_str_lossy();
-        kernel_name(self.links, &name).to_string()
+        let renamed = self.renamed.iter().find(|(old, _)| *old == name).map(|(_, new)| &new[..]);
+        renamed.unwrap_or_else(|| kernel_name(self.links, &name)).to_string()
+    }
+
+    /// The links of a stanza, in ifupdown's words. One that is up as the stanza of another takes nothing from that.
+    pub(super) fn links_of(&self, stanza: &'a Stanza) -> Vec<&'a BStr> {
+        let name = stanza.interface.as_bstr();
+        let mut links = self.listed.links(name);
+        let is_own = || self.listed.is_up(name) && !links.contains(&name) && has_link(self.links, name);
+        if is_own() && !self.listed.is_noted(name) {
+            links.push(name);
+        }
+        links
     }
 
     /// Is the name only there to inherit from?

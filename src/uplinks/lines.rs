@@ -108,14 +108,14 @@ impl Finder<'_> {
 
     /// The kernel's name of a stanza's interface, if the stanza is for one.
     fn interface_of_stanza(&self, stanza: usize) -> Option<String> {
-        let links = self.listed.links(self.config.stanzas[stanza].interface.as_bstr());
+        let links = self.links_of(&self.config.stanzas[stanza]);
         links.first().map(|link| self.interface_of(link))
     }
 
     /// The stanza of an interface that has most to do with a family.
     pub(super) fn stanza_of(&self, interface: &str, family: Family) -> Option<usize> {
-        let stanzas = self.config.stanzas.iter().enumerate().filter(|(index, stanza)| {
-            stanza.at.is_some() && self.interface_of_stanza(*index).is_some_and(|own| own == interface)
+        let stanzas = self.config.stanzas.iter().enumerate().filter(|(_, stanza)| {
+            stanza.at.is_some() && self.links_of(stanza).into_iter().any(|link| self.interface_of(link) == interface)
         });
         stanzas.min_by_key(|(index, stanza)| (stanza.family != family, *index)).map(|(index, _)| index)
     }
@@ -124,8 +124,7 @@ impl Finder<'_> {
     pub(super) fn uplink_in(&mut self, stanza: usize, interface: &str, family: Family) -> Option<Uplink> {
         let index = stanza;
         let stanza = &self.config.stanzas[index];
-        let links = self.listed.links(stanza.interface.as_bstr());
-        let link = links.into_iter().find(|link| self.interface_of(link) == interface)?;
+        let link = self.links_of(stanza).into_iter().find(|link| self.interface_of(link) == interface)?;
         let before = self.wrong.len();
         let wish = self.wish(&stanza.own_options());
         // Its options may have been complained of already.

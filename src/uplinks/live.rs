@@ -1,11 +1,14 @@
 //! The uplinks as the kernel has them.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+
+use bstr::BStr;
 
 use super::finder::Finder;
 use super::{Origin, Skipped, Source, Uplink, assign};
-use crate::interfaces::{Config, Family};
-use crate::snapshot::{Kind, MAIN, Route, Rule, Snapshot, kernel_name};
+use crate::interfaces::Family;
+use crate::snapshot::{Kind, MAIN, Route, Rule, Snapshot};
 
 /// One way out by a default route: a nexthop where the route has several.
 struct Default<'a> {
@@ -105,7 +108,13 @@ impl Finder<'_> {
 }
 
 /// Which uplinks are up, with which addresses, and for dynamic ones through which router.
-pub(super) fn hold_against(uplinks: &mut [Uplink], snapshot: &Snapshot) {
+pub(super) fn hold_against(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
+    hold_all(uplinks, snapshot);
+    let up: Vec<bool> = uplinks.iter().map(|uplink| uplink.up).collect();
+    drop_copies(uplinks, &up);
+}
+
+fn hold_all(uplinks: &mut [Uplink], snapshot: &Snapshot) {
     for at in 0..uplinks.len() {
         learn_gateway(uplinks, at, snapshot);
         as_the_kernel_has_it(&mut uplinks[at], snapshot);
@@ -114,29 +123,57 @@ pub(super) fn hold_against(uplinks: &mut [Uplink], snapshot: &Snapshot) {
 }
 
 /// The same for those that only main tells of; the others stay as the files have them.
-pub(super) fn hold_those_of_main_against(uplinks: &mut [Uplink], snapshot: &Snapshot) {
-    let mut held = uplinks.to_vec();
-    hold_against(&mut held, snapshot);
+pub(super) fn hold_those_of_main_against(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
+    let mut held = uplinks.clone();
+    hold_all(&mut held, snapshot);
+    let up: Vec<bool> = held.iter().map(|uplink| uplink.up).collect();
     for (uplink, held) in uplinks.iter_mut().zip(held) {
         match uplink.origin {
             Origin::Main => *uplink = held,
             _ => uplink.skipped = held.skipped,
         }
     }
+    drop_copies(uplinks, &up);
+}
+
+/// Of the links that a stanza with an address is up on, those count that have it (`up`). Where none has it, the first
+/// stands for all of them.
+fn drop_copies(uplinks: &mut Vec<Uplink>, up: &[bool]) {
+    let of_stanza = |uplink: &Uplink| (uplink.stanza, uplink.family, uplink.gateway);
+    let mut kept: HashMap<_, usize> = HashMap::new();
+    for (at, uplink) in uplinks.iter().enumerate() {
+        let first = kept.entry(of_stanza(uplink)).or_insert(at);
+        if up[at] && !up[*first] {
+            *first = at;
+        }
+    }
+    let mut at = 0..;
+    uplinks.retain(|uplink| {
+        let at = at.next().unwrap_or_default();
+        uplink.dynamic || up[at] || kept.get(&of_stanza(uplink)) == Some(&at)
+    });
 }
 
 /// Counts interfaces that are about to go down as down already; an alias (`eth0:1`) takes only what is its own.
-pub(super) fn take_down(uplinks: &mut [Uplink], config: &Config, snapshot: &Snapshot, going: &[&str]) {
-    for interface in going {
-        let alias = interface.contains(':');
-        let named = |stanza: usize| config.stanzas[stanza].interface == interface.as_bytes();
-        let link = kernel_name(&snapshot.links, interface);
-        for uplink in &mut *uplinks {
-            if alias {
-                uplink.sources.retain(|source| !source.stanza.is_some_and(named));
+pub(super) fn take_down(uplinks: &mut [Uplink], finder: &Finder, going: &[&str]) {
+    for name in going {
+        let link = finder.interface_of(BStr::new(name));
+        if !name.contains(':') {
+            for uplink in &mut *uplinks {
+                uplink.sources.retain(|source| source.elsewhere.as_ref() != Some(&link));
+                uplink.up &= uplink.interface != link;
             }
-            uplink.sources.retain(|source| source.elsewhere.as_deref() != Some(link));
-            uplink.up &= if alias { !named(uplink.stanza) } else { uplink.interface != link };
+            continue;
+        }
+        // The alias may be up as a stanza of another name.
+        let is_its = |stanza: usize| finder.links_of(&finder.config.stanzas[stanza]).contains(&BStr::new(name));
+        for uplink in &mut *uplinks {
+            let interface = uplink.interface.clone();
+            let is_gone = |source: &Source| {
+                *source.elsewhere.as_ref().unwrap_or(&interface) == link && source.stanza.is_some_and(is_its)
+            };
+            uplink.sources.retain(|source| !is_gone(source));
+            uplink.up &= uplink.listed_link() != *name;
         }
     }
 }

@@ -9,6 +9,7 @@ mod lines;
 mod live;
 mod named;
 mod options;
+mod renamed;
 mod routes;
 
 use std::net::IpAddr;
@@ -175,9 +176,19 @@ impl Uplink {
         }
     }
 
+    /// Is it up under the name of an alias, `eth0:1`?
+    pub fn is_alias(&self) -> bool {
+        named::is_alias(&self.name)
+    }
+
+    /// Its link as ifupdown names it: an altname, or an alias.
+    fn listed_link(&self) -> &str {
+        self.name.split('=').next().unwrap_or_default()
+    }
+
     /// Its interface as ifupdown names it, which may be an altname.
     fn listed_interface(&self) -> &str {
-        self.name.split(['=', ':']).next().unwrap_or_default()
+        self.listed_link().split(':').next().unwrap_or_default()
     }
 
     /// Is it on the interface of this name, or of an alias `eth0:1` of it?
@@ -257,11 +268,11 @@ pub struct Found {
 /// The uplinks of a configuration. With a snapshot they are held against the kernel; `going` names the
 /// interfaces (as ifupdown does, `eth0:1` included) that are about to go down.
 pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names: &Names) -> Found {
-    let mut finder = Finder::new(config, snapshot.map_or(&[], |snapshot| &snapshot.links), names);
+    let mut finder = Finder::new(config, snapshot, names);
     let (mut uplinks, unknown_defaults) = finder.with_those_of_main(snapshot);
     if let Some(snapshot) = snapshot {
         live::hold_against(&mut uplinks, snapshot);
-        live::take_down(&mut uplinks, config, snapshot, going);
+        live::take_down(&mut uplinks, &finder, going);
     }
     found(finder, uplinks, unknown_defaults, snapshot)
 }
@@ -269,7 +280,7 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
 /// The uplinks as they are to be, whether they are up or not: those of the files, and those that only the kernel's
 /// table main tells of.
 pub fn intended(config: &Config, snapshot: Option<&Snapshot>, names: &Names) -> Found {
-    let mut finder = Finder::new(config, snapshot.map_or(&[], |snapshot| &snapshot.links), names);
+    let mut finder = Finder::new(config, snapshot, names);
     let (mut uplinks, unknown_defaults) = finder.with_those_of_main(snapshot);
     if let Some(snapshot) = snapshot {
         live::hold_those_of_main_against(&mut uplinks, snapshot);

@@ -35,7 +35,7 @@ pub(super) fn name(link: &BStr, stanza: &BStr) -> String {
     if link == stanza { link.to_string() } else { format!("{link}={stanza}") }
 }
 
-fn is_alias(name: &str) -> bool {
+pub(super) fn is_alias(name: &str) -> bool {
     name.split('=').next().is_some_and(|link| link.contains(':'))
 }
 

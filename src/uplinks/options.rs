@@ -79,6 +79,16 @@ impl Finder<'_> {
         }
     }
 
+    /// The addresses that a stanza's method sets, of both families.
+    pub(super) fn all_addresses_of(&self, stanza: &Stanza) -> Vec<IpAddr> {
+        let options = stanza.own_options();
+        let of = |family: Family| {
+            let own: Vec<Opt> = options.iter().filter_map(|option| of_family(option, family)).collect();
+            self.addresses_of(stanza, family, 0, &own).into_iter().flatten().map(|source| source.net.addr())
+        };
+        [Family::Inet, Family::Inet6].into_iter().flat_map(of).collect()
+    }
+
     /// The gateways of an option: one, or for ifupdown-ng and ifupdown2 one a line.
     pub(super) fn gateways(&mut self, family: Family, option: &Opt) -> Vec<IpAddr> {
         let lines: Vec<&[u8]> = option.value.split_str("\n").collect();

@@ -380,3 +380,94 @@ fn numbers_of_main_s_uplinks_come_after_those_of_the_files() {
     let kept = [routes, vec![default(2, "203.0.113.1", "eth2", 0)]].concat();
     assert_eq!(tables(&text, kept), ["eth0 inet 1", "eth1 inet 3", "eth2 inet 2"]);
 }
+
+/// As `held`, with what ifup has noted.
+fn held_as(text: &str, up_as: &[(&str, &str)], snapshot: &Snapshot, going: &[&str]) -> Found {
+    let mut config = config(text, Dialect::Ifupdown);
+    config.up_as = up_as.iter().map(|(link, stanza)| ((*link).into(), (*stanza).into())).collect();
+    find(&config, Some(snapshot), going, &Names::default())
+}
+
+const UP: [(&str, &str); 3] = [("lo", "lo"), ("eth0", "eth0"), ("eth1", "eth1")];
+
+#[test]
+fn what_is_noted_of_a_second_link_takes_nothing_away() {
+    let both = lines(&held(TWO, &kernel(&TWO_ADDRESSES, Vec::new()), &[]));
+    let eth1 = "inet on eth1 via 198.51.100.1 metric 20 198.51.100.10/24";
+    let other = |noted: &[(&str, &str)], going: &[&str]| {
+        let found = held_as(TWO, &[&UP[..], noted].concat(), &kernel(&TWO_ADDRESSES, Vec::new()), going);
+        lines(&found)
+    };
+    // No such link; a link that never got the address; one that goes again.
+    for link in ["usb0", "nosuch", "eth2"] {
+        assert_eq!(other(&[(link, "eth1")], &[]), both, "{link}");
+        assert_eq!(other(&[(link, "eth1")], &[link]), both, "{link}");
+    }
+    // Its own link is not noted.
+    let alone = held_as(TWO, &[UP[1], ("eth2", "eth1")], &kernel(&TWO_ADDRESSES, Vec::new()), &[]);
+    assert_eq!(lines(&alone), both);
+    // Both have it, and either goes alone.
+    let two = kernel(&[&TWO_ADDRESSES[..], &["eth2 198.51.100.10/24"]].concat(), Vec::new());
+    let second = "eth2=eth1 inet on eth2 via 198.51.100.1 metric 20 198.51.100.10/24";
+    let noted = [&UP[..], &[("eth2", "eth1")]].concat();
+    let up = |going: &[&str]| {
+        let found = held_as(TWO, &noted, &two, going);
+        lines(&found).into_iter().filter(|line| !line.ends_with("down")).collect::<Vec<_>>()
+    };
+    assert_eq!(up(&[]), [both[0].clone(), format!("eth1 {eth1}"), second.into()]);
+    assert_eq!(up(&["eth2"]), [both[0].clone(), format!("eth1 {eth1}")]);
+    assert_eq!(up(&["eth1"]), [both[0].clone(), second.into()]);
+    // A stanza that is listed for one link, and up on another.
+    let logical = TWO.replace("auto eth0 eth1", "auto eth0 eth1=b").replace("iface eth1", "iface b");
+    let noted = [UP[1], ("eth1", "b"), ("usb0", "b")];
+    let found = held_as(&logical, &noted, &kernel(&TWO_ADDRESSES, Vec::new()), &[]);
+    assert_eq!(lines(&found), [both[0].clone(), format!("eth1=b {eth1}")]);
+}
+
+#[test]
+fn an_alias_takes_its_own_address_along() {
+    let text = |alias: &str, stanza: &str| {
+        format!("{TWO}auto {alias}\niface {stanza} inet static\n address 198.51.100.11/24\n")
+    };
+    let snapshot = kernel(&[&TWO_ADDRESSES[..], &["eth1 198.51.100.11/24"]].concat(), Vec::new());
+    let eth1 = "eth1 inet on eth1 via 198.51.100.1 metric 20 198.51.100.10/24";
+    for (auto, noted) in [("eth1:1=extra", ("eth1:1", "extra")), ("eth1:1", ("eth1:1", "eth1:1"))] {
+        let text = text(auto, noted.1);
+        let up_as = [&UP[..], &[noted]].concat();
+        let second =
+            |up_as: &[(&str, &str)], going: &[&str]| lines(&held_as(&text, up_as, &snapshot, going))[1].clone();
+        for up_as in [&up_as[..], &UP] {
+            assert_eq!(second(up_as, &[]), format!("{eth1} 198.51.100.11/24"));
+            assert_eq!(second(up_as, &["eth1:1"]), eth1);
+            assert_eq!(second(up_as, &["eth0:1"]), format!("{eth1} 198.51.100.11/24"), "another one");
+            assert_eq!(second(up_as, &["eth1"]), format!("{eth1} 198.51.100.11/24 down"));
+        }
+    }
+    // An uplink of its own.
+    let text = text("eth1:1=extra", "extra") + " gateway 198.51.100.2\n";
+    let alone = lines(&held_as(&text, &UP, &snapshot, &["eth1:1"]));
+    assert_eq!(alone[1], eth1);
+    assert!(alone[2].starts_with("eth1:1=extra ") && alone[2].ends_with(" down"), "{alone:?}");
+}
+
+#[test]
+fn a_renamed_link_is_kept_while_it_carries_the_address() {
+    let mut snapshot = kernel(&["eth0 192.0.2.10/24", "wan1 198.51.100.10/24"], Vec::new());
+    snapshot.links[2].name = "wan1".into();
+    let wan1 = "eth1 inet on wan1 via 198.51.100.1 metric 20 198.51.100.10/24";
+    for up_as in [&UP[..], &[]] {
+        assert_eq!(lines(&held_as(TWO, up_as, &snapshot, &[]))[1], wan1);
+        assert_eq!(lines(&held_as(TWO, up_as, &snapshot, &["eth1"]))[1], format!("{wan1} down"));
+    }
+    // A lease: the rule for sockets bound to the old name leads to the link.
+    let leased = TWO.replace("static\n address 198.51.100.10/24\n gateway 198.51.100.1", "dhcp");
+    assert!(lines(&held_as(&leased, &UP, &snapshot, &[]))[1].ends_with("down"));
+    snapshot.routes = vec![default(2, "198.51.100.1", "wan1", 0)];
+    snapshot.rules = vec![Rule { oif: Some("eth1".into()), src: None, ..rule("", 2) }];
+    assert_eq!(lines(&held_as(&leased, &UP, &snapshot, &[]))[1], wan1);
+    // The interface of another stanza has the address: nobody renamed anything.
+    let moved = kernel(&["eth0 192.0.2.10/24", "eth2 198.51.100.10/24"], Vec::new());
+    let gone = Snapshot { links: moved.links.iter().filter(|link| link.name != "eth1").cloned().collect(), ..moved };
+    let text = format!("{TWO}auto eth2\niface eth2 inet manual\n");
+    assert!(lines(&held_as(&text, &UP, &gone, &[]))[1].ends_with("down"));
+}

@@ -131,7 +131,7 @@ fn variable(name: &str, stanza: &Stanza, listed: &Listed) -> Option<String> {
 
 /// What is wrong in hand-written policy, in file order; nothing for a configuration that ifupdown refuses.
 pub fn judge(config: &Config, names: &Names) -> Vec<Diagnostic> {
-    let mut finder = Finder::new(config, &[], names);
+    let mut finder = Finder::new(config, None, names);
     if config.refused() || !finder.lines.iter().any(|line| line.is_policy(names)) {
         return Vec::new();
     }

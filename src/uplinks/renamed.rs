@@ -1,0 +1,75 @@
+//! Links that have another name than the files give them, and no altname to tell: `ip link set eth1 name wan1`.
+//!
+//! Whoever carries the addresses of a stanza whose link is gone is that link; or whoever the table leads through that
+//! symroute's rule for sockets bound to the old name looks up. A rule keeps the name that it was given.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use bstr::{BStr, ByteSlice};
+
+use super::finder::{Finder, link_of};
+use crate::interfaces::{Family, Stanza};
+use crate::snapshot::{MAIN, Route, Rule, Snapshot, kernel_name};
+
+/// The old and the new name of each.
+pub(super) fn renamed(finder: &Finder, snapshot: &Snapshot) -> Vec<(String, String)> {
+    let has_link = |name: &str| snapshot.link(kernel_name(&snapshot.links, name)).is_some();
+    let stanzas = finder.config.stanzas.iter();
+    let links = stanzas
+        .flat_map(|stanza| finder.listed.links(stanza.interface.as_bstr()).into_iter().map(move |link| (stanza, link)));
+    let named: Vec<(&Stanza, String)> = links.map(|(stanza, link)| (stanza, text(link))).collect();
+    let gone: Vec<&(&Stanza, String)> = named.iter().filter(|(_, link)| !has_link(link)).collect();
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let traces = Traces::new(snapshot);
+    let is_of_stanza = |link: &str| named.iter().any(|(_, name)| kernel_name(&snapshot.links, name) == link);
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (stanza, old) in gone {
+        let link = traces.by_address(finder, stanza).or_else(|| traces.by_rule(old));
+        let is_known = |new: &str| found.iter().any(|(known, link)| known == old || link == new);
+        if let Some(new) = link.filter(|new| !is_of_stanza(new) && !is_known(new)) {
+            found.push((old.clone(), new.to_string()));
+        }
+    }
+    found
+}
+
+fn text(link: &BStr) -> String {
+    link_of(link).to_str_lossy().into_owned()
+}
+
+/// What tells a link without its name.
+struct Traces<'a> {
+    /// The link that has an address; nothing where several have it.
+    addresses: HashMap<IpAddr, Option<&'a str>>,
+    /// By the name in a rule of symroute's: the links of its table's default route.
+    rules: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Traces<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        let mut addresses: HashMap<IpAddr, Option<&str>> = HashMap::new();
+        for address in snapshot.addresses.iter().filter(|address| !address.local) {
+            let dev = &address.dev[..];
+            addresses.entry(address.net.addr()).and_modify(|known| *known = None).or_insert(Some(dev));
+        }
+        let is_default = |route: &&Route| route.is_ours() && route.dst.prefix_len() == 0 && route.table != MAIN;
+        let defaults = snapshot.routes.iter().filter(is_default);
+        let defaults = defaults.filter_map(|route| Some(((route.family, route.table), route.dev.as_deref()?)));
+        let devs: HashMap<(Family, u32), &str> = defaults.collect();
+        let of_rule = |rule: &'a Rule| Some((rule.oif.as_deref()?, *devs.get(&(rule.family, rule.table))?));
+        let rules = snapshot.rules.iter().filter(|rule| rule.is_ours()).filter_map(of_rule).collect();
+        Traces { addresses, rules }
+    }
+
+    fn by_address(&self, finder: &Finder, stanza: &Stanza) -> Option<&'a str> {
+        let addresses = finder.all_addresses_of(stanza);
+        addresses.iter().find_map(|address| self.addresses.get(address).copied().flatten())
+    }
+
+    fn by_rule(&self, old: &str) -> Option<&'a str> {
+        self.rules.get(old).copied()
+    }
+}
