@@ -83,6 +83,7 @@ const WITHOUT: [(&str, &[&str]); 2] = [
             "shape_alternative_names",
             // `metric` is for both families: the second uplink would be IPv6's first.
             "broken_with_metric_alone",
+            "forwarded_traffic_beside_many_addresses",
             "what_is_taken_away_is_missed_and_mended",
             // `ifup --force --ignore-errors`
             "hooks_again_and_out_of_order",
@@ -91,7 +92,7 @@ const WITHOUT: [(&str, &[&str]); 2] = [
 ];
 
 /// Cases in which no ifup has a part, or none that differs: on Debian's own alone.
-const WHOEVER_UPS: [&str; 14] = [
+const WHOEVER_UPS: [&str; 15] = [
     "a_network_by_advertisements",
     "a_table_that_everybody_looks_up",
     "interface_groups",
@@ -103,6 +104,7 @@ const WHOEVER_UPS: [&str; 14] = [
     "bad_input_changes_nothing",
     "killed_at_any_point",
     "ten_uplinks",
+    "thousands_of_addresses",
     "no_packet_is_lost_while_numbers_change",
     "twenty_hooks_at_once",
     "up_and_down_by_name",
@@ -167,6 +169,8 @@ const CASES: &[(&str, Case)] = &[
     ("broken_two_gateway_lines", broken_two_gateway_lines),
     ("broken_with_metric_alone", broken_with_metric_alone),
     ("routed_machines_in_a_providers_network", layout::routed_machines_in_a_providers_network),
+    ("forwarded_traffic_beside_many_addresses", layout::forwarded_traffic_beside_many_addresses),
+    ("thousands_of_addresses", layout::thousands_of_addresses),
     ("routes_through_a_gateway", layout::routes_through_a_gateway),
     ("a_lan_with_a_backup_router", layout::a_lan_with_a_backup_router),
     ("a_table_that_everybody_looks_up", layout::a_table_that_everybody_looks_up),
