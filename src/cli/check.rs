@@ -16,7 +16,7 @@ use crate::report;
 use crate::report::check::Checked;
 use crate::snapshot::Snapshot;
 use crate::uplinks::handwritten::judge;
-use crate::uplinks::{find, restarted};
+use crate::uplinks::{Uplink, find, restarted};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Proof {
@@ -57,8 +57,8 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
     let mut socket = Socket::open()?;
     let snapshot = kernel::snapshot(&mut socket)?;
     usable(&arguments.to, &snapshot)?;
-    let by_files = find(&loaded.config, None, &[], &loaded.names).uplinks;
     let plan = planned(&loaded, Some(&snapshot), &[]);
+    let by_files = by_files(&plan.uplinks, &find(&loaded.config, None, &[], &loaded.names).uplinks);
     // symroute-gen does not know what is up.
     let up_as = std::mem::take(&mut loaded.config.up_as);
     let written = planned(&loaded, None, &[]);
@@ -98,6 +98,21 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
         say(report::check::text(&checked, common.verbose, color(&io::stdout())))?;
     }
     Ok(if findings.is_empty() { Exit::Yes } else { Exit::No })
+}
+
+/// The uplinks as the files alone have them, in the order of those of the plan. One that only the main table tells of
+/// is as it is.
+fn by_files(planned: &[Uplink], of_files: &[Uplink]) -> Vec<Uplink> {
+    let of = |uplink: &Uplink| {
+        let is_it = |other: &&Uplink| {
+            let gateway = other.gateway.is_none() || other.gateway == uplink.gateway;
+            (&other.name, other.family, other.stanza) == (&uplink.name, uplink.family, uplink.stanza) && gateway
+        };
+        // The kernel's name, where the files have an altname.
+        let of_files = of_files.iter().find(is_it).cloned();
+        of_files.map(|other| Uplink { interface: uplink.interface.clone(), ..other })
+    };
+    planned.iter().map(|uplink| of(uplink).unwrap_or_else(|| uplink.clone())).collect()
 }
 
 /// # Errors

@@ -379,7 +379,7 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     let up_as = &mut loaded.config.up_as;
     up_as.retain(|(link, _)| link != interface.as_bytes());
     let logical = variable("LOGICAL");
-    if event == Event::Up && !logical.is_empty() {
+    if !logical.is_empty() {
         up_as.push((interface.as_str().into(), logical.as_str().into()));
     }
     // The files alone say whether there is anything to do: no socket is opened on a host with one uplink. But

@@ -216,7 +216,11 @@ fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32,
         let of_device = ours().find(|rule| alone && rule.oif.as_deref() == Some(&it.interface));
         let own = |rule: &&Rule| of_source(rule) && rule.suppress_ifgroup.is_none() && rule.table != LOCAL;
         let rule = of_device.or_else(|| ours().find(|rule| own(rule) && rule.table != MAIN))?;
-        let is_free = |route: &Route| route.table != rule.table || route.is_ours();
+        // Another uplink may have the address as well: a table with its default route is that one's.
+        let is_anothers = |route: &Route| {
+            route.family == it.family && route.dst.prefix_len() == 0 && route.dev.as_deref() != Some(&it.interface)
+        };
+        let is_free = |route: &Route| route.table != rule.table || route.is_ours() && !is_anothers(route);
         snapshot.routes.iter().all(is_free).then_some(rule.table)
     };
     let table = by_default.or_else(by_rule).filter(|table| *table < SPARE)?;

@@ -168,12 +168,16 @@ pub(super) fn take_down(uplinks: &mut [Uplink], finder: &Finder, going: &[&str])
         // The alias may be up as a stanza of another name.
         let is_its = |stanza: usize| finder.links_of(&finder.config.stanzas[stanza]).contains(&BStr::new(name));
         for uplink in &mut *uplinks {
+            // Its numbers are found by its addresses.
+            if uplink.listed_link() == *name {
+                uplink.up = false;
+                continue;
+            }
             let interface = uplink.interface.clone();
             let is_gone = |source: &Source| {
                 *source.elsewhere.as_ref().unwrap_or(&interface) == link && source.stanza.is_some_and(is_its)
             };
             uplink.sources.retain(|source| !is_gone(source));
-            uplink.up &= uplink.listed_link() != *name;
         }
     }
 }

@@ -48,6 +48,9 @@ const WITHOUT: [(&str, &[&str]); 2] = [
             "shape_spread_over_files",
             "chosen_at_run_time",
             "check_findings_of_logical_names",
+            "noted_links_and_aliases",
+            // `ifdown eth1:1` takes the whole interface down.
+            "the_rule_of_an_interface_stays",
             // Two default routes without `metric` do not fail; its root has no DHCP client.
             "check_findings_of_dhcp",
             "check_findings_of_metrics",
@@ -84,6 +87,9 @@ const WITHOUT: [(&str, &[&str]); 2] = [
             // `metric` is for both families: the second uplink would be IPv6's first.
             "broken_with_metric_alone",
             "forwarded_traffic_beside_many_addresses",
+            // Neither aliases nor logical names.
+            "noted_links_and_aliases",
+            "the_rule_of_an_interface_stays",
             "what_is_taken_away_is_missed_and_mended",
             // `ifup --force --ignore-errors`
             "hooks_again_and_out_of_order",
@@ -163,6 +169,9 @@ const CASES: &[(&str, Case)] = &[
     ("routers_by_advertisement", uplinks::routers_by_advertisement),
     ("defaults_by_a_script", uplinks::defaults_by_a_script),
     ("a_default_route_of_no_uplink", uplinks::a_default_route_of_no_uplink),
+    ("noted_links_and_aliases", uplinks::noted_links_and_aliases),
+    ("a_renamed_link", uplinks::a_renamed_link),
+    ("the_rule_of_an_interface_stays", uplinks::the_rule_of_an_interface_stays),
     ("addresses_on_other_interfaces", uplinks::addresses_on_other_interfaces),
     ("two_nics_in_one_subnet", shapes::two_nics_in_one_subnet),
     ("containers_and_a_tunnel", shapes::containers_and_a_tunnel),

@@ -175,3 +175,99 @@ pub fn addresses_on_other_interfaces(world: &World) {
     server.ok("ifdown eth1");
     assert_nothing_left(world);
 }
+
+const SECOND: [&str; 2] = ["\n    gateway 198.51.100.1\n    metric 20", "\n    gateway 2001:db8:b::1\n    metric 2048"];
+
+/// What ifup notes of other links, and an alias with a logical name, takes nothing away but its own.
+pub fn noted_links_and_aliases(world: &World) {
+    let server = &world.server;
+    const EXTRA: &str = "198.51.100.11";
+    world.install_hooks();
+    world.configure(
+        &(interfaces(GATEWAYS, SECOND).replace("auto lo eth0 eth1", "auto lo eth0 eth1 eth1:1=extra")
+            + &format!("iface extra inet static\n    address {EXTRA}/24\n")),
+    );
+    server.ok("ifup -a");
+    world.settle();
+    let keeps = |what: &str| {
+        assert_eq!(server.ok("symroute apply"), IN_PLACE, "{what}");
+        assert_reached(world, &[A4, A6, B4, B6]);
+    };
+    keeps("up");
+    assert_quiet(world);
+    let of_extra = || server.ok("ip rule").matches(&format!("from {EXTRA} ")).count();
+    assert_eq!(of_extra(), 2);
+    server.ok("ifdown eth1:1");
+    assert_eq!(of_extra(), 0, "{}", state(world));
+    keeps("the alias is down");
+    server.ok("ifup eth1:1=extra");
+    assert_eq!(of_extra(), 2);
+    // The same under a name that no list has.
+    server.ok("ifdown eth1:1; sed -i 's/ eth1:1=extra//' /etc/network/interfaces; ifup eth1:1=extra");
+    assert_eq!(of_extra(), 2, "{}", state(world));
+    server.ok("ifdown eth1:1");
+    assert_eq!(of_extra(), 0, "{}", state(world));
+    keeps("the alias is down again");
+    // A link that is not there, and one without the address.
+    for hook in
+        ["IFACE=nosuch LOGICAL=eth1 MODE=start symroute hook", "IFACE=eth2 LOGICAL=eth1 MODE=start symroute hook"]
+    {
+        server.ok(hook);
+        keeps(hook);
+    }
+    server.ok("echo usb0=eth1 >>/run/network/ifstate; IFACE=eth0 LOGICAL=eth0 MODE=start symroute hook");
+    keeps("a stale line in ifstate");
+    server.ok("sed -i /usb0/d /run/network/ifstate; ifdown eth1; ifdown eth0");
+    assert_nothing_left(world);
+}
+
+/// `ip link set eth1 name wan1`, and the next event of any interface.
+pub fn a_renamed_link(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(&interfaces(GATEWAYS, SECOND));
+    server.ok("ifup -a");
+    world.settle();
+    // IPv6 loses its addresses where a link has to be down for that.
+    server.outside("ip link set eth1 name wan1").ok();
+    assert!(server.ok("ip -4 addr show dev wan1").contains(B4));
+    server.ok("IFACE=eth0 LOGICAL=eth0 ADDRFAM=inet METHOD=static MODE=start PHASE=post-up symroute hook");
+    assert_eq!(server.ok("symroute apply"), IN_PLACE);
+    assert_reached(world, &PUBLIC);
+    let rules = server.ok("ip rule; ip -6 rule");
+    assert!(rules.contains("oif wan1") && !rules.contains("oif eth1"), "{rules}");
+    server.outside("ip link set wan1 name eth1").ok();
+    server.ok("symroute apply; ifdown eth1; ifdown eth0");
+    assert_nothing_left(world);
+}
+
+/// Two uplinks on one interface, by lines: the rule for the interface goes with neither of them alone.
+pub fn the_rule_of_an_interface_stays(world: &World) {
+    let server = &world.server;
+    let alias = "iface eth1:1 inet static\n    address 198.51.100.11/24\n    gateway 198.51.100.20\n    metric 30\n";
+    for style in ["iproute2", "hook"] {
+        if style == "hook" {
+            world.install_hooks();
+        }
+        world.configure(
+            &(interfaces(GATEWAYS, SECOND).replace("auto lo eth0 eth1", "auto lo eth0 eth1 eth1:1") + alias),
+        );
+        server.ok(&format!("symroute-gen --write --style {style} && ifup -a"));
+        world.settle();
+        let one = |what: &str| {
+            let rules = server.ok("ip rule show oif eth1");
+            assert_eq!(rules.lines().count(), 1, "{style}, {what}: {rules}");
+            let status = server.run("symroute status");
+            assert!(status.succeeded(), "{style}, {what}: {}", status.text());
+            assert!(server.ok("ip route get 203.0.113.190 oif eth1").contains("via 198.51.100.1 "), "{what}");
+        };
+        one("both up");
+        server.ok("ifdown eth1:1");
+        one("the alias is down");
+        server.ok("ifup eth1:1");
+        one("both up again");
+        server.ok("ifdown eth1:1; ifdown eth1; ifdown eth0");
+        assert_nothing_left(world);
+        server.ok("symroute-gen --remove --write --quiet");
+    }
+}

@@ -11,7 +11,7 @@ use crate::check::matrix::Target;
 use crate::interfaces::{Family, Severity};
 use crate::policy::Policy;
 use crate::snapshot::{Kind, MAIN, Route, Rule, prefix};
-use crate::uplinks::{Layout, Uplink};
+use crate::uplinks::{Layout, Origin, Uplink};
 
 impl Host<'_> {
     pub(super) fn policy(&self, policy: &Policy, uplink: &Uplink, causes: &Causes, found: &mut Vec<Finding>) {
@@ -192,7 +192,7 @@ impl Host<'_> {
     /// Uplinks that are not as their stanzas say: another finding tells about them.
     pub(super) fn missed(&self) -> impl Iterator<Item = (usize, &Uplink)> {
         let all = self.by_files.iter().enumerate();
-        all.filter(|(at, uplink)| {
+        all.filter(|(_, uplink)| uplink.origin != Origin::Main).filter(|(at, uplink)| {
             let link_is_up = self.snapshot.link(&uplink.interface).is_some_and(|link| link.up);
             self.at_boot.contains(at) || link_is_up
         })
