@@ -2,7 +2,7 @@
 //!
 //! What a template is given is documented for users in `docs/templates.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 use minijinja::syntax::SyntaxConfig;
@@ -109,10 +109,17 @@ fn contexts(plan: &Plan, at: usize) -> Vec<(usize, Value)> {
     let metric = plan.metrics.get(&at);
     let policy = plan.policy(at).filter(|_| !uplink.dynamic);
     let Some(policy) = policy else {
+        // A further stanza of it brings its address when the lines of this one have run.
+        let further = uplink.sources.iter().filter_map(|source| source.stanza).filter(|_| uplink.dynamic);
+        let stanzas: BTreeSet<usize> = further.chain([uplink.stanza]).collect();
         let none = Vec::<Value>::new;
-        let own = context! { owner => true, metric, routes => none(), rules => none(), groups => none(),
-        lent => none(), gateway => (), table => (), priority => (), layout => (), asked_layout => (), ..common };
-        return vec![(uplink.stanza, own)];
+        let own = |stanza: usize| {
+            let owner = stanza == uplink.stanza;
+            context! { owner, metric => metric.filter(|_| owner), routes => none(), rules => none(),
+            groups => none(), lent => none(), gateway => (), table => (), priority => (), layout => (),
+            asked_layout => (), ..common.clone() }
+        };
+        return stanzas.into_iter().map(|stanza| (stanza, own(stanza))).collect();
     };
     let mut stanzas: Vec<usize> = vec![uplink.stanza];
     let placed = policy.routes.iter().map(|route| route.stanza).chain(policy.rules.iter().map(|rule| rule.stanza));

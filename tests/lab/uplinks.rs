@@ -3,7 +3,7 @@
 
 use crate::check::{assert_quiet, broken_and_mended, check, ids};
 use crate::judge::{assert_nothing_left, state};
-use crate::world::{A4, A6, B4, B6, Host, PUBLIC, World};
+use crate::world::{A4, A6, B4, B6, Holder, Host, PUBLIC, World};
 
 const IN_PLACE: &str = "Nothing to do: everything is in place.\n";
 
@@ -269,5 +269,36 @@ pub fn the_rule_of_an_interface_stays(world: &World) {
         server.ok("ifdown eth1:1; ifdown eth1; ifdown eth0");
         assert_nothing_left(world);
         server.ok("symroute-gen --remove --write --quiet");
+    }
+}
+
+/// A DHCP server of a provider, for one address.
+fn serve(isp: &Host, net: &str) -> Holder {
+    isp.background(&format!(
+        "exec dnsmasq --keep-in-foreground --pid-file= --conf-file=/dev/null --user=root --port=0 --interface=cust0 \
+         --bind-interfaces --no-ping --leasefile-ro --dhcp-range={net}.50,{net}.50,1h --dhcp-option=3,{net}.1 --dhcp-option=6"
+    ))
+}
+
+const LEASED: &str = "198.51.100.50";
+
+/// A lease and a fixed address on one interface, by lines alone: the second stanza comes after the first one's lines.
+pub fn a_lease_and_a_fixed_address(world: &World) {
+    let server = &world.server;
+    let _dhcp = serve(&world.isp_b, "198.51.100");
+    for second in ["", "first"] {
+        let dhcp = "iface eth1 inet dhcp\n    metric 100\n";
+        let fixed = format!("iface eth1 inet static\n    address {B4}/24\n");
+        let both = if second.is_empty() { format!("{dhcp}{fixed}") } else { format!("{fixed}{dhcp}") };
+        world.configure(&format!(
+            "auto lo eth0 eth1\niface lo inet loopback\n\
+             iface eth0 inet static\n    address {A4}/24\n    gateway 192.0.2.1\n{both}"
+        ));
+        server.ok("symroute-gen --write && ifup -a");
+        assert_reached(world, &[A4, B4, LEASED]);
+        assert_quiet(world);
+        assert_eq!(server.ok("symroute-gen --check --quiet; symroute apply"), IN_PLACE);
+        server.ok("ifdown -a");
+        assert_nothing_left(world);
     }
 }
