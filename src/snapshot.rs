@@ -322,6 +322,12 @@ impl Route {
         self.more.as_ref().map_or(Kind::Unicast, |more| more.kind)
     }
 
+    /// Does it, or one of its nexthops, leave through the interface?
+    pub fn is_through(&self, interface: &str) -> bool {
+        let nexthops = self.more.iter().flat_map(|more| &more.nexthops).map(|nexthop| &nexthop.dev);
+        [&self.dev].into_iter().chain(nexthops).any(|dev| dev.as_deref() == Some(interface))
+    }
+
     /// What the kernel takes for the identity of a route: a second one needs another metric.
     pub fn key(&self) -> (Family, u32, IpNet, u32) {
         (self.family, self.table, self.dst, self.metric)

@@ -346,6 +346,12 @@ impl<'a> Routing<'a> {
         if networks().any(|net| gateways().any(|gateway| net.contains(&gateway))) {
             return Some(true);
         }
+        // Its gateway is not known any more: it may be in any of them.
+        if gateways().next().is_none()
+            && self.uplinks.iter().any(|uplink| uplink.interface == dev && uplink.is_waiting())
+        {
+            return None;
+        }
         let is_inside = |gateway| self.on_link(dev, gateway).any(|net| net.prefix_len() < net.max_prefix_len());
         if gateways().next().is_none() || gateways().any(is_inside) {
             return Some(false);

@@ -19,6 +19,8 @@ pub struct Finding {
     pub at: Option<At>,
     pub seen: String,
     pub why: String,
+    /// What has to be known or done before the commands.
+    pub before: Option<String>,
     /// Shell commands that mend it, run as root.
     pub mend: Vec<String>,
     /// What a command cannot decide, or how to make the mend last.
@@ -29,7 +31,8 @@ impl Finding {
     pub fn error(id: &'static str, seen: impl Into<String>, why: impl Into<String>) -> Self {
         let (seen, why) = (seen.into(), why.into());
         let (severity, family, interface, what, at) = (Severity::Error, None, None, None, None);
-        Finding { id, severity, family, interface, what, at, seen, why, mend: Vec::new(), advice: None }
+        let (before, mend, advice) = (None, Vec::new(), None);
+        Finding { id, severity, family, interface, what, at, seen, why, before, mend, advice }
     }
 
     pub fn warning(id: &'static str, seen: impl Into<String>, why: impl Into<String>) -> Self {
@@ -52,6 +55,10 @@ impl Finding {
             }
             None => word == self.id,
         }
+    }
+
+    pub fn before(self, text: impl Into<String>) -> Self {
+        Finding { before: Some(text.into()), ..self }
     }
 
     pub fn advice(self, advice: impl Into<String>) -> Self {

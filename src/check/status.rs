@@ -3,7 +3,8 @@
 use crate::policy::Plan;
 use crate::policy::difference::{by_lines, difference, route_in_place, rule_in_place};
 use crate::policy::numbers::SLOT;
-use crate::snapshot::{Route, Rule, Snapshot};
+use crate::snapshot::{MAIN, Route, Rule, Snapshot};
+use crate::uplinks::Uplink;
 
 /// Something wanted, and whether the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct PolicyStatus {
     pub uplink: usize,
     pub routes: Vec<Compared<Route>>,
     pub rules: Vec<Compared<Rule>>,
+    /// Its interface has no carrier.
+    pub is_linkdown: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Status {
     /// Not ours, but in our tables or between our priorities.
     pub foreign_routes: Vec<Route>,
     pub foreign_rules: Vec<Rule>,
+    /// Uplinks that are up and whose default route main does not have.
+    pub without_default: Vec<usize>,
 }
 
 impl Status {
@@ -73,6 +78,7 @@ pub fn status(plan: &Plan, snapshot: &Snapshot) -> Status {
         number: plan.group.number,
         in_place: snapshot.link(interface).is_some_and(|link| link.group == plan.group.number),
     }));
+    status.without_default = without_default(plan, snapshot);
     for policy in plan.policies.iter().filter(|policy| plan.uplinks[policy.uplink].up) {
         let lines = by_lines(plan, policy);
         let routes = policy
@@ -96,7 +102,21 @@ pub fn status(plan: &Plan, snapshot: &Snapshot) -> Status {
         };
         status.foreign_routes.extend(snapshot.routes.iter().filter(foreign_route).cloned());
         status.foreign_rules.extend(snapshot.rules.iter().filter(foreign_rule).cloned());
-        status.policies.push(PolicyStatus { uplink: policy.uplink, routes: routes.collect(), rules: rules.collect() });
+        let interface = &plan.uplinks[policy.uplink].interface;
+        let is_linkdown =
+            snapshot.routes.iter().any(|route| route.state.linkdown && route.dev.as_ref() == Some(interface));
+        let (routes, rules) = (routes.collect(), rules.collect());
+        status.policies.push(PolicyStatus { uplink: policy.uplink, routes, rules, is_linkdown });
     }
     status
+}
+
+fn without_default(plan: &Plan, snapshot: &Snapshot) -> Vec<usize> {
+    let in_main = snapshot.routes.iter().filter(|route| route.table == MAIN && route.dst.prefix_len() == 0);
+    let defaults: Vec<&Route> = in_main.collect();
+    let has_default = |uplink: &Uplink| {
+        defaults.iter().any(|route| route.family == uplink.family && route.is_through(&uplink.interface))
+    };
+    let uplinks = plan.uplinks.iter().enumerate().filter(|(_, uplink)| uplink.up && uplink.in_main);
+    uplinks.filter(|(_, uplink)| !has_default(uplink)).map(|(at, _)| at).collect()
 }

@@ -215,7 +215,8 @@ fn status(common: &Common, json: Json) -> Result<Exit> {
     if json.json {
         say_json(&report::status_json(&plan, &status, &loaded.config, &loaded.root))?;
     } else if !common.quiet {
-        say(report::status_text(&plan, &status, color(&io::stdout())))?;
+        let inactive = report::inactive(&plan, &loaded.config, &snapshot);
+        say(report::status_text(&plan, &status, &inactive, color(&io::stdout())))?;
     }
     Ok(if status.in_step() { Exit::Yes } else { Exit::No })
 }
@@ -231,18 +232,17 @@ fn usable(loaded: &Loaded, plan: &Plan) -> Result<()> {
 
 fn apply(common: &Common, change: Change) -> Result<Exit> {
     let loaded = load(common);
-    let changes = reconcile(&loaded, &[], &|_, _| false, change, &mut |plan, _| {
+    let (mut managed, mut inactive) = (0, String::new());
+    let changes = reconcile(&loaded, &[], &|_, _| false, change, &mut |plan, snapshot| {
+        managed = plan.managed.len();
+        inactive = report::inactive(plan, &loaded.config, snapshot);
         // The rest is for 'symroute plan'; this says what an apply leaves undone.
         let groups = plan.diagnostics.iter().filter(|diagnostic| diagnostic.id == Some("interface-group"));
         loaded.complain(groups.filter(|_| !common.quiet));
         Ok(())
     })?;
     if let (Some(changes), false) = (changes, common.quiet) {
-        say(match changes {
-            0 => "Nothing to do: everything is in place.\n".to_string(),
-            1 => "1 change made; everything is in place.\n".to_string(),
-            n => format!("{n} changes made; everything is in place.\n"),
-        })?;
+        say(report::applied(changes, managed, &inactive))?;
     }
     Ok(Exit::Yes)
 }

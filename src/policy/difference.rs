@@ -1,9 +1,13 @@
 //! From a snapshot to a plan: what is missing, what is ours and not wanted, what is in place.
 
+use std::collections::HashSet;
+
 use super::group::{GROUP, NO_GROUP};
 use super::numbers::SLOT;
 use super::{Plan, Policy};
+use crate::interfaces::Family;
 use crate::snapshot::{MAIN, Route, Rule, Snapshot};
+use crate::uplinks::Uplink;
 
 /// An interface, and the group that it changes from and to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,18 +105,20 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
             it.family == rule.family && slot.contains(&rule.priority) && of_device(rule.table)
         })
     };
+    let waiting = waiting(plan, snapshot);
     let mut seen: Vec<&Rule> = Vec::new();
     for rule in snapshot.rules.iter().filter(|rule| rule.is_ours()) {
         // The kernel keeps a rule as often as it was added; one is enough.
         let duplicate = seen.contains(&rule);
         seen.push(rule);
-        if duplicate || !wanted_rules.contains(&rule) && !is_untouched(rule) {
+        if duplicate || !wanted_rules.contains(&rule) && !is_untouched(rule) && !waiting.rules.contains(&rule) {
             difference.remove_rules.push(rule.clone());
         }
     }
     for route in snapshot.routes.iter().filter(|route| route.is_ours()) {
         let kept = wanted_routes.contains(&route)
             || difference.replace_routes.iter().any(|(old, _)| old == route)
+            || waiting.tables.contains(&(route.family, route.table))
             || untouched
                 .iter()
                 .any(|policy| plan.uplinks[policy.uplink].family == route.family && policy.table == route.table);
@@ -123,17 +129,45 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) ->
     difference
 }
 
+/// What uplinks have that are waiting for their gateway: it stays as it is.
+#[derive(Default)]
+struct Waiting<'a> {
+    rules: Vec<&'a Rule>,
+    tables: HashSet<(Family, u32)>,
+}
+
+fn waiting<'a>(plan: &Plan, snapshot: &'a Snapshot) -> Waiting<'a> {
+    let uplinks: Vec<&Uplink> = managed(plan).filter(|uplink| uplink.is_waiting()).collect();
+    if uplinks.is_empty() {
+        return Waiting::default();
+    }
+    let is_of = |uplink: &Uplink, rule: &Rule| match (&rule.src, &rule.oif) {
+        (Some(src), _) => uplink.sources.iter().any(|source| src.contains(&source.net.addr())),
+        (None, oif) => oif.as_ref() == Some(&uplink.interface),
+    };
+    let rules = snapshot.rules.iter().filter(|rule| rule.is_ours());
+    let is_kept = |rule: &&Rule| uplinks.iter().any(|uplink| uplink.family == rule.family && is_of(uplink, rule));
+    let rules: Vec<&Rule> = rules.filter(is_kept).collect();
+    let tables = rules.iter().map(|rule| (rule.family, rule.table)).filter(|(_, table)| *table != MAIN).collect();
+    Waiting { rules, tables }
+}
+
+fn managed(plan: &Plan) -> impl Iterator<Item = &Uplink> {
+    plan.managed.iter().filter_map(|at| plan.uplinks.get(*at))
+}
+
 /// Which interfaces have to change their group. A group that symroute did not set stays as it is.
 fn memberships(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) -> bool, difference: &mut Difference) {
     let is_left_alone = |dev: &str| {
         let mut uplinks = plan.uplinks.iter().enumerate();
         uplinks.any(|(at, uplink)| uplink.interface == dev && hands_off(at))
     };
+    let is_waiting = |dev: &str| managed(plan).any(|uplink| uplink.interface == dev && uplink.is_waiting());
     for link in snapshot.links.iter().filter(|link| !is_left_alone(&link.name)) {
         let change = |to: u32| Membership { dev: link.name.clone(), from: link.group, to };
         match (link.group, plan.group.is_set_by_us(&link.name)) {
             (NO_GROUP, true) => difference.join.push(change(GROUP)),
-            (GROUP, false) => difference.leave.push(change(NO_GROUP)),
+            (GROUP, false) if !is_waiting(&link.name) => difference.leave.push(change(NO_GROUP)),
             _ => {}
         }
     }
@@ -175,6 +209,7 @@ pub(crate) mod tests {
             meeting: Meeting::Fails,
             skipped: None,
             up,
+            lacks: None,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::files::Root;
 use crate::interfaces::{Config, Severity};
 use crate::policy::Plan;
 use crate::snapshot::{Answer, Kind};
+use crate::uplinks::Lack;
 
 /// Columns of a finding's text.
 const WIDTH: usize = 96;
@@ -77,7 +78,7 @@ fn summary(checked: &Checked) -> String {
         let (fine, all, text) = verdict(Some(at));
         let gateway = uplink.gateway.map_or("no gateway known".into(), |gateway| format!("via {gateway}"));
         let text = match () {
-            () if !uplink.up => "down".to_string(),
+            () if !uplink.up => uplink.lacks.map_or("skipped", Lack::state).to_string(),
             () if all == 0 => checked.plan.reason_without(at).unwrap_or("nothing to look up").to_string(),
             () => text,
         };
@@ -86,7 +87,7 @@ fn summary(checked: &Checked) -> String {
     }
     let (fine, all, text) = verdict(None);
     if all > 0 {
-        rows.push(["unbound".into(), String::new(), "sockets without an address".into(), String::new()]);
+        rows.push(["(any)".into(), String::new(), "no source address".into(), String::new()]);
         verdicts.push((fine, text));
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -143,13 +144,20 @@ pub fn text(checked: &Checked, verbose: bool, color: bool) -> String {
         paragraph(&mut out, "seen", &finding.seen);
         paragraph(&mut out, "why", &finding.why);
         let mut label = "mend";
+        if let Some(before) = &finding.before {
+            paragraph(&mut out, label, before);
+            label = "";
+        }
         for command in &finding.mend {
             // Commands stay on one line, to be copied.
             let _ = writeln!(out, "  {label:<6}{command}");
             label = "";
         }
         if let Some(advice) = &finding.advice {
-            paragraph(&mut out, if finding.mend.is_empty() { "mend" } else { "" }, advice);
+            let mut lines = advice.lines();
+            paragraph(&mut out, label, lines.next().unwrap_or_default());
+            // Lines of a configuration, to be copied.
+            lines.for_each(|line| _ = writeln!(out, "  {:<6}{line}", ""));
         }
     }
     let lookups = checked.asked.len();
@@ -240,6 +248,7 @@ pub fn json(checked: &Checked) -> Value {
             "line": place.as_ref().map(|place| place.1),
             "seen": finding.seen,
             "why": finding.why,
+            "before": finding.before,
             "mend": finding.mend,
             "advice": finding.advice,
         })

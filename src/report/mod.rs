@@ -3,6 +3,7 @@
 //! Text speaks as `ip rule show` and `ip route show` do, and JSON has iproute2's keys, so that both can be
 //! held against what `ip` says.
 
+mod activity;
 pub mod check;
 mod config;
 mod diagnostics;
@@ -11,6 +12,7 @@ mod iproute2;
 mod plan;
 mod status;
 
+pub use activity::{applied, inactive};
 pub use config::{config_json, config_text};
 pub use diagnostics::{diagnostic, one_line};
 pub use explain::{explain_json, explain_text, outcome_text};

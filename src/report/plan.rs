@@ -19,7 +19,7 @@ fn main_default(plan: &Plan, at: usize) -> String {
         _ if uplink.skipped.is_some() => String::new(),
         (Some(primary), _) if *primary == at => "main's default route".into(),
         _ if !uplink.in_main => "no default route in main".into(),
-        (_, Some(metric)) => format!("second choice in main, metric {metric}"),
+        (_, Some(metric)) => format!("backup default route, metric {metric}"),
         _ => "default route in main".into(),
     }
 }
@@ -35,11 +35,11 @@ pub(super) fn addresses(uplink: &Uplink) -> String {
 
 /// The uplinks in a few lines, aligned.
 pub fn summary(plan: &Plan) -> String {
-    table(plan, |_| String::new())
+    table(plan, |_| String::new(), &[])
 }
 
-/// The same with something before each uplink.
-pub(super) fn table(plan: &Plan, before: impl Fn(usize) -> String) -> String {
+/// The same with something before each uplink; main has no default route of those `without`.
+pub(super) fn table(plan: &Plan, before: impl Fn(usize) -> String, without: &[usize]) -> String {
     if plan.uplinks.is_empty() {
         return "No uplinks found.\n".into();
     }
@@ -51,11 +51,11 @@ pub(super) fn table(plan: &Plan, before: impl Fn(usize) -> String) -> String {
             (Some(policy), _) => format!("table {} priority {}", policy.table, policy.priority),
             (None, reason) => reason.unwrap_or_default().into(),
         };
-        let mut last = main_default(plan, at);
-        if !uplink.up && uplink.skipped.is_none() {
-            last.push_str(", down");
-        }
-        rows.push([uplink.label(), addresses(uplink), gateway, numbers, last]);
+        let default = match without.contains(&at) {
+            true => "default route missing in main".into(),
+            false => main_default(plan, at),
+        };
+        rows.push([uplink.label(), addresses(uplink), gateway, numbers, default]);
     }
     let mut out = String::new();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -11,7 +11,7 @@ use crate::files::Root;
 use crate::interfaces::Config;
 use crate::policy::Plan;
 use crate::policy::group::GROUP;
-use crate::uplinks::Layout;
+use crate::uplinks::{Lack, Layout};
 
 pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -> Value {
     let state = |in_place: bool| if in_place { "in place" } else { "missing" };
@@ -30,6 +30,7 @@ pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -
         }
         out.insert("routes".into(), Value::from_iter(routes));
         out.insert("rules".into(), Value::from_iter(rules));
+        out.insert("state".into(), state_of(plan, status, at).word.into());
         out
     });
     json!({
@@ -65,24 +66,27 @@ fn state_of(plan: &Plan, status: &Status, at: usize) -> Standing {
             + found.routes.iter().filter(|route| !route.in_place).count()
             + found.rules.iter().filter(|rule| !rule.in_place).count()
     };
+    let lack = plan.uplinks[at].lacks.map(Lack::state);
     let (word, color) = match (found.map(missing), plan.managed.contains(&at)) {
-        (Some(0), _) => ("in place".into(), "32"),
-        (Some(missing), _) => (format!("{missing} MISSING"), "31"),
-        (None, true) if plan.uplinks[at].up => ("waiting".into(), "33"),
-        (None, true) => ("down".into(), "33"),
-        (None, false) => ("-".into(), ""),
+        (Some(0), _) if found.is_some_and(|found| found.is_linkdown) => ("no carrier".into(), "33"),
+        (Some(0), _) => ("ok".into(), "32"),
+        (Some(missing), _) => (format!("{missing} missing"), "31"),
+        (None, true) => (lack.unwrap_or("no table").into(), "33"),
+        (None, false) => ("skipped".into(), ""),
     };
     Standing { word, color }
 }
 
-pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
+/// `inactive` tells of the uplinks that are not active.
+pub fn status_text(plan: &Plan, status: &Status, inactive: &str, color: bool) -> String {
     let plain = |text: &str, code: &str| match color && !code.is_empty() {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_string(),
     };
     let states: Vec<Standing> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
     let width = states.iter().map(|state| state.word.len()).max().unwrap_or(0);
-    let mut out = table(plan, |at| format!("{}  ", plain(&format!("{:width$}", states[at].word), states[at].color)));
+    let state = |at: usize| format!("{}  ", plain(&format!("{:width$}", states[at].word), states[at].color));
+    let mut out = table(plan, state, &status.without_default);
     out.push_str(&unknown_defaults(plan));
     let paint = |text: &str, code: &str| plain(&format!("{text:<9}"), code);
     let state = |in_place: bool| if in_place { paint("in place", "32") } else { paint("MISSING", "31") };
@@ -138,17 +142,15 @@ pub fn status_text(plan: &Plan, status: &Status, color: bool) -> String {
             let _ = writeln!(out, "    {} {}", paint(word, code), rule_text(rule));
         }
     }
-    let down = plan.managed.iter().any(|at| !plan.uplinks[*at].up);
-    let _ = writeln!(
-        out,
-        "\n{}",
-        match () {
-            () if !status.in_step() => "Out of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.",
-            () if plan.managed.is_empty() => "No family has two uplinks: nothing is wanted of the kernel.",
-            () if status.policies.is_empty() => "No uplink is up: nothing is wanted of the kernel.",
-            () if down => "Everything is in place for what is up.",
-            () => "Everything is in place.",
+    out.push('\n');
+    out.push_str(match () {
+        () if !status.in_step() => {
+            "Routing does not match the configuration. Preview: 'symroute apply --dry-run'. Fix: 'symroute apply'.\n"
         }
-    );
+        () if plan.managed.is_empty() => "Nothing to do: neither IPv4 nor IPv6 has two or more uplinks.\n",
+        () if inactive.is_empty() => "Everything is in place.\n",
+        () => "",
+    });
+    out.push_str(inactive);
     out
 }

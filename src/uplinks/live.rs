@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use bstr::BStr;
 
 use super::finder::Finder;
-use super::{Origin, Skipped, Source, Uplink, assign};
+use super::{Lack, Origin, Skipped, Source, Uplink, assign};
 use crate::interfaces::Family;
-use crate::snapshot::{Kind, MAIN, Route, Rule, Snapshot};
+use crate::snapshot::{Address, Kind, MAIN, Route, Rule, Snapshot};
 
 /// One way out by a default route: a nexthop where the route has several.
 struct Default<'a> {
@@ -120,6 +120,26 @@ fn hold_all(uplinks: &mut [Uplink], snapshot: &Snapshot) {
         as_the_kernel_has_it(&mut uplinks[at], snapshot);
     }
     assign_kernel_addresses(uplinks, snapshot);
+    for uplink in uplinks {
+        uplink.lacks = lack(uplink, snapshot);
+    }
+}
+
+/// What is missing where an uplink is not up.
+fn lack(uplink: &Uplink, snapshot: &Snapshot) -> Option<Lack> {
+    if uplink.up || uplink.skipped.is_some() {
+        return None;
+    }
+    let has_address = uplink.sources.iter().any(|source| {
+        let is_it = |known: &Address| known.dev == uplink.interface && known.net.addr() == source.net.addr();
+        source.elsewhere.is_none() && snapshot.addresses.iter().any(is_it)
+    });
+    Some(match snapshot.link(&uplink.interface) {
+        None => Lack::Link,
+        Some(link) if !link.up => Lack::LinkUp,
+        Some(_) if has_address => Lack::Gateway,
+        Some(_) => Lack::Address,
+    })
 }
 
 /// The same for those that only main tells of; the others stay as the files have them.
@@ -161,7 +181,9 @@ pub(super) fn take_down(uplinks: &mut [Uplink], finder: &Finder, going: &[&str])
         if !name.contains(':') {
             for uplink in &mut *uplinks {
                 uplink.sources.retain(|source| source.elsewhere.as_ref() != Some(&link));
-                uplink.up &= uplink.interface != link;
+                if uplink.interface == link {
+                    uplink.leave();
+                }
             }
             continue;
         }
@@ -170,7 +192,7 @@ pub(super) fn take_down(uplinks: &mut [Uplink], finder: &Finder, going: &[&str])
         for uplink in &mut *uplinks {
             // Its numbers are found by its addresses.
             if uplink.listed_link() == *name {
-                uplink.up = false;
+                uplink.leave();
                 continue;
             }
             let interface = uplink.interface.clone();
@@ -220,7 +242,7 @@ fn as_the_kernel_has_it(uplink: &mut Uplink, snapshot: &Snapshot) {
 /// Adds the addresses that only the kernel knows. Single addresses come last: whose network they are in may follow
 /// from the others.
 fn assign_kernel_addresses(uplinks: &mut [Uplink], snapshot: &Snapshot) {
-    let is_single = |address: &&crate::snapshot::Address| address.net.prefix_len() == address.net.max_prefix_len();
+    let is_single = |address: &&Address| address.net.prefix_len() == address.net.max_prefix_len();
     // A VRF has its addresses for itself.
     let in_vrf = |dev: &str| snapshot.link(dev).is_some_and(|link| link.vrf);
     let global = || snapshot.addresses.iter().filter(|address| !address.local && !in_vrf(&address.dev));

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::finder::Finder;
-pub use self::named::restarted;
+pub use self::named::{restart, restarted};
 pub use self::routes::StaticRoute;
 use crate::interfaces::command::{Command, Meeting};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family};
@@ -71,6 +71,44 @@ impl Skipped {
         match self {
             Skipped::Vrf => "skipped: its interface belongs to a VRF, which has its own tables",
             Skipped::PointToPoint => "not managed yet: point-to-point uplinks without a gateway",
+        }
+    }
+}
+
+/// What an uplink lacks that is not up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// No link has its name.
+    Link,
+    /// Its link is down.
+    LinkUp,
+    Address,
+    /// No lease, no advertisement and no default route tells its gateway.
+    Gateway,
+    /// It has everything, and an `ifdown` takes it down.
+    Stay,
+}
+
+impl Lack {
+    /// The state of an uplink, in a table.
+    pub fn state(self) -> &'static str {
+        match self {
+            Lack::Link => "no interface",
+            Lack::LinkUp => "interface down",
+            Lack::Address => "no address",
+            Lack::Gateway => "no gateway",
+            Lack::Stay => "going down",
+        }
+    }
+
+    /// The same as a part of a sentence.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Lack::Link => "no interface has this name",
+            Lack::LinkUp => "interface is down",
+            Lack::Address => "its address is missing",
+            Lack::Gateway => "its gateway is not known",
+            Lack::Stay => "it is going down",
         }
     }
 }
@@ -149,6 +187,8 @@ pub struct Uplink {
     pub skipped: Option<Skipped>,
     /// The link is up and has one of the addresses; always true without a snapshot.
     pub up: bool,
+    /// What is missing, where it is not up.
+    pub lacks: Option<Lack>,
 }
 
 impl Uplink {
@@ -173,6 +213,7 @@ impl Uplink {
             meeting: if family == Family::Inet6 { Meeting::Replaces } else { Meeting::Fails },
             skipped: None,
             up: true,
+            lacks: None,
         }
     }
 
@@ -232,6 +273,19 @@ impl Uplink {
         let own = |source: &&Source| of_uplink(source) && source.peer.is_none() && source.elsewhere.is_none();
         let own = self.sources.iter().find(own).map(|source| source.net.trunc());
         own.into_iter().filter(|net| net.prefix_len() < net.max_prefix_len()).collect()
+    }
+
+    /// Counts as down: its interface is about to go.
+    fn leave(&mut self) {
+        if self.up || self.is_waiting() {
+            self.lacks = Some(Lack::Stay);
+        }
+        self.up = false;
+    }
+
+    /// Its address is there, and its gateway is not known any more: it may come back at any moment.
+    pub fn is_waiting(&self) -> bool {
+        self.lacks == Some(Lack::Gateway)
     }
 
     /// `eth0 inet`, for messages.

@@ -30,6 +30,17 @@ pub fn restarted(config: &Config, snapshot: &Snapshot, uplink: &Uplink) -> Vec<S
     names.iter().map(|name| word(name)).collect()
 }
 
+/// The command that takes these words down and up again; `forced` where ifup may not know what is up. It goes on when the
+/// ssh session that it cuts ends.
+pub fn restart(words: &[String], forced: bool) -> String {
+    let down: Vec<&str> = words.iter().rev().map(String::as_str).collect();
+    let force = if forced { "--force " } else { "" };
+    let command = format!("ifdown {force}{}; ifup {}", down.join(" "), words.join(" "));
+    let is_special = |c: char| matches!(c, '\\' | '"' | '$' | '`');
+    let quoted: String = command.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect();
+    format!("setsid -w sh -c \"{quoted}\"")
+}
+
 /// A link and its stanza, as ifup takes them.
 pub(super) fn name(link: &BStr, stanza: &BStr) -> String {
     if link == stanza { link.to_string() } else { format!("{link}={stanza}") }
@@ -74,6 +85,15 @@ mod tests {
         assert_eq!(words(text, Dialect::Ifupdown, false), ["eth0=home", whole, whole]);
         assert_eq!(words(text, Dialect::IfupdownNg, true), ["eth0=home", whole, whole]);
         assert_eq!(words(text, Dialect::Ifupdown2, true), ["eth0", "eth1", "eth1"]);
+        assert_eq!(
+            restart(&["eth1".into(), "eth1:1".into()], false),
+            "setsid -w sh -c \"ifdown eth1:1 eth1; ifup eth1 eth1:1\""
+        );
+        let strange = restart(&[word("eth2=a$b\"c`d\\'e")], true);
+        let said =
+            std::process::Command::new("sh").args(["-c", &strange.replacen("setsid -w sh -c", "echo", 1)]).output();
+        let said = String::from_utf8(said.unwrap().stdout).unwrap();
+        assert!(said.starts_with("ifdown --force 'eth2=a$b\"c`d\\'\\''e'; ifup "), "{said}");
         let odd = "auto eth2=a;b'c\niface a;b'c inet static\n address 192.0.2.10/24\n gateway 192.0.2.1\n";
         assert_eq!(words(odd, Dialect::Ifupdown, true), [r"'eth2=a;b'\''c'"]);
     }

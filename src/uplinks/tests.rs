@@ -6,7 +6,7 @@ use crate::files::Root;
 use crate::interfaces::{Config, Dialect, Family};
 use crate::snapshot::{Address, Link, MAIN, Nexthop, PROTOCOL, Route, RouteMore, Rule, Snapshot, State};
 use crate::tables::Names;
-use crate::uplinks::{Found, Origin, find, intended};
+use crate::uplinks::{Found, Lack, Origin, find, intended};
 
 fn config(text: &str, dialect: Dialect) -> Config {
     Config::parse("/f".as_ref(), text.into(), &Root::new("/nowhere".as_ref()), dialect)
@@ -470,4 +470,37 @@ fn a_renamed_link_is_kept_while_it_carries_the_address() {
     let gone = Snapshot { links: moved.links.iter().filter(|link| link.name != "eth1").cloned().collect(), ..moved };
     let text = format!("{TWO}auto eth2\niface eth2 inet manual\n");
     assert!(lines(&held_as(&text, &UP, &gone, &[]))[1].ends_with("down"));
+}
+
+/// Nothing of an uplink goes while its address is there, though its gateway is not known any more.
+#[test]
+fn what_an_uplink_has_stays_while_it_waits_for_its_gateway() {
+    let text = TWO.replace("static\n address 198.51.100.10/24\n gateway 198.51.100.1", "dhcp");
+    let with = |routes: Vec<Route>| {
+        let rules = vec![rule("198.51.100.10/32", 2), Rule { oif: Some("eth1".into()), src: None, ..rule("", 2) }];
+        Snapshot { rules, ..kernel(&TWO_ADDRESSES, routes) }
+    };
+    let removed = |snapshot: &Snapshot, going: &[&str]| {
+        let found = held(&text, snapshot, going);
+        let lacks = found.uplinks[1].lacks;
+        let plan = crate::policy::plan(found, Some(snapshot), &Names::default(), None);
+        let change = crate::policy::difference::difference(&plan, snapshot, &|_| false);
+        (lacks, change.remove_rules.len(), change.remove_routes.len(), change.leave.len())
+    };
+    let own_network = Route { dst: "198.51.100.0/24".parse().unwrap(), gateway: None, ..default(2, "", "eth1", 0) };
+    let mut waiting = with(vec![default(MAIN, "192.0.2.1", "eth0", 0), own_network]);
+    waiting.links[2].group = 97;
+    assert_eq!(removed(&waiting, &[]), (Some(Lack::Gateway), 0, 0, 0));
+    assert_eq!(removed(&waiting, &["eth1"]), (Some(Lack::Stay), 2, 1, 1));
+    let mut lost = waiting.clone();
+    lost.addresses.truncate(1);
+    assert_eq!(removed(&lost, &[]), (Some(Lack::Address), 2, 1, 1));
+    lost.links[2].up = false;
+    assert_eq!(removed(&lost, &[]), (Some(Lack::LinkUp), 2, 1, 1));
+    lost.links.remove(2);
+    assert_eq!(removed(&lost, &[]), (Some(Lack::Link), 2, 1, 0));
+    // Another lease: the rule of the old address goes.
+    let mut other = waiting.clone();
+    other.addresses[1].net = "198.51.100.77/24".parse().unwrap();
+    assert_eq!(removed(&other, &[]), (Some(Lack::Gateway), 1, 0, 0));
 }

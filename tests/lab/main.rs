@@ -52,7 +52,7 @@ const WITHOUT: [(&str, &[&str]); 2] = [
             // `ifdown eth1:1` takes the whole interface down.
             "the_rule_of_an_interface_stays",
             // Two default routes without `metric` do not fail; its root has no DHCP client.
-            "a_lease_and_a_fixed_address",
+            "a_lease_",
             "check_findings_of_dhcp",
             "check_findings_of_metrics",
             // Its default routes are not `onlink`, and the page shows that they are.
@@ -89,7 +89,7 @@ const WITHOUT: [(&str, &[&str]); 2] = [
             "broken_with_metric_alone",
             "forwarded_traffic_beside_many_addresses",
             // Its root has no DHCP client.
-            "a_lease_and_a_fixed_address",
+            "a_lease_",
             // Neither aliases nor logical names.
             "noted_links_and_aliases",
             "the_rule_of_an_interface_stays",
@@ -175,6 +175,7 @@ const CASES: &[(&str, Case)] = &[
     ("noted_links_and_aliases", uplinks::noted_links_and_aliases),
     ("a_renamed_link", uplinks::a_renamed_link),
     ("the_rule_of_an_interface_stays", uplinks::the_rule_of_an_interface_stays),
+    ("a_lease_without_its_default_route", uplinks::a_lease_without_its_default_route),
     ("a_lease_and_a_fixed_address", uplinks::a_lease_and_a_fixed_address),
     ("addresses_on_other_interfaces", uplinks::addresses_on_other_interfaces),
     ("two_nics_in_one_subnet", shapes::two_nics_in_one_subnet),

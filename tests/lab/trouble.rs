@@ -476,12 +476,21 @@ pub fn cards_come_and_go(world: &World) {
     world.unplug("eth1");
     server.ok("ifup -a");
     assert_nothing_left(world);
-    assert!(server.ok("symroute status").ends_with("\nNo uplink is up: nothing is wanted of the kernel.\n"));
+    let gone = |name: &str, family: &str| {
+        format!("{name} ({family}) is inactive: no interface has this name. 'ip link' shows the interfaces.\n")
+    };
+    let all = ["IPv4", "IPv6"]
+        .map(|family| format!("0 of 2 {family} uplinks are active.\n{}{}", gone("eth0", family), gone("eth1", family)));
+    let status = server.ok("symroute status");
+    assert!(status.ends_with(&format!("\n\n{}", all.concat())), "{status}");
+    assert!(status.contains("no interface  eth0 inet"), "{status}");
+    assert_eq!(server.ok("symroute apply"), format!("Nothing to do for the active uplinks.\n{}", all.concat()));
 
     world.plug("eth1");
     server.ok("ifup eth1");
     reached(&[B4, B6]);
-    assert!(server.ok("symroute status").ends_with("\nEverything is in place for what is up.\n"));
+    let half = ["IPv4", "IPv6"].map(|family| format!("1 of 2 {family} uplinks is active.\n{}", gone("eth0", family)));
+    assert!(server.ok("symroute status").ends_with(&format!("\n\n{}", half.concat())));
     world.plug("eth0");
     server.ok("ifup eth0");
     assert_kernel_is_plan(world);
@@ -534,15 +543,17 @@ iface eth1 inet static
     );
     assert_eq!(
         server.ok("symroute status"),
-        "down  eth0 inet  192.0.2.10/24     via 192.0.2.1     table 1 priority 100  main's default route, down
-down  eth1 inet  198.51.100.10/24  via 198.51.100.1  table 2 priority 110  second choice in main, metric 20, down
+        "interface down  eth0 inet  192.0.2.10/24     via 192.0.2.1     table 1 priority 100  main's default route
+interface down  eth1 inet  198.51.100.10/24  via 198.51.100.1  table 2 priority 110  backup default route, metric 20
 
-No uplink is up: nothing is wanted of the kernel.
+0 of 2 IPv4 uplinks are active.
+eth0 (IPv4) is inactive: interface is down. Start it with 'ifup eth0'.
+eth1 (IPv4) is inactive: interface is down. Start it with 'ifup eth1'.
 "
     );
     server.ok("ifup -a; symroute apply");
-    let healthy = "in place  eth0 inet  192.0.2.10/24     via 192.0.2.1     table 1 priority 100  main's default route
-in place  eth1 inet  198.51.100.10/24  via 198.51.100.1  table 2 priority 110  second choice in main, metric 20
+    let healthy = "ok  eth0 inet  192.0.2.10/24     via 192.0.2.1     table 1 priority 100  main's default route
+ok  eth1 inet  198.51.100.10/24  via 198.51.100.1  table 2 priority 110  backup default route, metric 20
 
 eth0 inet: table 1, layout layered
     in place  dev eth0 group 97
@@ -566,15 +577,15 @@ Everything is in place.
 
     server.ok("ip rule del priority 111; ip rule add from 203.0.113.0/26 lookup 2 priority 115");
     let broken = healthy
-        .replacen("in place  eth0 inet  ", "in place   eth0 inet  ", 1)
-        .replacen("in place  eth1 inet  ", "1 MISSING  eth1 inet  ", 1)
+        .replacen("ok  eth0 inet  ", "ok         eth0 inet  ", 1)
+        .replacen("ok  eth1 inet  ", "1 missing  eth1 inet  ", 1)
         .replacen("in place  111", "MISSING   111", 1)
         .replacen(
             "Everything is in place.",
             "In the same tables or priorities, made by somebody else:
     not ours  115:\tfrom 203.0.113.0/26 lookup 2
 
-Out of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.",
+Routing does not match the configuration. Preview: 'symroute apply --dry-run'. Fix: 'symroute apply'.",
             1,
         );
     let status = server.run("symroute status");
@@ -588,17 +599,33 @@ Out of step: 'symroute apply' mends it, 'symroute apply --dry-run' shows how.",
         .mount("mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts; mount --bind dev/pts/ptmx dev/ptmx");
     let terminal = |variable: &str| server.run(&format!("{variable} script -qec 'symroute status' /dev/null")).stdout();
     let colored = terminal("");
-    assert!(colored.starts_with("\u{1b}[32min place \u{1b}[0m  eth0 inet"), "{colored:?}");
-    assert!(colored.contains("\u{1b}[31m1 MISSING\u{1b}[0m  eth1 inet"), "{colored:?}");
+    assert!(colored.starts_with("\u{1b}[32mok       \u{1b}[0m  eth0 inet"), "{colored:?}");
+    assert!(colored.contains("\u{1b}[31m1 missing\u{1b}[0m  eth1 inet"), "{colored:?}");
     let plain = |colored: &str| colored.replace('\r', "");
     assert_eq!(plain(&terminal("NO_COLOR=1")), broken);
     assert!(terminal("NO_COLOR=").contains('\u{1b}'), "an empty NO_COLOR declines nothing");
 
     assert_eq!(server.ok("symroute apply"), "1 change made; everything is in place.\n");
+    // Somebody takes an interface down behind ifupdown's back.
+    server.ok("ip link set eth1 down");
+    // ifupdown2 keeps no record, and its ifup brings up what is down.
+    let restart = match world.suite {
+        "bookworm-ifupdown2" => "Start it with 'ifup eth1'.",
+        _ => "Restart it, which cuts its connections: setsid -w sh -c \"ifdown --force eth1; ifup eth1\"",
+    };
+    let inactive = format!("1 of 2 IPv4 uplinks is active.\neth1 (IPv4) is inactive: interface is down. {restart}\n");
+    assert_eq!(server.ok("symroute apply"), format!("4 changes made.\n{inactive}"));
+    let status = server.ok("symroute status");
+    assert!(status.ends_with(&format!("\n\n{inactive}")) && !status.contains("Everything is in place"), "{status}");
+    server.ok("setsid -w sh -c \"ifdown --force eth1; ifup eth1\"; symroute apply");
+    assert!(world.client.pings(None, B4));
+    server.ok("ip route del default dev eth1");
+    assert!(server.ok("symroute status").contains("  default route missing in main\n"));
     server.ok("ip rule del priority 115; symroute flush; ifdown -a");
     world.configure("auto lo\niface lo inet loopback\n");
     assert_eq!(
         server.ok("symroute status"),
-        "No uplinks found.\n\nNo family has two uplinks: nothing is wanted of the kernel.\n"
+        "No uplinks found.\n\nNothing to do: neither IPv4 nor IPv6 has two or more uplinks.\n"
     );
+    assert_eq!(server.ok("symroute apply"), "Nothing to do: neither IPv4 nor IPv6 has two or more uplinks.\n");
 }

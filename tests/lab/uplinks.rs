@@ -1,7 +1,7 @@
 //! Uplinks that the files do not name in full: default routes that only the main table has, and addresses on other
 //! interfaces than their uplink's. Only TCP tells in IPv6: an echo reply is bound to the interface of its request.
 
-use crate::check::{assert_quiet, broken_and_mended, check, ids};
+use crate::check::{assert_quiet, broken_and_mended, check, ids, mended};
 use crate::judge::{assert_nothing_left, state};
 use crate::world::{A4, A6, B4, B6, Holder, Host, PUBLIC, World};
 
@@ -301,4 +301,49 @@ pub fn a_lease_and_a_fixed_address(world: &World) {
         server.ok("ifdown -a");
         assert_nothing_left(world);
     }
+}
+
+/// A lease whose default route main loses, and then the uplink's own table: nothing advises to remove what is left.
+pub fn a_lease_without_its_default_route(world: &World) {
+    let server = &world.server;
+    let _dhcp = [serve(&world.isp_a, "192.0.2"), serve(&world.isp_b, "198.51.100")];
+    world.install_hooks();
+    world.configure(
+        "auto lo eth0 eth1\niface lo inet loopback\niface eth0 inet dhcp\niface eth1 inet dhcp\n    metric 20\n",
+    );
+    server.ok("ifup -a");
+    let reached = || assert_reached(world, &["192.0.2.50", LEASED]);
+    reached();
+    let another = "IFACE=eth0 LOGICAL=eth0 ADDRFAM=inet METHOD=dhcp MODE=start PHASE=post-up symroute hook";
+    server.ok(&format!("ip route del default dev eth1; {another}"));
+    let keeps = || {
+        server.ok(another);
+        assert_eq!(server.ok("symroute apply"), IN_PLACE);
+        reached();
+        assert_quiet(world);
+    };
+    keeps();
+    // Both ways in one default route.
+    let nexthops = "nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1";
+    server.ok(&format!("while ip route del default 2>/dev/null; do :; done; ip route add default {nexthops}"));
+    keeps();
+    server.ok("ip route del default; ip route add default via 192.0.2.1 dev eth0");
+    keeps();
+    // A flap empties its table, and the address stays: its rules stay too, for when the gateway is back.
+    let rules = || server.ok("ip rule; ip link show dev eth1 | grep -o 'group [0-9]*'");
+    let before = rules();
+    server.ok(&format!("ip link set eth1 down; ip link set eth1 up; {another}"));
+    assert_eq!(rules(), before);
+    let inactive = server.ok("symroute apply");
+    assert!(inactive.contains("eth1 (IPv4) is inactive: its gateway is not known."), "{inactive}");
+    assert_eq!(rules(), before);
+    let status = server.ok("symroute status");
+    assert!(status.contains("\nno gateway  eth1 inet") && !status.contains("LEFT"), "{status}");
+    let found = check(world);
+    assert_eq!(ids(&found), ["gateway-unknown"], "{found:#}");
+    assert!(!found.to_string().contains("symroute-gen"), "it has a metric: {found:#}");
+    mended(world, "gateway-unknown", &|| world.client.reaches(None, LEASED));
+    keeps();
+    server.ok("ifdown -a");
+    assert_nothing_left(world);
 }

@@ -36,9 +36,9 @@ impl Host<'_> {
             let why = "With rp_filter 1 the kernel drops what it would not answer through the link that it came from, \
                        without a word.";
             let finding = Finding::error("rp-filter-drops", seen, why).on(iif, Family::Inet);
-            let finding = finding.mend([sysctl(iif, "rp_filter", 2)]);
-            found.push(finding.advice(format!(
-                "Mend what else is wrong with {iif} first: with its rules in place, strict drops nothing. {KEEP_SYSCTL}"
+            let finding = finding.mend([sysctl(iif, "rp_filter", 2)]).advice(KEEP_SYSCTL);
+            found.push(finding.before(format!(
+                "First fix the other findings of {iif}: with its rules installed, strict mode drops nothing."
             )));
         }
     }
@@ -97,7 +97,8 @@ impl Host<'_> {
             let finding = Finding::error(TWO_INTERFACES, seen, why).on(&copy.dev, family);
             found.push(match is_uplink(&copy.dev) {
                 true => finding.advice(format!(
-                    "Remove the address from the stanza of {} or of {}, then run 'ifdown' and 'ifup' for it.",
+                    "Remove the address from the stanza of {} or of {}. Then run 'ifdown' and 'ifup' for it: that cuts its \
+                     connections.",
                     kept.dev, copy.dev
                 )),
                 false => finding

@@ -18,7 +18,7 @@ use crate::check::matrix::{Probe, Target};
 use crate::interfaces::Diagnostic;
 use crate::policy::Plan;
 use crate::snapshot::{Answer, Kind, Snapshot, Way};
-use crate::uplinks::Uplink;
+use crate::uplinks::{Uplink, restart};
 
 /// A lookup and what the kernel said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,10 +128,7 @@ const UNBOUND: &str = "Whatever is not bound to an address finds no way out: nam
 impl Host<'_> {
     /// The command that takes an uplink down and brings it up again; `forced` where ifup may not know what is up.
     fn restart(&self, uplink: usize, forced: bool) -> String {
-        let up = self.restarted.get(uplink).map(Vec::as_slice).unwrap_or_default();
-        let down: Vec<&str> = up.iter().rev().map(String::as_str).collect();
-        let force = if forced { "--force " } else { "" };
-        format!("ifdown {force}{}; ifup {}", down.join(" "), up.join(" "))
+        restart(self.restarted.get(uplink).map(Vec::as_slice).unwrap_or_default(), forced)
     }
 
     /// `answers from A to B leave by DEV via GW`, for the first of the wrong lookups.

@@ -11,10 +11,18 @@ use crate::interfaces::{Diagnostic, Family};
 use crate::policy::Plan;
 use crate::policy::layout::NEARLY_DEFAULT;
 use crate::snapshot::{INET6_METRIC, Kind, MAIN, Route};
-use crate::uplinks::Uplink;
+use crate::uplinks::{Origin, Uplink};
 
 /// `RTPROT_RA` (linux/rtnetlink.h): from router advertisements.
 const RTPROT_RA: u8 = 9;
+
+/// What comes before a command that takes an interface down.
+fn cuts(interface: &str) -> String {
+    format!(
+        "This cuts connections through {interface}. Over ssh, keep the command as it is: with 'setsid' it goes on when the \
+         session ends."
+    )
+}
 
 const SAME_METRIC: &str = "Of two default routes with one metric in main, inet's second is refused ('File exists') and the \
                            rest of that 'ifup' never runs; inet6's second silently replaces the first.";
@@ -149,12 +157,17 @@ impl Host<'_> {
     /// Does main have the default route that the uplink's stanza gives it?
     fn has_default(&self, uplink: &Uplink) -> bool {
         let mut main = self.snapshot.routes.iter().filter(|route| route.table == MAIN && route.dst.prefix_len() == 0);
-        main.any(|route| route.family == uplink.family && route.dev.as_ref() == Some(&uplink.interface))
+        main.any(|route| route.family == uplink.family && route.is_through(&uplink.interface))
     }
 
     pub(super) fn metrics(&self, found: &mut Vec<Finding>) {
         let of_file = |clash: &Diagnostic| {
-            let finding = Finding::error("same-metric", clash.message.clone(), SAME_METRIC).advice(clash.help.clone());
+            let at_line = |uplink: &&Uplink| match uplink.origin {
+                Origin::Line { at } => Some(at) == clash.at,
+                _ => Some(uplink.at) == clash.at,
+            };
+            let uplink = self.plan.uplinks.iter().find(at_line);
+            let finding = self.same_metric(clash.message.clone(), uplink).advice(clash.help.clone());
             Finding { at: clash.at, ..finding }
         };
         found.extend(self.plan.clashes.iter().map(of_file));
@@ -164,10 +177,10 @@ impl Host<'_> {
                 continue;
             }
             let seen = format!("{} has a 'gateway' but no 'metric', as another uplink", uplink.label());
-            let finding = Finding::error("same-metric", seen, SAME_METRIC).on(&uplink.interface, uplink.family);
+            let finding = self.same_metric(seen, Some(uplink)).on(&uplink.interface, uplink.family);
             let finding = Finding { at: Some(uplink.at), ..finding };
             if !self.writes_metric(uplink) {
-                found.push(finding.advice(self.metric_by_hand(at, *metric)));
+                found.push(finding.before(cuts(&uplink.interface)).advice(self.metric_by_hand(at, *metric)));
                 continue;
             }
             let style = if self.facts.hooks { " --style hook" } else { "" };
@@ -176,6 +189,7 @@ impl Host<'_> {
                 // Its 'ifup' failed half-way, or never ran.
                 mend.push(self.restart(at, true));
             }
+            let before = (mend.len() > 1).then(|| cuts(&uplink.interface));
             // inet6: it took the place of the first one's, and has to go out of its way first.
             let (ip, dev) = (ip(uplink.family), &uplink.interface);
             let own = self.snapshot.routes.iter().filter(|route| {
@@ -191,7 +205,15 @@ impl Host<'_> {
             mend.extend(
                 first.filter(|first| first.up && !self.has_default(first)).and_then(|first| self.add_default(first)),
             );
-            found.push(finding.mend(mend));
+            found.push(Finding { before, ..finding.mend(mend) });
+        }
+    }
+
+    /// An error where the uplink lost something by it already; else the next `ifup` will.
+    fn same_metric(&self, seen: String, uplink: Option<&Uplink>) -> Finding {
+        match uplink.is_some_and(|uplink| !uplink.up || uplink.in_main && !self.has_default(uplink)) {
+            true => Finding::error("same-metric", seen, SAME_METRIC),
+            false => Finding::warning("same-metric", seen, SAME_METRIC),
         }
     }
 
@@ -222,8 +244,9 @@ impl Host<'_> {
                 .map(|source| format!("{} addr add {} dev {}", ip(uplink.family), add(&source), uplink.interface))
                 .collect();
             mend.push("symroute apply".into());
-            if missing.len() == own().count() {
-                // Its routes in main went with the last address.
+            // Its routes in main went with the last address.
+            let all = missing.len() == own().count();
+            if all {
                 mend = vec![self.restart(at, true)];
             }
             let elsewhere = self.snapshot.addresses.iter().filter(|known| {
@@ -251,7 +274,7 @@ impl Host<'_> {
                 ),
                 (false, true) => finding,
             };
-            found.push(Finding { at: Some(uplink.at), ..finding });
+            found.push(Finding { at: Some(uplink.at), before: all.then(|| cuts(&uplink.interface)), ..finding });
             // Two addresses of one network: the second goes with the first.
             let shared = |source: &&&crate::uplinks::Source| {
                 let twin = |other: &&crate::uplinks::Source| {
@@ -287,8 +310,8 @@ impl Host<'_> {
                            set anew.";
                 let mend = format!("{ip} addr del {net} dev {dev}; {ip} addr add {net} dev {dev}");
                 let finding = Finding::error("address-duplicate", seen, why).on(dev, uplink.family).mend([mend]);
-                found.push(finding.advice(
-                    "First take it from the other host: 'journalctl -k -g duplicate' shows the address of its card.",
+                found.push(finding.before(
+                    "First remove it from the other host: 'journalctl -k -g duplicate' shows that host's MAC address.",
                 ));
             }
         }
@@ -305,28 +328,32 @@ impl Host<'_> {
             if !uplink.dynamic || uplink.gateway.is_some() || !is_up || !has_address {
                 continue;
             }
-            let seen = format!("{} has an address, but main has no default route through it", uplink.label());
-            let why = "The gateway of an uplink that is configured by DHCP or router advertisements is learnt from main's \
-                       default route. dhclient does not make a second one without a metric, so this uplink has no table \
-                       and what comes in through it is answered through another.";
+            let seen = format!(
+                "{} has an address, but its gateway is not known: the main table has no default route through it",
+                uplink.label()
+            );
+            let why = "The gateway of an uplink with DHCP or router advertisements is learnt from its default route in the \
+                       main table. Without it, replies from its addresses leave through another uplink.";
             let finding = Finding::error("gateway-unknown", seen, why).on(&uplink.interface, uplink.family);
             let finding = Finding { at: Some(uplink.at), ..finding };
             let by_hand = self.plan.metrics.get(at).filter(|_| !self.writes_metric(uplink));
             if let Some(metric) = by_hand {
-                found.push(finding.advice(self.metric_by_hand(*at, *metric)));
+                found.push(finding.before(cuts(&uplink.interface)).advice(self.metric_by_hand(*at, *metric)));
                 continue;
             }
             let style = if self.facts.hooks { " --style hook" } else { "" };
-            let finding = finding.mend([format!("symroute-gen{style} --write"), self.restart(*at, false)]);
-            found.push(finding.advice(
-                "Where the provider gives no router at all, name it: 'symroute-gateway ADDRESS' in the stanza, then \
-                 'symroute apply'.",
+            let metric = self.plan.metrics.contains_key(at).then(|| format!("symroute-gen{style} --write"));
+            let forced = metric.is_none();
+            let finding = finding.mend(metric.into_iter().chain([self.restart(*at, forced)]));
+            found.push(finding.before(cuts(&uplink.interface)).advice(
+                "Of two default routes without a metric, dhclient and udhcpc add one; dhcpcd gives each a metric. If the \
+                 provider announces no router, set 'symroute-gateway ADDRESS' in the stanza and run 'symroute apply'.",
             ));
         }
     }
 
     pub(super) fn down(&self, found: &mut Vec<Finding>) {
-        let less = "There is one way out less than there should be.";
+        let less = "One uplink is unavailable. Connections to its addresses fail.";
         for (at, uplink) in self.plan.uplinks.iter().enumerate() {
             let said = |id: &str| {
                 let is = |finding: &Finding| finding.id == id && finding.interface.as_ref() == Some(&uplink.interface);
@@ -337,8 +364,8 @@ impl Host<'_> {
                 let by_it = |route: &&Route| route.dev.as_ref() == Some(&uplink.interface);
                 if !said("uplink-down") && self.snapshot.routes.iter().filter(by_it).any(|route| route.state.linkdown) {
                     let seen = format!("{} is up, but has no carrier", uplink.interface);
-                    let finding = Finding::warning("uplink-down", seen, less).on(&uplink.interface, uplink.family);
-                    let advice = "The cable, or what it leads to: nothing that a command here could mend.";
+                    let finding = Finding::error("uplink-down", seen, less).on(&uplink.interface, uplink.family);
+                    let advice = "Check the cable and the device at its other end. No command on this host fixes it.";
                     found.push(Finding { family: None, ..finding.advice(advice) });
                 }
                 continue;
@@ -351,11 +378,11 @@ impl Host<'_> {
                 continue;
             }
             let seen = format!("{} is not up, though 'auto' brings it up at boot", uplink.label());
-            let finding = Finding::warning("uplink-down", seen, less).on(&uplink.interface, uplink.family);
+            let finding = Finding::error("uplink-down", seen, less).on(&uplink.interface, uplink.family);
             let finding = Finding { at: Some(uplink.at), ..finding };
             found.push(match link {
                 // ifupdown may take it for up: somebody else took it down.
-                Some(_) => finding.mend([self.restart(at, true)]),
+                Some(_) => finding.before(cuts(&uplink.interface)).mend([self.restart(at, true)]),
                 None => finding.advice(format!(
                     "There is no link {}: the card is gone, or has another name now ('ip link').",
                     uplink.interface
