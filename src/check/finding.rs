@@ -88,6 +88,7 @@ pages!(
     "networkd-removes-rules",
     "networkmanager-manages",
     "no-default",
+    "not-applied",
     "promote-secondaries-off",
     "route-foreign",
     "rp-filter-drops",

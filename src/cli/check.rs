@@ -15,7 +15,7 @@ use crate::kernel::{self, Socket};
 use crate::report;
 use crate::report::check::Checked;
 use crate::snapshot::Snapshot;
-use crate::uplinks::handwritten::judge;
+use crate::uplinks::handwritten::judge_beside;
 use crate::uplinks::{Uplink, find, restarted};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -83,7 +83,7 @@ pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
         written: &written,
         restarted: &restarted,
         at_boot: &(0..plan.uplinks.len()).filter(at_boot).collect(),
-        by_hand: &judge(&loaded.config, &loaded.names),
+        by_hand: &judge_beside(&loaded.config, &loaded.names, &plan.priorities(Some(&snapshot))),
         snapshot: &snapshot,
         status: &status(&plan, &snapshot),
         facts: &host::facts(&snapshot.links),

@@ -18,7 +18,7 @@ use crate::rewrite::template::{self, Template};
 use crate::rewrite::{Change, diff, rewrite, store};
 use crate::snapshot::MAIN;
 use crate::tables::Names;
-use crate::uplinks::handwritten::judge;
+use crate::uplinks::handwritten::judge_beside;
 use crate::uplinks::{self, find};
 
 const USUAL: &str = "/etc/network/interfaces";
@@ -115,7 +115,8 @@ fn run(arguments: &Arguments) -> Result<Exit> {
         snapshot
     });
     let mut plan = plan(found, snapshot.as_ref(), &loaded.names, layout);
-    plan.diagnostics.extend(judge(&loaded.config, &loaded.names));
+    let priorities = plan.priorities(snapshot.as_ref());
+    plan.diagnostics.extend(judge_beside(&loaded.config, &loaded.names, &priorities));
 
     let quiet = arguments.quiet || arguments.json;
     let of_plan = plan.diagnostics.iter().chain(&plan.clashes).filter(|_| !arguments.remove);

@@ -14,7 +14,7 @@ use crate::interfaces::{Diagnostic, Severity, Stanza};
 use crate::kernel::{self, Socket};
 use crate::policy::{Plan, plan};
 use crate::snapshot::{Route, Rule, Snapshot, kernel_name};
-use crate::uplinks::handwritten::judge;
+use crate::uplinks::handwritten::judge_beside;
 use crate::uplinks::{find, intended, restarted};
 use crate::{ifstate, report};
 
@@ -149,7 +149,8 @@ pub(super) fn load(common: &Common) -> Loaded {
 fn config(common: &Common, json: Json) -> Result<Exit> {
     let mut loaded = load(common);
     let refused = loaded.config.refused();
-    loaded.config.diagnostics.extend(judge(&loaded.config, &loaded.names));
+    let priorities = planned(&loaded, None, &[]).priorities(None);
+    loaded.config.diagnostics.extend(judge_beside(&loaded.config, &loaded.names, &priorities));
     loaded.config.diagnostics.sort_by_key(|diagnostic| diagnostic.at);
     if json.json {
         say_json(&report::config_json(&loaded.config, &loaded.root))?;
@@ -188,7 +189,8 @@ fn show_plan(common: &Common, json: Json) -> Result<Exit> {
     };
     let found = intended(&loaded.config, snapshot.as_ref(), &loaded.names);
     let mut plan = plan(found, snapshot.as_ref(), &loaded.names, None);
-    plan.diagnostics.extend(judge(&loaded.config, &loaded.names));
+    let priorities = plan.priorities(snapshot.as_ref());
+    plan.diagnostics.extend(judge_beside(&loaded.config, &loaded.names, &priorities));
     if json.json {
         say_json(&report::plan_json(&plan, &loaded.config, &loaded.root))?;
         return Ok(if loaded.config.refused() || has_error(&plan) { Exit::CouldNot } else { Exit::Yes });

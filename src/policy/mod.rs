@@ -9,13 +9,14 @@ pub(crate) mod layout;
 pub(crate) mod networks;
 pub(crate) mod numbers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
 
 use self::group::Group;
 use self::layout::{Numbers, Surroundings};
 use self::networks::{Hop, Networks};
+use self::numbers::SLOT;
 use crate::interfaces::command::Meeting;
 use crate::interfaces::{Diagnostic, Family, Severity};
 use crate::snapshot::{Route, Rule, Snapshot};
@@ -69,6 +70,13 @@ impl Plan {
     /// Does the family have more than one way out?
     pub fn is_multihomed(&self, family: Family) -> bool {
         is_multihomed(&self.uplinks, family)
+    }
+
+    /// Priorities of its uplinks, and of rules that the kernel has.
+    pub fn priorities(&self, snapshot: Option<&Snapshot>) -> HashSet<u32> {
+        let of_uplinks = self.policies.iter().flat_map(|policy| policy.priority..policy.priority + SLOT);
+        let rules = snapshot.iter().flat_map(|snapshot| &snapshot.rules);
+        of_uplinks.chain(rules.map(|rule| rule.priority)).collect()
     }
 
     /// Why an uplink has no policy, if it has none.

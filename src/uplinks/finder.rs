@@ -374,13 +374,37 @@ impl<'a> Finder<'a> {
             };
             if let Some(stanza) = policies.iter().find(serves).map(|(line, ..)| line.stanza) {
                 uplink.hand_written = true;
-                self.wrong.push(Diagnostic::warning(
-                    self.config.stanzas[stanza].at.unwrap_or(uplink.at),
-                    &self.config.stanzas[stanza].interface,
-                    format!("policy routing for {} is written here by hand: symroute leaves it alone", uplink.label()),
-                    "Take those 'ip rule' and 'ip route … table' lines out to let symroute do it, or write 'symroute no' to keep them.",
-                ));
+                let asked_for = uplink.wish.enabled == Some(false);
+                self.wrong.extend((!asked_for).then(|| manual(self.config, uplink, stanza)));
             }
         }
     }
+}
+
+/// The warning of manual policy routing, or of the marker that made it so.
+fn manual(config: &Config, uplink: &Uplink, stanza: usize) -> Diagnostic {
+    let it = &config.stanzas[stanza];
+    if let Some(marker) = damaged_block(config, it) {
+        let label = uplink.label();
+        let what =
+            format!("{}; so symroute treats the policy routing for {label} as manual and skips it", marker.message);
+        return Diagnostic { severity: Severity::Warning, message: what, ..marker.clone() };
+    }
+    Diagnostic::warning(
+        it.at.unwrap_or(uplink.at),
+        &it.interface,
+        format!("policy routing for {} is written here by hand: symroute leaves it alone", uplink.label()),
+        "Take those 'ip rule' and 'ip route ... table' lines out to let symroute do it. 'symroute no' keeps the lines \
+         and silences this warning.",
+    )
+}
+
+/// A marker without its partner between the stanza's first line and the next stanza.
+fn damaged_block<'a>(config: &'a Config, stanza: &Stanza) -> Option<&'a Diagnostic> {
+    let start = stanza.at?;
+    let starts = config.stanzas.iter().filter_map(|other| other.at).filter(|at| at.file == start.file);
+    let end = starts.map(|at| at.line).filter(|line| *line > start.line).min();
+    let markers = config.files.get(start.file)?.stray_markers.iter();
+    let is_inside = |line: usize| line > start.line && end.is_none_or(|end| line < end);
+    markers.into_iter().find(|marker| marker.at.is_some_and(|at| is_inside(at.line)))
 }

@@ -504,3 +504,42 @@ fn what_an_uplink_has_stays_while_it_waits_for_its_gateway() {
     other.addresses[1].net = "198.51.100.77/24".parse().unwrap();
     assert_eq!(removed(&other, &[]), (Some(Lack::Gateway), 1, 0, 0));
 }
+
+/// Each warning, whole.
+fn said(text: &str) -> Vec<String> {
+    let found = find(&config(text, Dialect::Ifupdown), None, &[], &Names::default());
+    found.diagnostics.iter().map(|diagnostic| format!("{}: {}", diagnostic.message, diagnostic.help)).collect()
+}
+
+#[test]
+fn manual_policy_routing_and_what_is_said_of_it() {
+    let lines = " up ip rule add from 198.51.100.10 table 7 priority 70\n down ip rule del priority 70\n";
+    let manual = said(&format!("{TWO}{lines}"));
+    assert_eq!(manual.len(), 1, "{manual:?}");
+    assert!(manual[0].contains("written here by hand") && manual[0].contains("silences this warning"), "{manual:?}");
+    assert_eq!(said(&format!("{TWO} symroute no\n{lines}")), [""; 0]);
+    // A block that lost a marker looks the same.
+    for marker in ["begin", "end"] {
+        let damaged = said(&format!("{TWO} # symroute: {marker}\n{lines}"));
+        assert_eq!(damaged.len(), 1, "{damaged:?}");
+        assert!(!damaged[0].contains("by hand:") && damaged[0].contains("Restore the missing marker"), "{damaged:?}");
+    }
+    // In another stanza, it has nothing to do with it.
+    let elsewhere = TWO.replace("iface eth1", " # symroute: begin\niface eth1");
+    assert!(said(&format!("{elsewhere}{lines}"))[0].contains("written here by hand"));
+}
+
+#[test]
+fn no_priority_is_proposed_that_is_in_use() {
+    use crate::uplinks::handwritten::judge_beside;
+    let text =
+        format!("{TWO} up ip rule add from 198.51.100.10 table 7\n up ip route add default via 198.51.100.1 table 7\n");
+    let config = config(&text, Dialect::Ifupdown);
+    let proposed = |in_use: &[u32]| {
+        let found = judge_beside(&config, &Names::default(), &in_use.iter().copied().collect());
+        let help = found.iter().map(|diagnostic| diagnostic.help.clone()).find(|help| help.contains("priority"));
+        help.unwrap_or_default().split("priority ").nth(1).unwrap_or_default()[..3].to_string()
+    };
+    assert_eq!(proposed(&[]), "100");
+    assert_eq!(proposed(&[100, 110]), "120");
+}

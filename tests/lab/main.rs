@@ -141,6 +141,7 @@ const NATIVE_CASES: &[(&str, Case)] = &[
 
 const CASES: &[(&str, Case)] = &[
     ("check_findings_of_dhcp", check::uplinks::findings_of_dhcp),
+    ("check_findings_of_a_host_without_symroute", check::policy::findings_of_a_host_without_symroute),
     ("check_findings_of_what_is_left", check::policy::findings_of_what_is_left),
     ("check_findings_of_the_article_layout", check::policy::findings_of_the_article_layout),
     ("check_findings_of_metrics", check::uplinks::findings_of_metrics),

@@ -10,8 +10,9 @@ use crate::check::facts::Translation;
 use crate::check::finding::Finding;
 use crate::check::foreign::ip;
 use crate::interfaces::Family;
+use crate::policy::Policy;
 use crate::snapshot::{Address, MAIN};
-use crate::uplinks::Uplink;
+use crate::uplinks::{MAX_PRIORITY, Uplink};
 
 const NM: &str = "networkmanager-manages";
 const TWO_INTERFACES: &str = "address-on-two-interfaces";
@@ -211,6 +212,18 @@ impl Host<'_> {
         }
     }
 
+    /// A mark that no rule names, and the first of two priorities behind the policy's rules that no rule has.
+    fn free_mark(&self, policy: &Policy) -> Option<(u32, u32)> {
+        let rules = || self.snapshot.rules.iter().filter(|rule| rule.family == Family::Inet);
+        let marks: HashSet<u32> =
+            rules().filter_map(|rule| rule.more.as_ref()?.mark).map(|(mark, mask)| mark & mask).collect();
+        let planned = self.plan.policies.iter().flat_map(|policy| &policy.rules).map(|placed| placed.item.priority);
+        let priorities: HashSet<u32> = rules().map(|rule| rule.priority).chain(planned).collect();
+        let is_free = |priority: &u32| (*priority..*priority + 2).all(|priority| !priorities.contains(&priority));
+        let mark = (policy.table..).find(|mark| !marks.contains(mark))?;
+        Some((mark, (policy.priority + 2..MAX_PRIORITY).find(is_free)?))
+    }
+
     pub(super) fn translations(&self, found: &mut Vec<Finding>) {
         for (at, uplink) in self.plan.uplinks.iter().enumerate() {
             let primary = self.plan.primary.get(&Family::Inet) == Some(&at);
@@ -239,7 +252,8 @@ impl Host<'_> {
             );
             let why = "An answer of such a host, a container for example, has that host's address until the last moment: \
                        no rule for the uplink's addresses matches it, it leaves through main's default and is dropped.";
-            let (link, mark, priority) = (&uplink.interface, policy.table, policy.priority + 4);
+            let Some((mark, priority)) = self.free_mark(policy) else { continue };
+            let link = &uplink.interface;
             let table = format!("symroute_{}", link.replace(['.', '-', '@', '+'], "_"));
             let mend = [
                 format!("nft add table ip {table}"),

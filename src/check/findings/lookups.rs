@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
+use super::policy::NOT_APPLIED;
 use super::{Asked, Causes, Host};
 use crate::check::expected::Expected;
 use crate::check::finding::Finding;
@@ -58,6 +59,7 @@ impl Host<'_> {
             of_family(ids).iter().any(on)
         };
         match (cause, asked.probe.target) {
+            (Cause::Other | Cause::Default, _) if uplink.is_some() && !of_family(&[NOT_APPLIED]).is_empty() => true,
             (Cause::Rule(_), _) => !of_family(&["rule-shadowed", "rule-duplicated"]).is_empty(),
             (Cause::Route(_), _) => of_uplink(&["route-foreign"]),
             (Cause::Default, _) => !of_family(&["no-default"]).is_empty(),
@@ -159,7 +161,7 @@ mod tests {
     use crate::check::matrix::{Probe, probes};
     use crate::check::status;
     use crate::policy::{Plan, plan};
-    use crate::snapshot::{MAIN, Way};
+    use crate::snapshot::{MAIN, Snapshot, Way};
     use crate::tables::Names;
     use crate::uplinks::Found;
 
@@ -171,9 +173,15 @@ mod tests {
 
     /// The findings where lookups get these answers, the others the expected one.
     fn found(uplink: &str, answer: &dyn Fn(&Probe) -> Option<Answer>) -> Vec<String> {
+        found_with(uplink, 0, answer)
+    }
+
+    /// The same where the kernel has this many of the planned rules.
+    fn found_with(uplink: &str, rules: usize, answer: &dyn Fn(&Probe) -> Option<Answer>) -> Vec<String> {
         let names = Names::default();
         let plan: Plan = plan(Found { uplinks: uplinks(uplink), ..Found::default() }, None, &names, None);
-        let snapshot = snapshot(ROUTES);
+        let planned = plan.policies.iter().flat_map(|policy| &policy.rules).take(rules);
+        let snapshot = Snapshot { rules: planned.map(|placed| placed.item.clone()).collect(), ..snapshot(ROUTES) };
         let right = |probe: &Probe| {
             let way = |kind, dev: &str, gateway| {
                 Answer::Route(Way { kind, dev: Some(dev.into()), gateway, ..Way::default() })
@@ -262,10 +270,13 @@ mod tests {
     #[test]
     fn none_beside_the_finding_that_accounts_for_it() {
         let two = format!("eth0 192.0.2.10/24 via 192.0.2.1\n {ONE}");
-        let ids = found(&two, &|probe| {
-            (probe.uplink.is_some() && probe.query.iif.is_none()).then_some(Answer::Refused(Errno::ENETUNREACH))
-        });
-        let ids: Vec<_> = ids.iter().map(|line| line.split(':').next().unwrap()).collect();
-        assert!(ids.contains(&"rule-missing") && !ids.contains(&"lookup-failed"), "{ids:?}");
+        for (rules, id) in [(1, "rule-missing"), (0, "not-applied")] {
+            let found = found_with(&two, rules, &|probe| {
+                (probe.uplink.is_some() && probe.query.iif.is_none()).then_some(Answer::Refused(Errno::ENETUNREACH))
+            });
+            let ids: Vec<_> = found.iter().map(|line| line.split(':').next().unwrap()).collect();
+            assert!(ids.contains(&id) && !ids.contains(&"lookup-failed"), "{ids:?}");
+            assert!(rules > 0 || !ids.iter().any(|id| OF_POLICY.contains(id)), "{ids:?}");
+        }
     }
 }

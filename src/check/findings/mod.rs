@@ -78,12 +78,16 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     let causes = &causes(host);
     // The others may follow from it: 'ifup' gives up there.
     host.duplicates(&mut found);
-    host.groups(&mut found);
-    for policy in &host.plan.policies {
-        let uplink = &host.plan.uplinks[policy.uplink];
-        if uplink.up {
-            host.policy(policy, uplink, causes, &mut found);
+    if host.is_applied() {
+        host.groups(&mut found);
+        for policy in &host.plan.policies {
+            let uplink = &host.plan.uplinks[policy.uplink];
+            if uplink.up {
+                host.policy(policy, uplink, causes, &mut found);
+            }
         }
+    } else {
+        host.not_applied(causes, &mut found);
     }
     host.shadowed(causes, &mut found);
     host.left_over(&mut found);
@@ -95,7 +99,9 @@ pub fn findings(host: &Host) -> Vec<Finding> {
     host.addresses(&mut found);
     host.gateways(&mut found);
     host.down(&mut found);
-    host.reverse_path(&mut found);
+    if host.is_applied() {
+        host.reverse_path(&mut found);
+    }
     host.marks(&mut found);
     host.same_address(&mut found);
     host.same_subnet(&mut found);

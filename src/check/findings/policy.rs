@@ -4,16 +4,53 @@ use std::collections::HashSet;
 
 use super::lookups::explain;
 use super::{Asked, Causes, Host, LOST, UNBOUND, listed};
+use crate::check::PolicyStatus;
 use crate::check::expected::tables_before_main;
 use crate::check::finding::Finding;
 use crate::check::foreign::{Cause, delete, delete_route, ip, move_behind, owner, quoted};
 use crate::check::matrix::Target;
 use crate::interfaces::{Family, Severity};
 use crate::policy::Policy;
+use crate::policy::difference::by_lines;
 use crate::snapshot::{Kind, MAIN, Route, Rule, prefix};
 use crate::uplinks::{Layout, Origin, Uplink};
 
+pub(super) const NOT_APPLIED: &str = "not-applied";
+
 impl Host<'_> {
+    /// Has the kernel anything that the plan needs, or that symroute added?
+    pub(super) fn is_applied(&self) -> bool {
+        let is_needed = |status: &PolicyStatus| {
+            status.routes.iter().any(|route| route.in_place) || status.rules.iter().any(|rule| rule.in_place)
+        };
+        self.status.policies.is_empty()
+            || self.status.policies.iter().any(is_needed)
+            || self.snapshot.rules.iter().any(Rule::is_ours)
+            || self.snapshot.routes.iter().any(Route::is_ours)
+    }
+
+    /// One cause for all uplinks.
+    pub(super) fn not_applied(&self, causes: &Causes, found: &mut Vec<Finding>) {
+        let uplinks = self.status.policies.iter().map(|status| &self.plan.uplinks[status.uplink]);
+        let labels: Vec<String> = uplinks.map(Uplink::label).collect();
+        let wrong: Vec<&Asked> =
+            causes.iter().filter(|(asked, _)| asked.probe.uplink.is_some()).map(|it| it.0).collect();
+        let happens = self.what_happens(&wrong).map_or(String::new(), |text| format!("; {text}"));
+        let seen = format!("no table and no rule of symroute is installed for {}{happens}", listed(labels));
+        let finding = Finding::error(NOT_APPLIED, seen, LOST).mend(["symroute apply".to_string()]);
+        let by_lines = self.plan.policies.iter().any(|policy| by_lines(self.plan, policy));
+        found.push(match self.facts.hooks || by_lines {
+            true => finding.advice(
+                "If they disappear again, another program removes them: watch 'ip monitor rule'. Otherwise the interfaces \
+                 came up before symroute was installed.",
+            ),
+            false => finding.advice(
+                "Neither the hooks nor lines of symroute-gen are there: to install the tables and rules at every 'ifup', \
+                 install the package, or run 'symroute-gen --write'.",
+            ),
+        });
+    }
+
     pub(super) fn policy(&self, policy: &Policy, uplink: &Uplink, causes: &Causes, found: &mut Vec<Finding>) {
         let Some(status) = self.status.policies.iter().find(|status| status.uplink == policy.uplink) else { return };
         let own = || causes.iter().filter(|(asked, _)| asked.probe.uplink == Some(policy.uplink));

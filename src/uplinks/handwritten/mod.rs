@@ -131,6 +131,11 @@ fn variable(name: &str, stanza: &Stanza, listed: &Listed) -> Option<String> {
 
 /// What is wrong in hand-written policy, in file order; nothing for a configuration that ifupdown refuses.
 pub fn judge(config: &Config, names: &Names) -> Vec<Diagnostic> {
+    judge_beside(config, names, &HashSet::new())
+}
+
+/// The same where these priorities are in use: none of them is proposed.
+pub fn judge_beside(config: &Config, names: &Names, priorities: &HashSet<u32>) -> Vec<Diagnostic> {
     let mut finder = Finder::new(config, None, names);
     if config.refused() || !finder.lines.iter().any(|line| line.is_policy(names)) {
         return Vec::new();
@@ -143,7 +148,7 @@ pub fn judge(config: &Config, names: &Names) -> Vec<Diagnostic> {
     });
     let links: Vec<String> = links.collect();
     let host = Host::new(&finder, &uplinks, &links);
-    let proposed = propose(&finder.lines);
+    let proposed = propose(&finder.lines, priorities);
     let meant = finder.lines.clone();
     let mut judge = Judge { host, finder: &finder, meant, links, gone: HashSet::new(), found: Vec::new(), proposed };
     judge.refused_lines();

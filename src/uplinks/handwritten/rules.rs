@@ -10,12 +10,12 @@ use crate::tables::RESERVED;
 
 /// Free priorities for rules that have none. Without one, the kernel puts a rule before all others, so what comes
 /// later in the file has to have the smaller number.
-pub(super) fn propose(lines: &[Line]) -> HashMap<usize, u32> {
+pub(super) fn propose(lines: &[Line], in_use: &HashSet<u32>) -> HashMap<usize, u32> {
     let rules = || lines.iter().enumerate().filter(|(_, line)| line.command.object == Object::Rule);
     let used: HashSet<u32> = rules().filter_map(|(_, line)| line.command.priority()).collect();
     let without =
         rules().filter(|(_, line)| line.phase.is_up() && line.command.adds() && line.command.get("priority").is_none());
-    let free = (10..).map(|tens| tens * 10).filter(|priority| !used.contains(priority));
+    let free = (10..).map(|tens| tens * 10).filter(|priority| !used.contains(priority) && !in_use.contains(priority));
     without.map(|(at, _)| at).rev().zip(free).collect()
 }
 

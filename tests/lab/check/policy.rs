@@ -1,8 +1,8 @@
 //! Findings of rules and tables.
 
 use super::{assert_quiet, broken_and_mended, check, found_and_mended, healthy, ids, mended};
-use crate::PLAIN;
 use crate::world::{B4, B6, World};
+use crate::{PLAIN, WITH_METRIC};
 
 /// Rules, tables and routes.
 pub fn findings_of_policy(world: &World) {
@@ -31,6 +31,32 @@ pub fn findings_of_policy(world: &World) {
     let out = || world.server.pings(None, "203.0.113.190");
     found_and_mended(world, "no-default", "ip route del default; ip route del default", &out);
     found_and_mended(world, "uplink-down", "ifdown eth1", &client);
+}
+
+/// A host on which symroute was never applied has one finding, whatever the reverse path filter does.
+pub fn findings_of_a_host_without_symroute(world: &World) {
+    let server = &world.server;
+    world.configure(WITH_METRIC);
+    server.ok("ifup -a");
+    world.settle();
+    let client = || world.client.talks(None, B4) && world.client.talks(None, B6);
+    let advice = || check(world)["findings"][0]["advice"].as_str().expect("text").to_string();
+    for rp_filter in [0, 1] {
+        server.ok(&format!("for name in /proc/sys/net/ipv4/conf/*/rp_filter; do echo {rp_filter} >$name; done"));
+        assert!(!client());
+        let report = check(world);
+        assert_eq!(ids(&report), ["not-applied"], "{report:#}");
+        assert!(advice().contains("symroute-gen --write"));
+        mended(world, "not-applied", &client);
+        assert_quiet(world);
+        server.ok("symroute flush");
+    }
+    world.install_hooks();
+    assert!(!advice().contains("symroute-gen --write"));
+    // One of them is there: then each has its own.
+    server.ok("symroute apply; ip rule del priority 110; ip rule del priority 111");
+    let report = check(world);
+    assert!(ids(&report).contains(&"rule-missing") && !ids(&report).contains(&"not-applied"), "{report:#}");
 }
 
 /// An edited file: what was made for the old one is left over, and the address is somebody else's now.
@@ -96,6 +122,9 @@ pub fn findings_of_policy_by_hand(world: &World) {
     world.server.ok("ifup -a");
     assert!(client());
     assert_eq!(ids(&check(world)), ["hand-written-leaks"]);
+    // Lines to be copied stay lines.
+    let text = world.server.run("symroute check").stdout();
+    assert!(text.contains("\n        pre-down ip rule del from 198.51.100.10 table 7 priority 70\n"), "{text}");
     world.server.ok("ifdown eth1");
     world.server.ok("ip rule del priority 70");
     // A rule for a table that has no way out.
