@@ -83,6 +83,10 @@ pub struct RuleMore {
     /// `lo` stands for what the host itself sends.
     pub iif: Option<String>,
     pub tos: u8,
+    /// DSCP and mask (`FRA_DSCP`).
+    pub dscp: Option<(u8, u8)>,
+    /// The packet comes out of a tunnel, with this number.
+    pub tun_id: Option<u64>,
     /// Mark and mask.
     pub mark: Option<(u32, u32)>,
     pub uids: Option<(u32, u32)>,
@@ -355,6 +359,11 @@ pub fn prefix(net: &IpNet) -> String {
     }
 }
 
+/// `0x12`, or `0x10/0x3c`: of six bits.
+pub fn dscp_text((value, mask): (u8, u8)) -> String {
+    if mask >= 0x3f { format!("{value:#x}") } else { format!("{value:#x}/{mask:#x}") }
+}
+
 /// As `ip rule add` and `ip rule del` take it, without the protocol.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -367,12 +376,14 @@ impl fmt::Display for Rule {
         }
         words.extend(more.dst.as_ref().map(|dst| format!("to {}", prefix(dst))));
         words.extend((more.tos != 0).then(|| format!("tos {:#x}", more.tos)));
+        words.extend(more.dscp.map(dscp_text).map(|dscp| format!("dscp {dscp}")));
         words.extend(more.mark.map(|(mark, mask)| match mask {
             u32::MAX => format!("fwmark {mark:#x}"),
             mask => format!("fwmark {mark:#x}/{mask:#x}"),
         }));
         words.extend(more.iif.as_ref().map(|iif| format!("iif {iif}")));
         words.extend(self.oif.as_ref().map(|oif| format!("oif {oif}")));
+        words.extend(more.tun_id.map(|id| format!("tun_id {id}")));
         words.extend(more.uids.map(|(first, last)| format!("uidrange {first}-{last}")));
         words.extend(more.ip_protocol.map(|protocol| format!("ipproto {protocol}")));
         words.extend(more.sports.map(|(first, last)| format!("sport {first}-{last}")));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use netlink_packet_core::Nla;
+use netlink_packet_core::{DefaultNla, Nla};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop};
@@ -120,8 +120,12 @@ pub(super) fn read_address(message: &AddressMessage, links: &[Link]) -> Option<A
     })
 }
 
-/// `FRA_PAD` (linux/fib_rules.h): says nothing.
+/// linux/fib_rules.h; FRA_PAD says nothing.
 const FRA_PAD: u16 = 18;
+const FRA_DSCP: u16 = 25;
+const FRA_DSCP_MASK: u16 = 30;
+/// All bits of a DSCP.
+const DSCP_BITS: u8 = 0x3f;
 
 pub(super) fn read_rule(message: &RuleMessage, family: Family) -> Rule {
     let header = &message.header;
@@ -181,12 +185,24 @@ pub(super) fn read_rule(message: &RuleMessage, family: Family) -> Rule {
             RuleAttribute::DestinationPortRange(ports) => more.dports = Some((ports.start, ports.end)),
             RuleAttribute::L3MDev(l3mdev) => more.l3mdev = *l3mdev,
             RuleAttribute::Realm(_) => more.realms = true,
+            RuleAttribute::TunId(id) => more.tun_id = Some(*id),
             RuleAttribute::Other(other) if other.kind() == FRA_PAD => {}
+            RuleAttribute::Other(other) => match (other.kind(), byte(other)) {
+                (FRA_DSCP, Some(dscp)) => more.dscp = Some((dscp, more.dscp.map_or(DSCP_BITS, |(_, mask)| mask))),
+                (FRA_DSCP_MASK, Some(mask)) => more.dscp = Some((more.dscp.map_or(0, |(dscp, _)| dscp), mask)),
+                _ => more.unknown = true,
+            },
             _ => more.unknown = true,
         }
     }
     rule.more = (more != RuleMore::default()).then(|| Box::new(more));
     rule
+}
+
+/// The value of an attribute of one byte.
+fn byte(attribute: &DefaultNla) -> Option<u8> {
+    let mut value = [0; 1];
+    (attribute.value_len() == value.len()).then(|| attribute.emit_value(&mut value)).map(|()| value[0])
 }
 
 pub(super) fn write_rule(rule: &Rule) -> RuleMessage {
@@ -368,6 +384,24 @@ mod tests {
     use netlink_packet_route::RouteNetlinkMessage;
 
     use super::*;
+
+    #[test]
+    fn rules_with_a_dscp_or_a_tunnel() {
+        let read = |attributes: Vec<RuleAttribute>| {
+            let mut message = RuleMessage::default();
+            message.header.action = RuleAction::ToTable;
+            message.attributes = attributes;
+            read_rule(&message, Family::Inet).more.map(|more| (more.dscp, more.tun_id, more.unknown))
+        };
+        let other = |kind: u16, value: &[u8]| RuleAttribute::Other(DefaultNla::new(kind, value.to_vec()));
+        assert_eq!(read(vec![other(25, &[10])]), Some((Some((10, 63)), None, false)));
+        assert_eq!(read(vec![other(25, &[8]), other(30, &[56])]), Some((Some((8, 56)), None, false)));
+        assert_eq!(read(vec![RuleAttribute::TunId(7)]), Some((None, Some(7), false)));
+        assert_eq!(read(vec![other(18, &[0; 4])]), None);
+        for unknown in [other(25, &[1, 2]), other(26, &[0; 4])] {
+            assert_eq!(read(vec![unknown]), Some((None, None, true)));
+        }
+    }
 
     #[test]
     fn links_with_altnames_and_in_a_vrf() {

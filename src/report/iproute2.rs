@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::interfaces::Family;
 use crate::snapshot::{
-    Action, INET6_METRIC, Kind, LOCAL, MAIN, Route, RouteMore, Rule, RuleMore, SCOPE_LINK, State, prefix,
+    Action, INET6_METRIC, Kind, LOCAL, MAIN, Route, RouteMore, Rule, RuleMore, SCOPE_LINK, State, dscp_text, prefix,
 };
 
 /// `RT_TABLE_DEFAULT` (rtnetlink(7)).
@@ -30,6 +30,7 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     let range = |(first, last): (u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     add("to", more.dst.as_ref().map(prefix));
     add("tos", Some(more.tos).filter(|tos| *tos != 0).map(|tos| format!("{tos:#x}")));
+    add("dscp", more.dscp.map(dscp_text));
     add(
         "fwmark",
         more.mark
@@ -37,6 +38,7 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     );
     add("iif", more.iif.clone());
     add("oif", rule.oif.clone());
+    add("tun_id", more.tun_id.map(|id| id.to_string()));
     add("uidrange", more.uids.map(|(first, last)| format!("{first}-{last}")));
     add("ipproto", more.ip_protocol.map(protocol_name));
     add("sport", more.sports.map(range));
@@ -195,10 +197,13 @@ pub(super) fn rule_json(rule: &Rule) -> Map<String, Value> {
     add("dst", more.dst.map(|dst| dst.addr().to_string().into()));
     add("dstlen", length(&more.dst));
     add("tos", Some(more.tos).filter(|tos| *tos != 0).map(|tos| format!("{tos:#x}").into()));
+    add("dscp", more.dscp.map(|(dscp, _)| format!("{dscp:#x}").into()));
+    add("dscp_mask", more.dscp.filter(|(_, mask)| *mask < 0x3f).map(|(_, mask)| format!("{mask:#x}").into()));
     add("fwmark", more.mark.map(|mark| fwmark(mark).0.into()));
     add("fwmask", more.mark.and_then(|mark| fwmark(mark).1).map(Value::from));
     add("iif", more.iif.as_deref().map(Value::from));
     add("oif", rule.oif.as_deref().map(Value::from));
+    add("tun_id", more.tun_id.map(Value::from));
     add("uid_start", more.uids.map(|(first, _)| first.into()));
     add("uid_end", more.uids.map(|(_, last)| last.into()));
     add("ipproto", more.ip_protocol.map(|protocol| protocol_name(protocol).into()));

@@ -91,6 +91,31 @@ pub fn explains_in_json(world: &World) {
     }
 }
 
+/// A nexthop that lost its carrier before `ignore_routes_with_linkdown` was set is shown as dead, and still chosen; and
+/// rules for a DSCP or a tunnel are for other packets.
+pub fn explains_dead_nexthops_and_other_packets(world: &World) {
+    let World { server, isp_b, .. } = world;
+    world.configure(PLAIN);
+    server.ok("symroute-gen --write && ifup -a");
+    world.settle();
+    server.ok("ip rule add pref 40 tun_id 7 prohibit; ip rule add pref 41 not tun_id 7 lookup 77");
+    server.ok("while ip route del default 2>/dev/null; do :; done
+        ip route add default nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1");
+    isp_b.outside("ip link set cust0 down").ok();
+    server.ok("for n in $(seq 50); do ip route show default | grep -q linkdown && exit; sleep 0.1; done; exit 1");
+    server.ok("echo 1 >/proc/sys/net/ipv4/conf/all/ignore_routes_with_linkdown");
+    server.ok("ip route show default | grep -q 'dead linkdown'");
+    let mut devs = std::collections::BTreeSet::new();
+    for n in 129..169 {
+        let to = format!("203.0.113.{n}");
+        let ran = server.run(&format!("symroute explain --json --to {to}"));
+        let told: serde_json::Value = serde_json::from_str(&ran.stdout()).expect("JSON");
+        assert_eq!((ran.code(), &told["verdict"]), (0, &"same".into()), "{told:#}");
+        devs.insert(told["kernel"]["dev"].to_string());
+    }
+    assert_eq!(devs.len(), 2, "the kernel uses both: {devs:?}");
+}
+
 /// The part that runs in the namespace.
 pub fn inside(seed: &str) -> Result<String, String> {
     let mut random = Random(seed.parse().map_err(|_| "no seed")?);
@@ -584,6 +609,7 @@ fn rule(random: &mut Random) -> String {
     maybe(random, 8, "fwmark", &["1", "0x10/0xf0", "0/1"]);
     maybe(random, 16, "uidrange", &["0-0", "1000-2000"]);
     maybe(random, 16, "ipproto", &["udp", "tcp"]);
+    maybe(random, 24, "tun_id", &["7"]);
     maybe(random, 16, "dport", &["53", "50-60"]);
     maybe(random, 24, "tos", &["0x10"]);
     let priority = 10 * (1 + random.below(9));

@@ -101,7 +101,7 @@ const WITHOUT: [(&str, &[&str]); 2] = [
 ];
 
 /// Cases in which no ifup has a part, or none that differs: on Debian's own alone.
-const WHOEVER_UPS: [&str; 15] = [
+const WHOEVER_UPS: [&str; 16] = [
     "a_network_by_advertisements",
     "a_table_that_everybody_looks_up",
     "interface_groups",
@@ -114,6 +114,7 @@ const WHOEVER_UPS: [&str; 15] = [
     "killed_at_any_point",
     "ten_uplinks",
     "thousands_of_addresses",
+    "explains_dead_nexthops_and_other_packets",
     "no_packet_is_lost_while_numbers_change",
     "twenty_hooks_at_once",
     "up_and_down_by_name",
@@ -220,6 +221,7 @@ const CASES: &[(&str, Case)] = &[
     ("beside_many_foreign_rules_and_routes", beside_many_foreign_rules_and_routes),
     ("explains_the_server", explain::explains_the_server),
     ("explains_in_json", explain::explains_in_json),
+    ("explains_dead_nexthops_and_other_packets", explain::explains_dead_nexthops_and_other_packets),
 ];
 
 /// A case, or the reason why it cannot run here.

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use self::table::Looked;
 use crate::interfaces::Family;
 use crate::snapshot::{
-    Action, Answer, Kind, LOCAL, Nexthop, Query, Route, Rule, RuleMore, Snapshot, Surroundings, Way, prefix,
+    Action, Answer, Kind, LOCAL, Nexthop, Query, Route, Rule, RuleMore, Snapshot, Surroundings, Way, dscp_text, prefix,
 };
 
 /// A lookup, rule by rule.
@@ -314,6 +314,13 @@ fn mismatch(rule: &Rule, more: &RuleMore, snapshot: &Snapshot, flow: &Flow) -> O
     if more.tos != 0 {
         return Some(format!("it is for TOS {:#x}", more.tos));
     }
+    // Packets here have no DSCP, and come out of no tunnel that sets a number.
+    if let Some(dscp) = more.dscp.filter(|(dscp, mask)| dscp & mask != 0) {
+        return Some(format!("it is for DSCP {}", dscp_text(dscp)));
+    }
+    if let Some(id) = more.tun_id.filter(|id| *id != 0) {
+        return Some(format!("it is for packets of tunnel {id}"));
+    }
     if let Some(protocol) = more.ip_protocol.filter(|protocol| *protocol != flow.ip_protocol) {
         return Some(format!("it is for IP protocol {protocol}, not for {}", flow.ip_protocol));
     }
@@ -517,6 +524,22 @@ mod tests {
         let walked = ask(&host(vec![rule(5, 1, RuleMore::default())]), bound);
         assert!(matches!(walked.outcome, Outcome::Unsure(_)), "{walked:?}");
         assert_eq!(walked.verdict(&question(), &Answer::Refused(Errno::ENETUNREACH)), Verdict::Unsure);
+    }
+
+    /// The packet has neither; a rule for all DSCPs but one, or for a zero, is for it.
+    #[test]
+    fn rules_with_a_dscp_or_a_tunnel() {
+        let decides = |more: RuleMore| {
+            let walked = ask(&host(vec![rule(5, 1, more)]), question());
+            matches!(walked.outcome, Outcome::Route { step: 0, .. })
+        };
+        let plain = RuleMore::default;
+        assert!(!decides(RuleMore { dscp: Some((10, 63)), ..plain() }));
+        assert!(decides(RuleMore { dscp: Some((10, 63)), not: true, ..plain() }));
+        assert!(decides(RuleMore { dscp: Some((0, 63)), ..plain() }));
+        assert!(decides(RuleMore { dscp: Some((1, 56)), ..plain() }));
+        assert!(!decides(RuleMore { tun_id: Some(7), ..plain() }));
+        assert!(decides(RuleMore { tun_id: Some(7), not: true, ..plain() }));
     }
 
     /// A difference is told, not passed over.

@@ -106,6 +106,8 @@ impl Flow<'_> {
             }
             if self.oif.is_some() {
                 alive.truncate(1);
+            } else if hops(route).len() > 1 {
+                alive.extend(hops(route).into_iter().filter(is_still_chosen));
             } else if hops(route).len() == 1 && self.sent() {
                 alive.extend(other_defaults(&routes[at..]));
             }
@@ -175,7 +177,11 @@ impl Flow<'_> {
                 }
             }
             let (_, route) = best?;
-            let will_do = |hop: &Nexthop| self.score(route, hop, reachable, surroundings).is_some();
+            let several = hops(route).len() > 1;
+            let will_do = |hop: &Nexthop| {
+                several && self.oif.is_none() && is_still_chosen(hop)
+                    || self.score(route, hop, reachable, surroundings).is_some()
+            };
             Some(Looked::of(route, hops(route).into_iter().filter(will_do).collect()))
         })
     }
@@ -220,6 +226,12 @@ impl Flow<'_> {
             gateway => vec![way(gateway)],
         }
     }
+}
+
+/// A nexthop without carrier counts as dead with `ignore_routes_with_linkdown`; but which of several nexthops a hash
+/// chooses is worked out when the carrier changes (`fib_rebalance`, `rt6_multipath_rebalance`), whatever was set since.
+fn is_still_chosen(hop: &Nexthop) -> bool {
+    hop.state.dead && hop.state.linkdown
 }
 
 /// `rt6_need_strict`: addresses that mean something else on each link.
