@@ -381,7 +381,7 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     let up_as = &mut loaded.config.up_as;
     up_as.retain(|(link, _)| link != interface.as_bytes());
     let logical = variable("LOGICAL");
-    if !logical.is_empty() {
+    if event == Event::Up && !logical.is_empty() {
         up_as.push((interface.as_str().into(), logical.as_str().into()));
     }
     // The files alone say whether there is anything to do: no socket is opened on a host with one uplink. But
@@ -407,16 +407,18 @@ fn hook(common: &Common, change: Change) -> Result<Exit> {
     if !errors.is_empty() {
         bail!("{interface}: {} (nothing was changed; 'symroute plan' says more)", errors.join("; "));
     }
+    // The name of its stanza, which only this call tells.
     let going = match event {
         Event::Up => None,
-        Event::Down => Some(interface.as_str()),
+        Event::Down if logical.is_empty() => Some(interface.clone()),
+        Event::Down => Some(format!("{interface}={logical}")),
     };
     // A stanza with lines of its own sees to itself while it comes and goes.
     let hands_off = |plan: &Plan, at: usize| {
         let uplink = &plan.uplinks[at];
         uplink.is_on(&interface) && uplink.written.is_some_and(|written| written.lines)
     };
-    let going: Vec<&str> = going.into_iter().collect();
+    let going: Vec<&str> = going.as_deref().into_iter().collect();
     let changes =
         reconcile(&loaded, &going, &hands_off, change, &mut |_, _| Ok(())).with_context(|| interface.clone())?;
     let verbose = common.verbose || variable("VERBOSITY") == "1";

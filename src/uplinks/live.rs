@@ -1,13 +1,14 @@
 //! The uplinks as the kernel has them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use bstr::BStr;
 
 use super::finder::Finder;
+use super::named::is_alias;
 use super::{Lack, Origin, Skipped, Source, Uplink, assign};
-use crate::interfaces::Family;
+use crate::interfaces::{Family, Stanza};
 use crate::snapshot::{Address, Kind, MAIN, Route, Rule, Snapshot};
 
 /// One way out by a default route: a nexthop where the route has several.
@@ -174,33 +175,45 @@ fn drop_copies(uplinks: &mut Vec<Uplink>, up: &[bool]) {
     });
 }
 
-/// Counts interfaces that are about to go down as down already; an alias (`eth0:1`) takes only what is its own.
+/// Counts interfaces that are about to go down as down already; an alias (`eth0:1`) takes only what is its own. With the
+/// stanza that they are up as (`eth0:1=extra`), where that is known.
 pub(super) fn take_down(uplinks: &mut [Uplink], finder: &Finder, going: &[&str]) {
     for name in going {
-        let link = finder.interface_of(BStr::new(name));
-        if !name.contains(':') {
-            for uplink in &mut *uplinks {
-                uplink.sources.retain(|source| source.elsewhere.as_ref() != Some(&link));
-                if uplink.interface == link {
-                    uplink.leave();
-                }
-            }
+        if is_alias(name) {
+            take_alias_down(uplinks, finder, name);
             continue;
         }
-        // The alias may be up as a stanza of another name.
-        let is_its = |stanza: usize| finder.links_of(&finder.config.stanzas[stanza]).contains(&BStr::new(name));
+        let link = finder.interface_of(BStr::new(name.split('=').next().unwrap_or_default()));
         for uplink in &mut *uplinks {
-            // Its numbers are found by its addresses.
-            if uplink.listed_link() == *name {
+            uplink.sources.retain(|source| source.elsewhere.as_ref() != Some(&link));
+            if uplink.interface == link {
                 uplink.leave();
-                continue;
             }
-            let interface = uplink.interface.clone();
-            let is_gone = |source: &Source| {
-                *source.elsewhere.as_ref().unwrap_or(&interface) == link && source.stanza.is_some_and(is_its)
-            };
-            uplink.sources.retain(|source| !is_gone(source));
         }
+    }
+}
+
+fn take_alias_down(uplinks: &mut [Uplink], finder: &Finder, name: &str) {
+    let (name, logical) = name.split_once('=').unwrap_or((name, name));
+    let link = finder.interface_of(BStr::new(name));
+    let stanzas = finder.config.stanzas.iter().enumerate();
+    let own =
+        stanzas.filter(|(_, stanza)| stanza.interface == logical || finder.links_of(stanza).contains(&BStr::new(name)));
+    let own: Vec<(usize, &Stanza)> = own.collect();
+    // No list may have its stanza: then the kernel alone tells that the interface has the address.
+    let addresses: HashSet<IpAddr> = own.iter().flat_map(|(_, stanza)| finder.all_addresses_of(stanza)).collect();
+    let is_own = |source: &Source| match source.stanza {
+        Some(stanza) => own.iter().any(|(index, _)| *index == stanza),
+        None => addresses.contains(&source.net.addr()),
+    };
+    for uplink in uplinks {
+        // Its numbers are found by its addresses.
+        if uplink.listed_link() == name {
+            uplink.leave();
+            continue;
+        }
+        let interface = uplink.interface.clone();
+        uplink.sources.retain(|source| *source.elsewhere.as_ref().unwrap_or(&interface) != link || !is_own(source));
     }
 }
 

@@ -15,7 +15,8 @@ use crate::snapshot::{MAIN, Route, Rule, Snapshot, kernel_name};
 /// The old and the new name of each.
 pub(super) fn renamed(finder: &Finder, snapshot: &Snapshot) -> Vec<(String, String)> {
     let has_link = |name: &str| snapshot.link(kernel_name(&snapshot.links, name)).is_some();
-    let stanzas = finder.config.stanzas.iter();
+    // A name that a mapping may choose, or that others inherit from, is none of a link.
+    let stanzas = finder.config.stanzas.iter().filter(|stanza| finder.listed.has(&stanza.interface));
     let links = stanzas
         .flat_map(|stanza| finder.listed.links(stanza.interface.as_bstr()).into_iter().map(move |link| (stanza, link)));
     let named: Vec<(&Stanza, String)> = links.map(|(stanza, link)| (stanza, text(link))).collect();

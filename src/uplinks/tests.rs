@@ -443,6 +443,11 @@ fn an_alias_takes_its_own_address_along() {
             assert_eq!(second(up_as, &["eth1"]), format!("{eth1} 198.51.100.11/24 down"));
         }
     }
+    // No list has it, and ifup does not note it any more: the hook alone is told.
+    let unlisted = text("eth1", "extra").replace("auto eth1\niface extra", "iface extra");
+    let second = |going: &[&str]| lines(&held_as(&unlisted, &UP, &snapshot, going))[1].clone();
+    assert_eq!(second(&["eth1:1=extra"]), eth1);
+    assert_eq!(second(&["eth1=eth1"]), format!("{eth1} 198.51.100.11/24 down"));
     // An uplink of its own.
     let text = text("eth1:1=extra", "extra") + " gateway 198.51.100.2\n";
     let alone = lines(&held_as(&text, &UP, &snapshot, &["eth1:1"]));
@@ -465,6 +470,9 @@ fn a_renamed_link_is_kept_while_it_carries_the_address() {
     snapshot.routes = vec![default(2, "198.51.100.1", "wan1", 0)];
     snapshot.rules = vec![Rule { oif: Some("eth1".into()), src: None, ..rule("", 2) }];
     assert_eq!(lines(&held_as(&leased, &UP, &snapshot, &[]))[1], wan1);
+    // The name of a mapping's choice is no name of a link.
+    let chosen = TWO.replace("eth1", "home").replace("auto eth0 home", "auto eth0 wan1\nmapping wan1\n script /bin/x");
+    assert_eq!(lines(&held_as(&chosen, &UP[..2], &snapshot, &[])).len(), 1);
     // The interface of another stanza has the address: nobody renamed anything.
     let moved = kernel(&["eth0 192.0.2.10/24", "eth2 198.51.100.10/24"], Vec::new());
     let gone = Snapshot { links: moved.links.iter().filter(|link| link.name != "eth1").cloned().collect(), ..moved };
