@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::handwritten::{Line, lines};
 use super::named::name;
 use super::options::{has_address, is_point_to_point, makes_default, of_family};
-use super::{Origin, Skipped, Source, Uplink, assign, renamed};
+use super::{Origin, Skipped, Source, Uplink, assign};
 use crate::interfaces::command::{Meeting, Object};
 use crate::interfaces::config::{Listed, Opt};
 use crate::interfaces::{At, Config, Diagnostic, Dialect, Family, Severity, Stanza};
@@ -82,15 +82,17 @@ impl<'a> Finder<'a> {
     pub(super) fn new(config: &'a Config, snapshot: Option<&'a Snapshot>, names: &'a Names) -> Self {
         let links = snapshot.map_or(&[][..], |snapshot| &snapshot.links);
         let (listed, renamed, wrong) = (config.listed(), Vec::new(), Vec::new());
-        let mut finder =
-            Finder { config, links, renamed, listed, names, wrong, sources: Vec::new(), lines: Vec::new() };
-        if let Some(snapshot) = snapshot {
-            finder.renamed = renamed::renamed(&finder, snapshot);
-            let Finder { listed, renamed, .. } = &mut finder;
-            listed.retain_up(|link| is_there(link, links, renamed));
-        }
-        finder.lines = lines(config, &finder.listed);
-        finder
+        let lines = lines(config, &listed);
+        Finder { config, links, renamed, listed, names, wrong, sources: Vec::new(), lines }
+    }
+
+    /// Takes in what the kernel's links are called now. A link that is not there counts for nothing, whatever ifup noted.
+    pub(super) fn with_links_of_kernel(mut self, renamed: Vec<(String, String)>) -> Self {
+        let links = self.links;
+        self.listed.retain_up(|link| is_there(link, links, &renamed));
+        self.renamed = renamed;
+        self.lines = lines(self.config, &self.listed);
+        self
     }
 
     /// All uplinks of the configuration, in file order.

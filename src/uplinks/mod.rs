@@ -322,7 +322,7 @@ pub struct Found {
 /// The uplinks of a configuration. With a snapshot they are held against the kernel; `going` names the
 /// interfaces (as ifupdown does, `eth0:1` included) that are about to go down.
 pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names: &Names) -> Found {
-    let mut finder = Finder::new(config, snapshot, names);
+    let mut finder = finder(config, snapshot, names);
     let (mut uplinks, unknown_defaults) = finder.with_those_of_main(snapshot);
     if let Some(snapshot) = snapshot {
         live::hold_against(&mut uplinks, snapshot);
@@ -334,12 +334,19 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, going: &[&str], names:
 /// The uplinks as they are to be, whether they are up or not: those of the files, and those that only the kernel's
 /// table main tells of.
 pub fn intended(config: &Config, snapshot: Option<&Snapshot>, names: &Names) -> Found {
-    let mut finder = Finder::new(config, snapshot, names);
+    let mut finder = finder(config, snapshot, names);
     let (mut uplinks, unknown_defaults) = finder.with_those_of_main(snapshot);
     if let Some(snapshot) = snapshot {
         live::hold_those_of_main_against(&mut uplinks, snapshot);
     }
     found(finder, uplinks, unknown_defaults, None)
+}
+
+fn finder<'a>(config: &'a Config, snapshot: Option<&'a Snapshot>, names: &'a Names) -> Finder<'a> {
+    let finder = Finder::new(config, snapshot, names);
+    let Some(snapshot) = snapshot else { return finder };
+    let renamed = renamed::renamed(&finder, snapshot);
+    finder.with_links_of_kernel(renamed)
 }
 
 fn found(finder: Finder, uplinks: Vec<Uplink>, unknown_defaults: Vec<Route>, snapshot: Option<&Snapshot>) -> Found {

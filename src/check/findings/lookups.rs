@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-use super::policy::NOT_APPLIED;
-use super::{Asked, Causes, Host};
+use super::{Asked, Causes, Host, NOT_APPLIED};
 use crate::check::expected::Expected;
 use crate::check::finding::Finding;
 use crate::check::foreign::Cause;

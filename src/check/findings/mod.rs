@@ -125,6 +125,9 @@ fn listed(items: impl IntoIterator<Item = String>) -> String {
 /// The wrong lookups and what each comes of.
 type Causes<'a> = [(&'a Asked, Cause)];
 
+/// The id that accounts for every uplink.
+const NOT_APPLIED: &str = "not-applied";
+
 /// What answers do that do not leave by their uplink.
 const LOST: &str = "What answers from an address of one provider through another is dropped there: connections from \
                     outside die, and those to the LAN may too.";

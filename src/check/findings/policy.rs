@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::lookups::explain;
-use super::{Asked, Causes, Host, LOST, UNBOUND, listed};
+use super::{Asked, Causes, Host, LOST, NOT_APPLIED, UNBOUND, listed};
 use crate::check::PolicyStatus;
 use crate::check::expected::tables_before_main;
 use crate::check::finding::Finding;
@@ -14,8 +14,6 @@ use crate::policy::Policy;
 use crate::policy::difference::by_lines;
 use crate::snapshot::{Kind, MAIN, Route, Rule, prefix};
 use crate::uplinks::{Layout, Origin, Uplink};
-
-pub(super) const NOT_APPLIED: &str = "not-applied";
 
 impl Host<'_> {
     /// Has the kernel anything that the plan needs, or that symroute added?
