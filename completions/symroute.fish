@@ -118,7 +118,7 @@ complete -c symroute -n "__fish_symroute_using_subcommand status" -s q -l quiet 
 complete -c symroute -n "__fish_symroute_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand check" -l to -d 'Look up this distant address, instead of one outside every network of the host; once for each family' -r
 complete -c symroute -n "__fish_symroute_using_subcommand check" -l ignore -d 'Leave out this kind of finding, or one of them: \'wildcard-udp:1194\', \'uplink-down:eth1\'' -r
-complete -c symroute -n "__fish_symroute_using_subcommand check" -l explain -d 'Explain a kind of finding and how to mend it; \'list\' names all kinds' -r
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l explain -d 'Explain a kind of finding and how to fix it; \'list\' names all kinds' -r
 complete -c symroute -n "__fish_symroute_using_subcommand check" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand check" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand check" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'

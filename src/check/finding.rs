@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(files, PAGES.iter().map(|(id, _)| format!("{id}.md")).collect::<Vec<_>>());
         for (id, page) in PAGES {
             let headings: Vec<&str> = page.lines().filter(|line| line.starts_with('#')).collect();
-            let expected = [&format!("# {id}")[..], "## What is seen", "## Why it matters", "## How to mend it"];
+            let expected = [&format!("# {id}")[..], "## What is seen", "## Why it matters", "## How to fix it"];
             assert_eq!(headings, expected, "{id}");
             assert!(page.lines().all(|line| line.starts_with("    ") || line.chars().count() < 80), "{id}: too wide");
         }

@@ -29,7 +29,7 @@ pub struct Proof {
     /// Leave out this kind of finding, or one of them: 'wildcard-udp:1194', 'uplink-down:eth1'
     #[arg(long, value_name = "ID[:WHAT]", value_delimiter = ',')]
     ignore: Vec<String>,
-    /// Explain a kind of finding and how to mend it; 'list' names all kinds
+    /// Explain a kind of finding and how to fix it; 'list' names all kinds
     #[arg(long, value_name = "ID", exclusive = true)]
     explain: Option<String>,
 }

@@ -455,7 +455,7 @@ fn what_the_warnings_say_comes_true(world: &World) {
     clean(world);
     // The mends, as they are proposed.
     for name in ["leaks", "leaks-with-priority", "leaks-in-part", "no-priority"] {
-        world.configure(&mended(world, &fixture(name)));
+        world.configure(&corrected(world, &fixture(name)));
         let said = server.run("symroute config").text();
         assert!(!said.contains("hand-written"), "{name}: {said}");
         for _ in 0..2 {
@@ -471,7 +471,7 @@ fn what_the_warnings_say_comes_true(world: &World) {
             rules.iter().map(|rule| rule.split_once('\t').expect("a rule").1.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(
-            order(&mended(world, &fixture(name))),
+            order(&corrected(world, &fixture(name))),
             order(&fixture(name)),
             "{name}: the same rules in the same order"
         );
@@ -486,7 +486,7 @@ fn what_the_warnings_say_comes_true(world: &World) {
 }
 
 /// The proposed lines in place of those that they are about.
-fn mended(world: &World, interfaces: &str) -> String {
+fn corrected(world: &World, interfaces: &str) -> String {
     world.configure(interfaces);
     let said = world.server.run("symroute config").text();
     let proposed: Vec<&str> = said

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::WITH_METRIC;
-use crate::check::{assert_quiet, found_and_mended};
+use crate::check::{assert_quiet, found_and_fixed};
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, in_group, state};
 use crate::world::{A4, A6, B4, B6, Host, World};
 
@@ -412,9 +412,9 @@ pub fn interface_groups(world: &World) {
     world.settle();
     assert_eq!(in_group(world), members(&["eth0", "eth1"]));
     let near = || world.neighbour_b.pings(None, A4);
-    found_and_mended(world, "interface-group", "ip link set dev eth1 group 0", &near);
+    found_and_fixed(world, "interface-group", "ip link set dev eth1 group 0", &near);
     let lan = || world.lan.pings(None, B4);
-    found_and_mended(world, "interface-group", "ip link set dev eth2 group 97", &lan);
+    found_and_fixed(world, "interface-group", "ip link set dev eth2 group 97", &lan);
     // As a link that was recreated has it.
     server.ok("ip link set dev eth1 group 0");
     let status = server.run("symroute status");

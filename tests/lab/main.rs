@@ -93,7 +93,7 @@ const WITHOUT: [(&str, &[&str]); 2] = [
             // Neither aliases nor logical names.
             "noted_links_and_aliases",
             "the_rule_of_an_interface_stays",
-            "what_is_taken_away_is_missed_and_mended",
+            "what_is_taken_away_is_missed_and_fixed",
             // `ifup --force --ignore-errors`
             "hooks_again_and_out_of_order",
         ],
@@ -207,7 +207,7 @@ const CASES: &[(&str, Case)] = &[
     ("strict_reverse_path_filter", strict_reverse_path_filter),
     ("hooks_again_and_out_of_order", hooks_again_and_out_of_order),
     ("hooks_keep_the_other_uplink", hooks_keep_the_other_uplink),
-    ("what_is_taken_away_is_missed_and_mended", what_is_taken_away_is_missed_and_mended),
+    ("what_is_taken_away_is_missed_and_fixed", what_is_taken_away_is_missed_and_fixed),
     ("bad_input_changes_nothing", bad_input_changes_nothing),
     ("a_refused_change_is_taken_back", a_refused_change_is_taken_back),
     ("a_broken_program_harms_nothing", failing::a_broken_program_harms_nothing),

@@ -2,7 +2,7 @@
 //! lines alone and with the hooks alone, is reached at every address, and leaves nothing behind.
 
 use crate::PLAIN as PLAIN_FILE;
-use crate::check::{assert_quiet, found_and_mended, mended};
+use crate::check::{assert_quiet, fixed, found_and_fixed};
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, assert_symmetric, state};
 use crate::world::{B4, Host, PUBLIC, World};
 
@@ -441,7 +441,7 @@ pub fn run(world: &World, shape: Shape, way: Way) {
         (shape.also)(world);
         if server.ok("ip route show default").is_empty() {
             // ifupdown-ng makes no default route for a gateway outside every network.
-            mended(world, "no-default", &|| server.pings(None, "203.0.113.190"));
+            fixed(world, "no-default", &|| server.pings(None, "203.0.113.190"));
         }
         assert_quiet(world);
         let rules = server.ok("ip rule").lines().count();
@@ -544,7 +544,7 @@ iface eth3 inet6 static
     server.ok("ifup -a");
     world.settle();
     assert_eq!(answering(), 1, "one card answers for both addresses");
-    mended(world, "arp-flux", &|| answering() == 2);
+    fixed(world, "arp-flux", &|| answering() == 2);
     assert_quiet(world);
 }
 
@@ -642,7 +642,7 @@ pub fn containers_and_a_tunnel(world: &World) {
         assert_quiet(world);
         let moved = || container.pings(Some("198.51.100.30"), "203.0.113.2");
         let forgotten = "ip rule add from 198.51.100.30 table 2 priority 90";
-        found_and_mended(world, "rule-without-address", forgotten, &moved);
+        found_and_fixed(world, "rule-without-address", forgotten, &moved);
         server.ok("ip route del 198.51.100.30; ifdown -a");
         assert_nothing_left(world);
     }

@@ -6,7 +6,7 @@ use crate::{PLAIN, WITH_METRIC};
 
 /// Each part of the plan is there for somebody: without it that pair is cut off, `status` says so, and
 /// `apply` brings it back.
-pub fn what_is_taken_away_is_missed_and_mended(world: &World) {
+pub fn what_is_taken_away_is_missed_and_fixed(world: &World) {
     world.install_hooks();
     world.configure(WITH_METRIC);
     world.server.ok("ifup -a");

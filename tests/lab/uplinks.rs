@@ -1,7 +1,7 @@
 //! Uplinks that the files do not name in full: default routes that only the main table has, and addresses on other
 //! interfaces than their uplink's. Only TCP tells in IPv6: an echo reply is bound to the interface of its request.
 
-use crate::check::{assert_quiet, broken_and_mended, check, ids, mended};
+use crate::check::{assert_quiet, broken_and_fixed, check, fixed, ids};
 use crate::judge::{assert_nothing_left, state};
 use crate::world::{A4, A6, B4, B6, Holder, Host, PUBLIC, World};
 
@@ -165,7 +165,7 @@ pub fn addresses_on_other_interfaces(world: &World) {
     assert_eq!(server.ok("symroute apply"), IN_PLACE);
     server.ok("ip addr del 192.0.2.65/28 dev eth2");
     // Of the second provider, where main's default route would send its replies through the first.
-    broken_and_mended(world, &["rule-missing"], &format!("ip addr add {W4}/32 dev eth0"), &|| client.reaches(None, W4));
+    broken_and_fixed(world, &["rule-missing"], &format!("ip addr add {W4}/32 dev eth0"), &|| client.reaches(None, W4));
     isp_b.outside("ip neigh flush dev cust0").ok();
     assert_reached(world, &[W4, B4, A4]);
     // Its interface goes, and the address and its rules with it.
@@ -342,7 +342,7 @@ pub fn a_lease_without_its_default_route(world: &World) {
     let found = check(world);
     assert_eq!(ids(&found), ["gateway-unknown"], "{found:#}");
     assert!(!found.to_string().contains("symroute-gen"), "it has a metric: {found:#}");
-    mended(world, "gateway-unknown", &|| world.client.reaches(None, LEASED));
+    fixed(world, "gateway-unknown", &|| world.client.reaches(None, LEASED));
     keeps();
     server.ok("ifdown -a");
     assert_nothing_left(world);

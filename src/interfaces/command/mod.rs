@@ -79,7 +79,7 @@ pub struct Refused {
     /// The exit code of `ip`, or the shell's.
     pub exit: u8,
     /// The command as it was probably meant.
-    pub mended: Option<String>,
+    pub corrected: Option<String>,
 }
 
 impl Command {
@@ -127,8 +127,8 @@ impl Command {
 
     /// As it was written, or as it was probably meant, on one line.
     pub fn text(&self) -> String {
-        match self.refused.as_ref().and_then(|refused| refused.mended.as_ref()) {
-            Some(mended) => mended.clone(),
+        match self.refused.as_ref().and_then(|refused| refused.corrected.as_ref()) {
+            Some(corrected) => corrected.clone(),
             None => self.words.join(" "),
         }
     }
@@ -155,7 +155,7 @@ impl Command {
         let Some(at) = words.iter().rposition(is_it).filter(|at| at + 1 < words.len()) else { return };
         words[at + 1] = value;
         match &mut self.refused {
-            Some(Refused { mended: Some(mended), .. }) => *mended = words.join(" "),
+            Some(Refused { corrected: Some(corrected), .. }) => *corrected = words.join(" "),
             _ => self.words = words.into_iter().map(String::from).collect(),
         }
         self.given.insert(name, value.to_string());
@@ -200,7 +200,7 @@ fn gather(line: &str, variable: &dyn Fn(&str) -> Option<String>, heeded: bool, d
                     word: word.clone(),
                     why: format!("'{word}' is a placeholder, and the shell takes '<' and '>' for redirections"),
                     exit: 2,
-                    mended: None,
+                    corrected: None,
                 });
             }
             found.push(command);
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_ip_refuses() {
-        for (line, exit, mended) in [
+        for (line, exit, corrected) in [
             ("ip rule del from 192.0.2.1 eth3", 255, Some("ip rule del from 192.0.2.1 table eth3")),
             ("ip rule add from fwmark 0x22 table 2", 1, Some("ip rule add fwmark 0x22 table 2")),
             ("ip rule add from 192.0.2.1 lookup table 5", 255, Some("ip rule add from 192.0.2.1 lookup 5")),
@@ -284,7 +284,7 @@ mod tests {
             ("ip rule add", 1, None),
         ] {
             let refused = one(line).refused.unwrap_or_else(|| panic!("taken: {line}"));
-            assert_eq!((refused.exit, refused.mended.as_deref()), (exit, mended), "{line}");
+            assert_eq!((refused.exit, refused.corrected.as_deref()), (exit, corrected), "{line}");
         }
         for line in [
             "ip rule add from $ADDRESS table $TABLE",

@@ -22,9 +22,9 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn refuse(&mut self, exit: u8, word: &str, why: String, mended: Option<Vec<&str>>) {
-        let mended = mended.map(|words| words.join(" "));
-        self.refused.get_or_insert(Refused { word: word.to_string(), why, exit, mended });
+    fn refuse(&mut self, exit: u8, word: &str, why: String, corrected: Option<Vec<&str>>) {
+        let corrected = corrected.map(|words| words.join(" "));
+        self.refused.get_or_insert(Refused { word: word.to_string(), why, exit, corrected });
     }
 
     /// The command with the words of `range` replaced by others.
@@ -104,10 +104,10 @@ impl Reading<'_> {
         if doubled && (takes == Takes::Prefix || name == "table") {
             let exit = if takes == Takes::Prefix { 1 } else { 255 };
             let range = if name == "table" { at..at + 1 } else { at - 1..at };
-            let mended = self.with(range, &[]).into_iter().map(String::from).collect::<Vec<_>>();
+            let corrected = self.with(range, &[]).into_iter().map(String::from).collect::<Vec<_>>();
             let why = format!("'{as_written}' and '{value}' do not go together");
-            let mended = mended.iter().map(String::as_str).collect();
-            self.refuse(exit, &format!("{as_written} {value}"), why, Some(mended));
+            let corrected = corrected.iter().map(String::as_str).collect();
+            self.refuse(exit, &format!("{as_written} {value}"), why, Some(corrected));
             if name == "table" {
                 if let Some(table) = self.next() {
                     self.given.insert(name, table);
@@ -142,12 +142,12 @@ impl Reading<'_> {
             } else if !word.contains(['$', '`', '<']) {
                 let at = self.at - 1;
                 let without_table = !self.words.iter().any(|word| matches!(word.as_str(), "table" | "lookup"));
-                let mended = without_table.then(|| {
+                let corrected = without_table.then(|| {
                     let more = self.written[at].clone();
                     [&self.with(at..self.words.len(), &[])[..], &["table", &more]].concat().join(" ")
                 });
                 let why = format!("'ip rule' does not know the word '{word}'");
-                self.refused.get_or_insert(Refused { word, why, exit: 255, mended });
+                self.refused.get_or_insert(Refused { word, why, exit: 255, corrected });
                 // What comes behind it is anybody's guess.
                 return;
             }
@@ -156,9 +156,9 @@ impl Reading<'_> {
         let wrong = ["from", "to"].into_iter().find(|side| self.given.get(side).is_some_and(|net| net.contains(':')));
         if let (None, Some(side)) = (self.inet6, wrong) {
             let word = self.given[side].clone();
-            let mended = self.with(1..1, &["-6"]).join(" ");
+            let corrected = self.with(1..1, &["-6"]).join(" ");
             let why = format!("'{word}' is an IPv6 address, and 'ip rule' without '-6' makes IPv4 rules");
-            self.refused.get_or_insert(Refused { word, why, exit: 2, mended: Some(mended) });
+            self.refused.get_or_insert(Refused { word, why, exit: 2, corrected: Some(corrected) });
         }
     }
 
@@ -200,9 +200,9 @@ impl Reading<'_> {
             }
             if word == "lookup" && self.given.contains_key("to") {
                 let at = self.at - 1;
-                let mended = self.with(at..at + 1, &["table"]).join(" ");
+                let corrected = self.with(at..at + 1, &["table"]).join(" ");
                 let why = "'lookup' belongs to 'ip rule'; 'ip route' says 'table'".to_string();
-                self.refused.get_or_insert(Refused { word, why, exit: 255, mended: Some(mended) });
+                self.refused.get_or_insert(Refused { word, why, exit: 255, corrected: Some(corrected) });
                 let table = self.next();
                 self.given.extend(table.map(|table| ("table", table)));
                 continue;
@@ -216,10 +216,10 @@ impl Reading<'_> {
             if let Some(net) = host_bits {
                 let at = self.at - 1;
                 let network = net.trunc().to_string();
-                let mended = self.with(at..at + 1, &[&network]).join(" ");
+                let corrected = self.with(at..at + 1, &[&network]).join(" ");
                 let why = format!("'{word}' is an address within a network, and a route leads to the network itself");
                 let word = word.clone();
-                self.refused.get_or_insert(Refused { word, why, exit: 2, mended: Some(mended) });
+                self.refused.get_or_insert(Refused { word, why, exit: 2, corrected: Some(corrected) });
             }
             self.given.insert("to", word);
         }
@@ -278,10 +278,10 @@ pub(super) fn ip(written: &[String], words: &[String]) -> Option<Command> {
         "ip" | "/sbin/ip" | "/bin/ip" | "/usr/sbin/ip" | "/usr/bin/ip" => {}
         "/sbin" | "/bin" | "/usr/sbin" | "/usr/bin" if words.get(1).is_some_and(|word| word == "ip") => {
             reading.at = 2;
-            let mended = reading.with(0..2, &[&format!("{program}/ip")]).join(" ");
+            let corrected = reading.with(0..2, &[&format!("{program}/ip")]).join(" ");
             let why = format!("'{program}' is a directory, and no program");
             let word = format!("{program} ip");
-            reading.refused = Some(Refused { word, why, exit: 126, mended: Some(mended) });
+            reading.refused = Some(Refused { word, why, exit: 126, corrected: Some(corrected) });
         }
         _ => return None,
     }

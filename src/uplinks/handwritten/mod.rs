@@ -295,10 +295,10 @@ impl Judge<'_> {
             };
             let deletes = |other: &Command| other.refused.is_none() && self.removes(&line.command, other);
             let added = self.added_rules().find(|(_, other)| down && deletes(&other.command));
-            let mended = added.map(|(_, other)| other.command.with_verb("del")).or(refused.mended.clone());
-            let help = match (mended, refused.word.starts_with('<')) {
+            let corrected = added.map(|(_, other)| other.command.with_verb("del")).or(refused.corrected.clone());
+            let help = match (corrected, refused.word.starts_with('<')) {
                 (_, true) => "Put the real value in its place.".into(),
-                (Some(mended), _) => format!("Write '{mended}'."),
+                (Some(corrected), _) => format!("Write '{corrected}'."),
                 (None, false) => "Mend the word; ip-rule(8) and ip-route(8) say what may stand there.".into(),
             };
             let (word, message) = (refused.word.clone(), format!("{}: {then}", refused.why));
@@ -313,10 +313,16 @@ impl Judge<'_> {
             command.text().split(' ').any(|word| word.len() < 6 && !word.is_empty() && "tun_id".starts_with(word));
         let (true, Some(id), None) = (short, command.get("tun_id"), command.get("table")) else { return };
         let (id, text) = (id.to_string(), command.text());
-        let mended = text.replacen(&format!(" t {id}"), &format!(" table {id}"), 1);
+        let corrected = text.replacen(&format!(" t {id}"), &format!(" table {id}"), 1);
         let message =
             "'ip rule' takes 't' for 'tun_id': this rule is for packets of a tunnel, and looks into table main";
-        self.warn("hand-written-never-matches", at, &format!("t {id}"), message.into(), format!("Write '{mended}'."));
+        self.warn(
+            "hand-written-never-matches",
+            at,
+            &format!("t {id}"),
+            message.into(),
+            format!("Write '{corrected}'."),
+        );
     }
 
     /// Tables by a name that no file of iproute2's has; each is said once.

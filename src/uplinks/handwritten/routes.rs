@@ -137,9 +137,9 @@ impl Judge<'_> {
             |(of, family, _): &&(String, Family, Source)| *of == link && (*family == Family::Inet6) == command.inet6;
         let own = self.finder.sources.iter().filter(of_link);
         let own: Vec<IpAddr> = own.map(|(_, _, source)| source.net.addr()).collect();
-        let mended = |own: Option<&IpAddr>| {
-            let mended = own.map(|own| command.with_value("src", &own.to_string()));
-            mended.map_or("Give the link's own address.".to_string(), |mended| format!("Write '{mended}'."))
+        let corrected = |own: Option<&IpAddr>| {
+            let corrected = own.map(|own| command.with_value("src", &own.to_string()));
+            corrected.map_or("Give the link's own address.".to_string(), |corrected| format!("Write '{corrected}'."))
         };
         match self.owner(&src, command.inet6).map(str::to_string) {
             Some(owner) if owner == link => {}
@@ -154,7 +154,7 @@ impl Judge<'_> {
                         "{src} is {owner}'s address, and table {} serves {from}",
                         command.get("table").unwrap_or_default()
                     );
-                    let help = mended(Some(&from));
+                    let help = corrected(Some(&from));
                     let word = self.line(at).command.said("src");
                     self.warn("hand-written-wrong-source", at, &word, message, help);
                 }
@@ -170,7 +170,7 @@ impl Judge<'_> {
                 let is_gateway = gateways.into_iter().any(|entry| entry.value == src.as_bytes());
                 let what = if is_gateway { "is the gateway's address" } else { "is the address of no stanza" };
                 let message = format!("{src} {what}, and 'src' wants one of the server's: {}", Self::failing(line, 2));
-                let help = mended(own.first());
+                let help = corrected(own.first());
                 let word = self.line(at).command.said("src");
                 self.warn("hand-written-wrong-source", at, &word, message, help);
             }

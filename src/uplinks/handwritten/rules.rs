@@ -313,8 +313,8 @@ impl Judge<'_> {
         if own && !twin {
             let message =
                 format!("this rule matches nothing: packets to {to} are the server's own, and table local comes first");
-            let mended = line.command.text().replacen(" to ", " from ", 1);
-            self.warn("hand-written-never-matches", at, "to", message, format!("Is 'from' meant? '{mended}'"));
+            let corrected = line.command.text().replacen(" to ", " from ", 1);
+            self.warn("hand-written-never-matches", at, "to", message, format!("Is 'from' meant? '{corrected}'"));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{assert_quiet, check, healthy, healthy_but_for, ids, mended};
+use super::{assert_quiet, check, fixed, healthy, healthy_but_for, ids};
 use crate::world::{B4, B6, Holder, Host, World};
 
 /// Settings of the kernel, and packets that are passed on.
@@ -19,8 +19,8 @@ pub fn findings_of_filters(world: &World) {
     assert!(arrives());
     server.ok("ip rule flush protocol 97 && echo 1 >/proc/sys/net/ipv4/conf/eth1/rp_filter");
     assert!(!arrives());
-    mended(world, "rp-filter-drops", &arrives);
-    mended(world, "rule-missing", &|| world.client.pings(None, B4));
+    fixed(world, "rp-filter-drops", &arrives);
+    fixed(world, "rule-missing", &|| world.client.pings(None, B4));
     assert_quiet(world);
     server.ok("echo 1 >/proc/sys/net/ipv4/ip_forward");
     assert_quiet(world);
@@ -32,11 +32,11 @@ pub fn findings_of_filters(world: &World) {
     server.ok("nft add table ip nat && nft add chain ip nat pre '{ type nat hook prerouting priority dstnat; }' &&
         nft add rule ip nat pre iifname '\"eth*\"' tcp dport 8080 dnat to 203.0.113.2:7000");
     assert!(!published());
-    mended(world, "dnat-without-marks", &published);
+    fixed(world, "dnat-without-marks", &published);
     assert_quiet(world);
     server.ok("echo 1 >/proc/sys/net/ipv4/conf/eth1/rp_filter");
     assert!(!published());
-    mended(world, "rp-filter-ignores-marks", &published);
+    fixed(world, "rp-filter-ignores-marks", &published);
     assert_quiet(world);
 }
 
@@ -196,6 +196,6 @@ pub fn findings_of_networkmanager(world: &World) {
         assert!(ids(&report).contains(&id), "{report:#}");
     }
     let _manager = advised(manager, 3);
-    mended(world, "address-missing", &client);
+    fixed(world, "address-missing", &client);
     assert_quiet(world);
 }

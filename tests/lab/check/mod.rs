@@ -1,5 +1,5 @@
 //! `symroute check` in the laboratory: a healthy server is broken in one way, real packets show it, the finding
-//! names it, the command that it advises mends it, and packets flow again.
+//! names it, the command that it advises fixes it, and packets flow again.
 
 pub mod beside;
 pub mod lookups;
@@ -39,17 +39,17 @@ pub fn assert_quiet(world: &World) {
 }
 
 /// Breaks a healthy server: `works` is what packets say, before, in between and after the advice is followed.
-pub fn found_and_mended(world: &World, id: &str, how: &str, works: &dyn Fn() -> bool) {
+pub fn found_and_fixed(world: &World, id: &str, how: &str, works: &dyn Fn() -> bool) {
     assert!(works() || works(), "{id}: works before\n{}", state(world));
     let broken = world.server.run(how);
     assert!(broken.succeeded(), "{id}: {}", broken.text());
     assert!(!works(), "{id}: still works after '{how}'\n{}", state(world));
-    mended(world, id, works);
+    fixed(world, id, works);
     assert_quiet(world);
 }
 
 /// Follows the advice of a finding, and sees the packets and the finding go.
-pub fn mended(world: &World, id: &str, works: &dyn Fn() -> bool) {
+pub fn fixed(world: &World, id: &str, works: &dyn Fn() -> bool) {
     let report = check(world);
     let finding = report["findings"].as_array().expect("a list").iter().find(|finding| finding["id"] == id);
     let finding = finding.unwrap_or_else(|| panic!("{id} is not among {:?}\n{}", ids(&report), state(world)));
@@ -61,7 +61,7 @@ pub fn mended(world: &World, id: &str, works: &dyn Fn() -> bool) {
 }
 
 /// The same where nothing but these findings may be there, and all their advice is followed.
-pub fn broken_and_mended(world: &World, expected: &[&str], how: &str, works: &dyn Fn() -> bool) {
+pub fn broken_and_fixed(world: &World, expected: &[&str], how: &str, works: &dyn Fn() -> bool) {
     world.server.ok(how);
     assert!(!works(), "still works after '{how}'\n{}", state(world));
     let report = check(world);
@@ -71,7 +71,7 @@ pub fn broken_and_mended(world: &World, expected: &[&str], how: &str, works: &dy
         world.server.ok(command.as_str().expect("text"));
     }
     world.settle();
-    assert!(works() || works(), "'{how}' is not mended by {report:#}\n{}", state(world));
+    assert!(works() || works(), "'{how}' is not fixed by {report:#}\n{}", state(world));
     assert_quiet(world);
 }
 

@@ -1,6 +1,6 @@
 //! Findings of rules and tables.
 
-use super::{assert_quiet, broken_and_mended, check, found_and_mended, healthy, ids, mended};
+use super::{assert_quiet, broken_and_fixed, check, fixed, found_and_fixed, healthy, ids};
 use crate::world::{B4, B6, World};
 use crate::{PLAIN, WITH_METRIC};
 
@@ -16,9 +16,9 @@ pub fn findings_of_policy(world: &World) {
     world.server.ok("symroute apply");
     let client = || world.client.pings(None, B4);
     let lan = || world.lan.pings(None, B4);
-    found_and_mended(world, "rule-missing", "ip rule del priority 111", &client);
-    found_and_mended(world, "rule-duplicated", "ip rule add from 198.51.100.10 table 2", &lan);
-    found_and_mended(
+    found_and_fixed(world, "rule-missing", "ip rule del priority 111", &client);
+    found_and_fixed(world, "rule-duplicated", "ip rule add from 198.51.100.10 table 2", &lan);
+    found_and_fixed(
         world,
         "rule-shadowed",
         "ip route add default via 192.0.2.1 dev eth0 table 200 && ip rule add from all lookup 200 priority 50",
@@ -26,11 +26,11 @@ pub fn findings_of_policy(world: &World) {
     );
     // It was moved behind symroute's, and serves on.
     world.server.ok("ip rule del from all lookup 200 priority 32765");
-    found_and_mended(world, "table-empty", "ip route flush table 2", &client);
-    found_and_mended(world, "table-stale", "ip route del default table 2", &client);
+    found_and_fixed(world, "table-empty", "ip route flush table 2", &client);
+    found_and_fixed(world, "table-stale", "ip route del default table 2", &client);
     let out = || world.server.pings(None, "203.0.113.190");
-    found_and_mended(world, "no-default", "ip route del default; ip route del default", &out);
-    found_and_mended(world, "uplink-down", "ifdown eth1", &client);
+    found_and_fixed(world, "no-default", "ip route del default; ip route del default", &out);
+    found_and_fixed(world, "uplink-down", "ifdown eth1", &client);
 }
 
 /// A host on which symroute was never applied has one finding, whatever the reverse path filter does.
@@ -47,7 +47,7 @@ pub fn findings_of_a_host_without_symroute(world: &World) {
         let report = check(world);
         assert_eq!(ids(&report), ["not-applied"], "{report:#}");
         assert!(advice().contains("symroute-gen --write"));
-        mended(world, "not-applied", &client);
+        fixed(world, "not-applied", &client);
         assert_quiet(world);
         server.ok("symroute flush");
     }
@@ -77,17 +77,17 @@ pub fn findings_of_what_is_left(world: &World) {
         ids(&report).contains(&"address-missing") && ids(&report).contains(&"promote-secondaries-off"),
         "{report:#}"
     );
-    mended(world, "promote-secondaries-off", &|| true);
-    mended(world, "address-missing", &second);
+    fixed(world, "promote-secondaries-off", &|| true);
+    fixed(world, "address-missing", &second);
     assert_quiet(world);
     world.server.ok("ip addr del 198.51.100.10/24 dev eth1");
     assert!(second(), "with promote_secondaries the other one stays");
-    mended(world, "address-missing", &|| world.client.pings(None, B4));
+    fixed(world, "address-missing", &|| world.client.pings(None, B4));
     // The second address goes from the file and from the link.
     world.server.ok("symroute-gen --remove --write");
     world.configure(PLAIN);
     world.server.ok("symroute-gen --write --style hook && ip addr del 198.51.100.11/24 dev eth1");
-    mended(world, "rule-left-over", &|| true);
+    fixed(world, "rule-left-over", &|| true);
     assert_quiet(world);
 }
 
@@ -98,7 +98,7 @@ pub fn findings_of_the_article_layout(world: &World) {
     world.settle();
     let lan = || world.lan.pings(None, B4);
     assert!(!lan() && world.client.pings(None, B4));
-    mended(world, "local-network-unreachable", &lan);
+    fixed(world, "local-network-unreachable", &lan);
     assert_quiet(world);
 }
 
@@ -151,7 +151,7 @@ pub fn findings_of_foreign_rules(world: &World) {
     let client6 = || world.client.pings(None, B6);
     let out = || server.pings(None, "203.0.113.190");
     assert!(client() && client6() && out());
-    let shadowed = |how: &str, works: &dyn Fn() -> bool| broken_and_mended(world, &["rule-shadowed"], how, works);
+    let shadowed = |how: &str, works: &dyn Fn() -> bool| broken_and_fixed(world, &["rule-shadowed"], how, works);
     server.ok("ip route add default via 192.0.2.1 dev eth0 table 200");
     shadowed("ip rule add to 203.0.113.128/26 table 200 priority 50", &client);
     shadowed("ip rule add iif lo table 200 priority 50", &client);
@@ -172,7 +172,7 @@ pub fn findings_of_foreign_rules(world: &World) {
     );
     assert!(server.ok("ip -6 rule").contains("from 2001:db8:b::10 iif eth2 prohibit"));
     // What is left of a policy says where it was.
-    broken_and_mended(world, &["rule-missing"], "ip rule del priority 110 && ip rule del priority 111", &client);
+    broken_and_fixed(world, &["rule-missing"], "ip rule del priority 110 && ip rule del priority 111", &client);
 }
 
 /// wg-quick's rules, as it makes them: before all others. Its tunnel is one end of a wire.
@@ -187,7 +187,7 @@ pub fn findings_of_a_vpn(world: &World) {
     let wg_quick = "for family in -4 -6; do ip $family route add default dev wg0 table 51820
         ip $family rule add not fwmark 51820 table 51820
         ip $family rule add table main suppress_prefixlength 0; done";
-    broken_and_mended(world, &["rule-shadowed"; 4], wg_quick, &reached);
+    broken_and_fixed(world, &["rule-shadowed"; 4], wg_quick, &reached);
     // What is bound to nothing goes into the tunnel as before, the LAN does not.
     for (to, dev) in [("203.0.113.190", "wg0"), ("2001:db8:f::99", "wg0"), ("203.0.113.2", "eth2")] {
         let way = server.ok(&format!("ip route get {to}"));
@@ -217,7 +217,7 @@ pub fn findings_of_foreign_routes(world: &World) {
     let client = || world.client.pings(None, B4);
     let client6 = || world.client.pings(None, B6);
     let out = || server.pings(None, "203.0.113.190");
-    let foreign = |how: &str, works: &dyn Fn() -> bool| broken_and_mended(world, &["route-foreign"], how, works);
+    let foreign = |how: &str, works: &dyn Fn() -> bool| broken_and_fixed(world, &["route-foreign"], how, works);
     foreign("ip route replace default via 198.51.100.99 dev eth1 table 2 proto static", &client);
     foreign("ip route replace throw default table 2", &client);
     foreign("ip route add blackhole 203.0.113.128/26 table 2", &client);
@@ -226,13 +226,13 @@ pub fn findings_of_foreign_routes(world: &World) {
     server.ok("ip route add 203.0.113.192/28 via 198.51.100.1 dev eth1 table 2 &&
         ip route add 203.0.113.0/26 dev eth2 table 2 && ip route add 203.0.113.208/28 via 203.0.113.2 table 2");
     assert_quiet(world);
-    broken_and_mended(world, &["default-stale"], "ip route replace default via 192.0.2.99 dev eth0 onlink", &out);
+    broken_and_fixed(world, &["default-stale"], "ip route replace default via 192.0.2.99 dev eth0 onlink", &out);
     // A guard, once the routes that it guards are gone; it refuses what is bound to an address as well.
     server.ok("ip route add unreachable default metric 4278198272");
     assert_quiet(world);
     let gone = "ip route flush exact default && ip route add unreachable default metric 4278198272";
-    broken_and_mended(world, &["no-default"], gone, &|| client() && out());
-    broken_and_mended(
+    broken_and_fixed(world, &["no-default"], gone, &|| client() && out());
+    broken_and_fixed(
         world,
         &["no-default"],
         "ip -6 route flush exact default && ip -6 route add unreachable default",

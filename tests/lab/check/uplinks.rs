@@ -1,6 +1,6 @@
 //! Findings of uplinks themselves: metrics, names, addresses, gateways, links.
 
-use super::{assert_quiet, broken_and_mended, check, healthy, ids, mended};
+use super::{assert_quiet, broken_and_fixed, check, fixed, healthy, ids};
 use crate::PLAIN;
 use crate::world::{A4, B4, B6, Host, World};
 
@@ -11,7 +11,7 @@ pub fn findings_of_metrics(world: &World) {
     assert!(!world.server.run("ifup -a").succeeded());
     let client = || world.client.pings(None, B4) && world.client.pings(None, B6);
     assert!(!client());
-    mended(world, "same-metric", &client);
+    fixed(world, "same-metric", &client);
     world.settle();
     assert_quiet(world);
 }
@@ -33,7 +33,7 @@ pub fn findings_of_metrics_inet6(world: &World) {
         reaches
     };
     assert!(!alone());
-    mended(world, "same-metric", &|| defaults() == 2);
+    fixed(world, "same-metric", &|| defaults() == 2);
     assert_quiet(world);
     assert!(alone());
 }
@@ -60,8 +60,8 @@ pub fn findings_of_logical_names(world: &World) {
     let (first, second) = (|| twice(A4), || twice(B4));
     for (link, works) in [("eth0", &first as &dyn Fn() -> bool), ("eth1", &second)] {
         assert!(works());
-        broken_and_mended(world, &["address-missing"], &format!("ip addr flush dev {link}"), works);
-        broken_and_mended(world, &["uplink-down"], &format!("ip link set {link} down"), works);
+        broken_and_fixed(world, &["address-missing"], &format!("ip addr flush dev {link}"), works);
+        broken_and_fixed(world, &["uplink-down"], &format!("ip link set {link} down"), works);
     }
     server.ok("ip link set eth1 down");
     let seen = "eth1=wan inet is not up, though 'auto' brings it up at boot";
@@ -88,7 +88,7 @@ pub fn findings_of_logical_names(world: &World) {
     );
     assert!(!server.run("ifup -a").succeeded());
     assert!(!second());
-    mended(world, "same-metric", &second);
+    fixed(world, "same-metric", &second);
     assert_quiet(world);
 }
 
@@ -111,8 +111,8 @@ pub fn findings_of_aliases(world: &World) {
     world.settle();
     assert_quiet(world);
     assert!(both());
-    broken_and_mended(world, &["address-missing"], "ip -4 addr flush dev eth1", &both);
-    broken_and_mended(world, &["uplink-down"; 2], "ip link set eth1 down", &both);
+    broken_and_fixed(world, &["address-missing"], "ip -4 addr flush dev eth1", &both);
+    broken_and_fixed(world, &["uplink-down"; 2], "ip link set eth1 down", &both);
     server.ok("ifdown -a");
     // The alias is one more address of the uplink.
     world.configure(&format!(
@@ -124,11 +124,11 @@ pub fn findings_of_aliases(world: &World) {
     assert_quiet(world);
     let all = || both() && world.client.pings(None, "198.51.100.11");
     assert!(all());
-    broken_and_mended(world, &["uplink-down"; 2], "ip link set eth1 down", &all);
+    broken_and_fixed(world, &["uplink-down"; 2], "ip link set eth1 down", &all);
     let both_missing = ["address-missing", "promote-secondaries-off"];
-    broken_and_mended(world, &both_missing, "ip -4 addr flush dev eth1", &all);
+    broken_and_fixed(world, &both_missing, "ip -4 addr flush dev eth1", &all);
     // Down by its administrator's hand, for ever: ifup notes that the alias is up still.
-    broken_and_mended(world, &["uplink-down"; 2], "ifdown eth1", &all);
+    broken_and_fixed(world, &["uplink-down"; 2], "ifdown eth1", &all);
 }
 
 /// Two DHCP uplinks: dhclient silently makes no second default route without a metric.
@@ -149,7 +149,7 @@ pub fn findings_of_dhcp(world: &World) {
         world.configure(&format!("auto {names}"));
         world.server.ok("ifup -a");
         assert!(!client());
-        mended(world, "gateway-unknown", &client);
+        fixed(world, "gateway-unknown", &client);
         assert_quiet(world);
         world.server.ok("ifdown -a");
         crate::judge::assert_nothing_left(world);
@@ -176,7 +176,7 @@ pub fn findings_of_a_duplicate_address(world: &World) {
         assert_eq!(found[0], "address-duplicate");
         assert!(how != set_anew || found.len() == 1, "{report:#}");
         isp.outside(&format!("ip -6 addr del {B6}/128 dev cust0")).ok();
-        broken_and_mended(world, &found, "true", &client);
+        broken_and_fixed(world, &found, "true", &client);
     }
 }
 
@@ -186,11 +186,11 @@ pub fn findings_of_links(world: &World) {
     let server = &world.server;
     let client = || world.client.pings(None, B4);
     let client6 = || world.client.pings(None, B6);
-    broken_and_mended(world, &["uplink-down"; 2], "ip link set eth1 down", &|| client() && client6());
+    broken_and_fixed(world, &["uplink-down"; 2], "ip link set eth1 down", &|| client() && client6());
     let moved = "ip addr del 198.51.100.10/24 dev eth1 && ip addr add 198.51.100.10/24 dev eth2";
-    broken_and_mended(world, &["address-missing"], moved, &client);
+    broken_and_fixed(world, &["address-missing"], moved, &client);
     let off = "echo 1 >/proc/sys/net/ipv6/conf/eth1/disable_ipv6";
-    broken_and_mended(world, &["address-missing"], off, &client6);
+    broken_and_fixed(world, &["address-missing"], off, &client6);
     // A cable: no command mends that.
     world.isp_b.outside("ip link set cust0 down").ok();
     server.ok("for n in $(seq 50); do ip route show table 2 | grep -q linkdown && exit; sleep 0.1; done; exit 1");
@@ -215,7 +215,7 @@ pub fn findings_of_an_address_twice(world: &World) {
         echo 1 >/proc/sys/net/ipv4/conf/$dev/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/$dev/arp_announce; done");
     let report = check(world);
     assert!(ids(&report).contains(&"address-on-two-interfaces") && !ids(&report).contains(&"arp-flux"), "{report:#}");
-    mended(world, "address-on-two-interfaces", &|| world.client.pings(None, B4));
+    fixed(world, "address-on-two-interfaces", &|| world.client.pings(None, B4));
     assert_quiet(world);
     // A router has its own address on its machines' link too, without a network.
     server.ok("ip addr add 198.51.100.10/32 dev eth2");
