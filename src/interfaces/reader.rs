@@ -638,7 +638,7 @@ impl<'a> Reader<'a> {
                 message: format!("cannot read {}: {reason}", self.files.shown(path).display()),
                 help: match severity {
                     Severity::Error => "Take the loop apart; symroute follows 100 levels and 10,000 files.".into(),
-                    _ => "ifupdown goes on without it; mend the file or this line.".into(),
+                    _ => "ifupdown goes on without it; correct the file or this line.".into(),
                 },
             });
         }

@@ -121,7 +121,7 @@ pub fn status_text(plan: &Plan, status: &Status, inactive: &str, color: bool) ->
             &status.left_over_rules,
         ),
         (
-            "In the same tables or priorities, made by somebody else:",
+            "Foreign entries in the same tables or priority range:",
             "not ours",
             "33",
             &status.foreign_routes,

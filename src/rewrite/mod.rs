@@ -73,7 +73,7 @@ pub fn rewrite(
         if file.refused {
             let at = crate::interfaces::At { file: index, line: 0 };
             let what = "this file needs lines, but ifupdown does not read it to its end";
-            wrong.push(Diagnostic::error(at, b"", what, "Mend the line that the warning names first."));
+            wrong.push(Diagnostic::error(at, b"", what, "Correct the line that the warning names first."));
         }
         changes.push(Change { path: file.path.clone(), old: file.document.bytes().to_vec(), new });
     }

@@ -231,7 +231,7 @@ impl<'a> Replacement<'a> {
         let now =
             self.open(name, OFlag::O_RDONLY).and_then(|file| require_file(&file).and_then(|()| read_bounded(file)));
         if now.map_err(|error| anyhow!("cannot read {path}: {}", reason(&error)))? != self.old {
-            bail!("{path} was changed by somebody else since it was read; run this again");
+            bail!("{path} was changed by another program since it was read; run this again");
         }
         Ok(())
     }

@@ -591,7 +591,7 @@ Everything is in place.
         .replacen("in place  111", "MISSING   111", 1)
         .replacen(
             "Everything is in place.",
-            "In the same tables or priorities, made by somebody else:
+            "Foreign entries in the same tables or priority range:
     not ours  115:\tfrom 203.0.113.0/26 lookup 2
 
 Routing does not match the configuration. Preview: 'symroute apply --dry-run'. Fix: 'symroute apply'.",

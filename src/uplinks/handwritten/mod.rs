@@ -299,7 +299,7 @@ impl Judge<'_> {
             let help = match (corrected, refused.word.starts_with('<')) {
                 (_, true) => "Put the real value in its place.".into(),
                 (Some(corrected), _) => format!("Write '{corrected}'."),
-                (None, false) => "Mend the word; ip-rule(8) and ip-route(8) say what may stand there.".into(),
+                (None, false) => "Correct the word; ip-rule(8) and ip-route(8) say what may stand there.".into(),
             };
             let (word, message) = (refused.word.clone(), format!("{}: {then}", refused.why));
             self.warn("hand-written-never-runs", at, &word, message, help);
