@@ -459,21 +459,11 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::expected;
     use crate::snapshot::{Link, RouteMore, RuleMore};
 
     fn rule(priority: u32, table: u32, more: RuleMore) -> Rule {
-        let more = (more != RuleMore::default()).then(|| Box::new(more));
-        Rule {
-            family: Family::Inet,
-            priority,
-            src: None,
-            oif: None,
-            table,
-            suppress_prefixlen: None,
-            suppress_ifgroup: None,
-            protocol: 0,
-            more,
-        }
+        expected::tests::rule(priority, table, (more != RuleMore::default()).then_some(more))
     }
 
     /// Table 1 leads to eth0.
