@@ -23,7 +23,7 @@ _symroute__gen() {
 
     case "${cmd}" in
         symroute__gen)
-            opts="-w -c -r -v -q -h -V --write --check --remove --style --template --layout --root --dialect --json --verbose --quiet --help --version"
+            opts="-w -c -r -v -q -h -V --write --check --remove --style --template --layout --root --dialect --json --color --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -47,6 +47,10 @@ _symroute__gen() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

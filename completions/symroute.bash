@@ -49,6 +49,9 @@ _symroute() {
             symroute,up)
                 cmd="symroute__subcmd__up"
                 ;;
+            symroute,watch)
+                cmd="symroute__subcmd__watch"
+                ;;
             symroute__subcmd__help,apply)
                 cmd="symroute__subcmd__help__subcmd__apply"
                 ;;
@@ -82,6 +85,9 @@ _symroute() {
             symroute__subcmd__help,up)
                 cmd="symroute__subcmd__help__subcmd__up"
                 ;;
+            symroute__subcmd__help,watch)
+                cmd="symroute__subcmd__help__subcmd__watch"
+                ;;
             *)
                 ;;
         esac
@@ -89,7 +95,7 @@ _symroute() {
 
     case "${cmd}" in
         symroute)
-            opts="-i -v -q -h -V --interfaces --root --dialect --verbose --quiet --help --version up down apply flush hook config plan status check explain help"
+            opts="-i -v -q -h -V --interfaces --root --dialect --verbose --color --quiet --help --version up down apply flush watch hook config plan status explain check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -111,6 +117,10 @@ _symroute() {
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -119,7 +129,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__apply)
-            opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --quiet --help"
+            opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -139,6 +149,10 @@ _symroute() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -149,7 +163,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__check)
-            opts="-i -v -q -h --json --to --ignore --explain --interfaces --root --dialect --verbose --quiet --help"
+            opts="$(command ls /sys/class/net 2>/dev/null) -4 -6 -i -v -q -h --ipv4 --ipv6 --json --to --explain --ignore --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -159,12 +173,12 @@ _symroute() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --ignore)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                --explain)
+                    COMPREPLY=($(compgen -W "address-duplicate address-missing address-on-two-interfaces arp-flux default-route-unknown default-stale dnat-without-marks foreign-route gateway-unknown interface-group local-network-unreachable lookup-failed networkd-removes-rules networkmanager-manages no-default not-applied ppp-interface-unknown promote-secondaries-off rp-filter-drops rp-filter-ignores-marks rule-duplicated rule-missing rule-shadowed rule-stale rule-without-address same-metric stanza-error table-empty table-stale uplink-down wildcard-udp manual-never-runs manual-unknown-table manual-leaks manual-never-matches manual-deletes-another manual-wrong-table manual-wrong-source manual-wrong-gateway manual-wrong-device manual-wrong-stanza manual-no-priority manual-no-subnet manual-fixed-address list" -- "${cur}"))
                     return 0
                     ;;
-                --explain)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                --ignore)
+                    COMPREPLY=($(compgen -W "address-duplicate address-missing address-on-two-interfaces arp-flux default-route-unknown default-stale dnat-without-marks foreign-route gateway-unknown interface-group local-network-unreachable lookup-failed networkd-removes-rules networkmanager-manages no-default not-applied ppp-interface-unknown promote-secondaries-off rp-filter-drops rp-filter-ignores-marks rule-duplicated rule-missing rule-shadowed rule-stale rule-without-address same-metric stanza-error table-empty table-stale uplink-down wildcard-udp manual-never-runs manual-unknown-table manual-leaks manual-never-matches manual-deletes-another manual-wrong-table manual-wrong-source manual-wrong-gateway manual-wrong-device manual-wrong-stanza manual-no-priority manual-no-subnet manual-fixed-address" -- "${cur}"))
                     return 0
                     ;;
                 --interfaces)
@@ -181,6 +195,10 @@ _symroute() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -191,7 +209,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__config)
-            opts="-i -v -q -h --json --interfaces --root --dialect --verbose --quiet --help"
+            opts="-i -v -q -h --json --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -211,6 +229,10 @@ _symroute() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -221,7 +243,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__down)
-            opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --quiet --help"
+            opts="$(command ls /sys/class/net 2>/dev/null) -i -v -q -h --dry-run --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -243,6 +265,10 @@ _symroute() {
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -251,7 +277,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__explain)
-            opts="-i -v -q -h --from --to --iif --oif --mark --uid --ipproto --sport --dport --json --interfaces --root --dialect --verbose --quiet --help"
+            opts="-i -v -q -h --from --to --iif --oif --mark --uid --ipproto --sport --dport --json --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -309,6 +335,10 @@ _symroute() {
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -317,7 +347,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__flush)
-            opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --quiet --help"
+            opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -339,6 +369,10 @@ _symroute() {
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -347,7 +381,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__help)
-            opts="up down apply flush hook config plan status check explain help"
+            opts="up down apply flush watch hook config plan status explain check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -514,8 +548,22 @@ _symroute() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        symroute__subcmd__help__subcmd__watch)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         symroute__subcmd__hook)
-            opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --quiet --help"
+            opts="-i -v -q -h --lease --ppp --dry-run --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -535,6 +583,10 @@ _symroute() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -545,7 +597,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__plan)
-            opts="-i -v -q -h --json --interfaces --root --dialect --verbose --quiet --help"
+            opts="$(command ls /sys/class/net 2>/dev/null) -4 -6 -i -v -q -h --ipv4 --ipv6 --json --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -565,6 +617,10 @@ _symroute() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -575,7 +631,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__status)
-            opts="-i -v -q -h --json --interfaces --root --dialect --verbose --quiet --help"
+            opts="$(command ls /sys/class/net 2>/dev/null) -4 -6 -i -v -q -h --ipv4 --ipv6 --json --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -595,6 +651,10 @@ _symroute() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -605,7 +665,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__up)
-            opts="-i -v -q -h --dry-run --interfaces --root --dialect --verbose --quiet --help"
+            opts="$(command ls /sys/class/net 2>/dev/null) -i -v -q -h --dry-run --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -625,6 +685,44 @@ _symroute() {
                     ;;
                 --dialect)
                     COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        symroute__subcmd__watch)
+            opts="-i -v -q -h --interfaces --root --dialect --verbose --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interfaces)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dialect)
+                    COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_symroute_global_optspecs
-    string join \n i/interfaces= root= dialect= v/verbose q/quiet h/help V/version
+    string join \n i/interfaces= root= dialect= v/verbose color= q/quiet h/help V/version
 end
 
 function __fish_symroute_needs_command
@@ -26,136 +26,282 @@ end
 
 complete -c symroute -n "__fish_symroute_needs_command" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_needs_command" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_needs_command" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
-complete -c symroute -n "__fish_symroute_needs_command" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_needs_command" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_needs_command" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_needs_command" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_needs_command" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_needs_command" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_needs_command" -s V -l version -d 'Print version'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "up" -d 'Do what the hook does when these interfaces have come up'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "down" -d 'Do what the hook does when these interfaces are about to go down'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "apply" -d 'Bring tables and rules in step with the configuration, for all interfaces that are up'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "flush" -d 'Remove all routes and rules that symroute made, and nothing else'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "hook" -d 'What the hooks in if-up.d and if-down.d call: reads IFACE, MODE and the like from the environment'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "config" -d 'Show the files as ifupdown reads them: stanzas, options, and where each came from'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "plan" -d 'Show uplinks, tables, routes and rules, before anything is done'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "status" -d 'Show the plan beside the kernel; exit code 1 when they differ'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "check" -d 'Prove that answers leave by the uplink that they belong to, and find what breaks it; sends and changes nothing'
-complete -c symroute -n "__fish_symroute_needs_command" -f -a "explain" -d 'Show which way a packet goes and why: the rules one by one, what their tables answer, and the kernel\'s own answer; exit code 1 when there is no route. Nothing is sent'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "up" -d 'Add routes and rules for interfaces that came up; does not start them'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "down" -d 'Remove routes and rules of interfaces that go down; does not stop them'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "apply" -d 'Install the routes and rules of all active interfaces'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "flush" -d 'Remove all routes and rules that symroute added, and nothing else'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "watch" -d 'Add and remove routes and rules whenever something changes; usually run by systemd'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "hook" -d 'Handle an event of ifupdown; reads IFACE, MODE and so on from the environment'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "config" -d 'Show the interfaces files as ifupdown reads them'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "plan" -d 'Show the uplinks, tables, routes and rules that the configuration needs'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "status" -d 'Compare the kernel\'s routes and rules with the configuration; exit code 1 if they differ'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "explain" -d 'Show which rule and route a packet takes; exit code 1 when there is none'
+complete -c symroute -n "__fish_symroute_needs_command" -f -a "check" -d 'Find what breaks symmetric routing; sends no packet'
 complete -c symroute -n "__fish_symroute_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c symroute -n "__fish_symroute_using_subcommand up" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand up" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand up" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
+complete -c symroute -n "__fish_symroute_using_subcommand up" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand up" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c symroute -n "__fish_symroute_using_subcommand up" -l dry-run -d 'Change nothing; show the \'ip\' commands that would do the same'
-complete -c symroute -n "__fish_symroute_using_subcommand up" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand up" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand up" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand up" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand up" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand down" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand down" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand down" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
+complete -c symroute -n "__fish_symroute_using_subcommand down" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand down" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c symroute -n "__fish_symroute_using_subcommand down" -l dry-run -d 'Change nothing; show the \'ip\' commands that would do the same'
-complete -c symroute -n "__fish_symroute_using_subcommand down" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand down" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand down" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand down" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand down" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand apply" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand apply" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand apply" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
+complete -c symroute -n "__fish_symroute_using_subcommand apply" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand apply" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c symroute -n "__fish_symroute_using_subcommand apply" -l dry-run -d 'Change nothing; show the \'ip\' commands that would do the same'
-complete -c symroute -n "__fish_symroute_using_subcommand apply" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand apply" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand apply" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand apply" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand flush" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand flush" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand flush" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
+complete -c symroute -n "__fish_symroute_using_subcommand flush" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand flush" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c symroute -n "__fish_symroute_using_subcommand flush" -l dry-run -d 'Change nothing; show the \'ip\' commands that would do the same'
-complete -c symroute -n "__fish_symroute_using_subcommand flush" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand flush" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand flush" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand flush" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand flush" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c symroute -n "__fish_symroute_using_subcommand watch" -s i -l interfaces -d 'The interfaces file' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand watch" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand watch" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand watch" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand watch" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand watch" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
+complete -c symroute -n "__fish_symroute_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand hook" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand hook" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand hook" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
+complete -c symroute -n "__fish_symroute_using_subcommand hook" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand hook" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand hook" -l lease -d 'Read the environment of a DHCP client\'s hook, instead of ifupdown\'s'
+complete -c symroute -n "__fish_symroute_using_subcommand hook" -l ppp -d 'Read the environment of a script of pppd, instead of ifupdown\'s'
 complete -c symroute -n "__fish_symroute_using_subcommand hook" -l dry-run -d 'Change nothing; show the \'ip\' commands that would do the same'
-complete -c symroute -n "__fish_symroute_using_subcommand hook" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand hook" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand hook" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand hook" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand hook" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand config" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand config" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand config" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
-complete -c symroute -n "__fish_symroute_using_subcommand config" -l json -d 'Print JSON with iproute2\'s keys'
-complete -c symroute -n "__fish_symroute_using_subcommand config" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand config" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand config" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand config" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand config" -l json -d 'Print JSON; routes and rules have the keys of \'ip -json\''
+complete -c symroute -n "__fish_symroute_using_subcommand config" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand config" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand plan" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand plan" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand plan" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
-complete -c symroute -n "__fish_symroute_using_subcommand plan" -l json -d 'Print JSON with iproute2\'s keys'
-complete -c symroute -n "__fish_symroute_using_subcommand plan" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand plan" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -s 4 -l ipv4 -d 'Only IPv4'
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -s 6 -l ipv6 -d 'Only IPv6'
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -l json -d 'Print JSON; routes and rules have the keys of \'ip -json\''
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c symroute -n "__fish_symroute_using_subcommand status" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand status" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand status" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
-complete -c symroute -n "__fish_symroute_using_subcommand status" -l json -d 'Print JSON with iproute2\'s keys'
-complete -c symroute -n "__fish_symroute_using_subcommand status" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand status" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand status" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand status" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand status" -s 4 -l ipv4 -d 'Only IPv4'
+complete -c symroute -n "__fish_symroute_using_subcommand status" -s 6 -l ipv6 -d 'Only IPv6'
+complete -c symroute -n "__fish_symroute_using_subcommand status" -l json -d 'Print JSON; routes and rules have the keys of \'ip -json\''
+complete -c symroute -n "__fish_symroute_using_subcommand status" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand status" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c symroute -n "__fish_symroute_using_subcommand check" -l to -d 'Look up this distant address, instead of one outside every network of the host; once for each family' -r
-complete -c symroute -n "__fish_symroute_using_subcommand check" -l ignore -d 'Leave out this kind of finding, or one of them: \'wildcard-udp:1194\', \'uplink-down:eth1\'' -r
-complete -c symroute -n "__fish_symroute_using_subcommand check" -l explain -d 'Explain a kind of finding and how to fix it; \'list\' names all kinds' -r
-complete -c symroute -n "__fish_symroute_using_subcommand check" -s i -l interfaces -d 'The interfaces file' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand check" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand check" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
-complete -c symroute -n "__fish_symroute_using_subcommand check" -l json -d 'Print JSON with iproute2\'s keys'
-complete -c symroute -n "__fish_symroute_using_subcommand check" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand check" -s q -l quiet -d 'Say nothing but errors'
-complete -c symroute -n "__fish_symroute_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l from -d 'The source; without it, a socket that is not bound to an address' -r
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l to -d 'The destination' -r
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l iif -d 'The packet comes in by this device' -r
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l oif -d 'The socket is bound to this device' -r
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l mark -d 'The packet\'s mark, decimal or 0x…' -r
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l uid -d 'Whose socket it is, by number; without it, yours' -r
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l ipproto -d 'For rules with \'ipproto\': tcp, udp or icmp' -r -f -a "tcp\t''
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l from -d 'Source address [default: a socket without a source address]' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l to -d 'Destination address' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l iif -d 'Interface on which the packet is received' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l oif -d 'Interface to which the socket is bound' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l mark -d 'Mark of the packet, decimal or hexadecimal (0x)' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l uid -d 'User ID of the socket [default: yours]' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l ipproto -d 'Protocol, for rules with \'ipproto\': tcp, udp or icmp' -r -f -a "tcp\t''
 udp\t''
 icmp\t''"
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l sport -d 'For rules with \'sport\'' -r
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l dport -d 'For rules with \'dport\'' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l sport -d 'Source port, for rules with \'sport\'' -r
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l dport -d 'Destination port, for rules with \'dport\'' -r
 complete -c symroute -n "__fish_symroute_using_subcommand explain" -s i -l interfaces -d 'The interfaces file' -r -F
 complete -c symroute -n "__fish_symroute_using_subcommand explain" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l dialect -d 'Read the file as this ifup does, instead of the one that dpkg says is installed' -r -f -a "ifupdown\t'Debian\'s own'
-ifupdown-ng\t'A stanza has no family and several addresses; templates; nothing is refused'
-ifupdown2\t'A stanza may have no family and several addresses; mako; nothing is refused'"
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -l json -d 'Print JSON with iproute2\'s keys'
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -s v -l verbose -d 'Say more'
-complete -c symroute -n "__fish_symroute_using_subcommand explain" -s q -l quiet -d 'Say nothing but errors'
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -l json -d 'Print JSON; routes and rules have the keys of \'ip -json\''
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand explain" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
 complete -c symroute -n "__fish_symroute_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "up" -d 'Do what the hook does when these interfaces have come up'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "down" -d 'Do what the hook does when these interfaces are about to go down'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "apply" -d 'Bring tables and rules in step with the configuration, for all interfaces that are up'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "flush" -d 'Remove all routes and rules that symroute made, and nothing else'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "hook" -d 'What the hooks in if-up.d and if-down.d call: reads IFACE, MODE and the like from the environment'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "config" -d 'Show the files as ifupdown reads them: stanzas, options, and where each came from'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "plan" -d 'Show uplinks, tables, routes and rules, before anything is done'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "status" -d 'Show the plan beside the kernel; exit code 1 when they differ'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "check" -d 'Prove that answers leave by the uplink that they belong to, and find what breaks it; sends and changes nothing'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "explain" -d 'Show which way a packet goes and why: the rules one by one, what their tables answer, and the kernel\'s own answer; exit code 1 when there is no route. Nothing is sent'
-complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush hook config plan status check explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l to -d 'Remote address to look up, at most one for each address family [default: one outside all networks of this host]' -r
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l explain -d 'Show the page of a finding, or \'list\' for all findings' -r -f -a "address-duplicate\t''
+address-missing\t''
+address-on-two-interfaces\t''
+arp-flux\t''
+default-route-unknown\t''
+default-stale\t''
+dnat-without-marks\t''
+foreign-route\t''
+gateway-unknown\t''
+interface-group\t''
+local-network-unreachable\t''
+lookup-failed\t''
+networkd-removes-rules\t''
+networkmanager-manages\t''
+no-default\t''
+not-applied\t''
+ppp-interface-unknown\t''
+promote-secondaries-off\t''
+rp-filter-drops\t''
+rp-filter-ignores-marks\t''
+rule-duplicated\t''
+rule-missing\t''
+rule-shadowed\t''
+rule-stale\t''
+rule-without-address\t''
+same-metric\t''
+stanza-error\t''
+table-empty\t''
+table-stale\t''
+uplink-down\t''
+wildcard-udp\t''
+manual-never-runs\t''
+manual-unknown-table\t''
+manual-leaks\t''
+manual-never-matches\t''
+manual-deletes-another\t''
+manual-wrong-table\t''
+manual-wrong-source\t''
+manual-wrong-gateway\t''
+manual-wrong-device\t''
+manual-wrong-stanza\t''
+manual-no-priority\t''
+manual-no-subnet\t''
+manual-fixed-address\t''
+list\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l ignore -d 'Ignore this finding, for all or for one object: \'wildcard-udp:1194\'' -r -f -a "address-duplicate\t''
+address-missing\t''
+address-on-two-interfaces\t''
+arp-flux\t''
+default-route-unknown\t''
+default-stale\t''
+dnat-without-marks\t''
+foreign-route\t''
+gateway-unknown\t''
+interface-group\t''
+local-network-unreachable\t''
+lookup-failed\t''
+networkd-removes-rules\t''
+networkmanager-manages\t''
+no-default\t''
+not-applied\t''
+ppp-interface-unknown\t''
+promote-secondaries-off\t''
+rp-filter-drops\t''
+rp-filter-ignores-marks\t''
+rule-duplicated\t''
+rule-missing\t''
+rule-shadowed\t''
+rule-stale\t''
+rule-without-address\t''
+same-metric\t''
+stanza-error\t''
+table-empty\t''
+table-stale\t''
+uplink-down\t''
+wildcard-udp\t''
+manual-never-runs\t''
+manual-unknown-table\t''
+manual-leaks\t''
+manual-never-matches\t''
+manual-deletes-another\t''
+manual-wrong-table\t''
+manual-wrong-source\t''
+manual-wrong-gateway\t''
+manual-wrong-device\t''
+manual-wrong-stanza\t''
+manual-no-priority\t''
+manual-no-subnet\t''
+manual-fixed-address\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s i -l interfaces -d 'The interfaces file' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l root -d 'Read the configuration of another root directory (an image, a chroot)' -r -F
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l dialect -d 'Syntax of the file [default: that of the installed ifup]' -r -f -a "ifupdown\t'Debian\'s own'
+ifupdown-ng\t'ifupdown-ng: stanzas without a family, several addresses, templates'
+ifupdown2\t'ifupdown2: stanzas without a family, several addresses, mako templates'"
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l color -d 'Use colors: on a terminal, always, or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s 4 -l ipv4 -d 'Only IPv4'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s 6 -l ipv6 -d 'Only IPv6'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -l json -d 'Print JSON; routes and rules have the keys of \'ip -json\''
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s v -l verbose -d 'Print more'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s q -l quiet -d 'Print only JSON and errors; the exit code is the result'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "up" -d 'Add routes and rules for interfaces that came up; does not start them'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "down" -d 'Remove routes and rules of interfaces that go down; does not stop them'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "apply" -d 'Install the routes and rules of all active interfaces'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "flush" -d 'Remove all routes and rules that symroute added, and nothing else'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "watch" -d 'Add and remove routes and rules whenever something changes; usually run by systemd'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "hook" -d 'Handle an event of ifupdown; reads IFACE, MODE and so on from the environment'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "config" -d 'Show the interfaces files as ifupdown reads them'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "plan" -d 'Show the uplinks, tables, routes and rules that the configuration needs'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "status" -d 'Compare the kernel\'s routes and rules with the configuration; exit code 1 if they differ'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "explain" -d 'Show which rule and route a packet takes; exit code 1 when there is none'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "check" -d 'Find what breaks symmetric routing; sends no packet'
+complete -c symroute -n "__fish_symroute_using_subcommand help; and not __fish_seen_subcommand_from up down apply flush watch hook config plan status explain check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c symroute -n "__fish_symroute_using_subcommand up" -f -a '(command ls /sys/class/net 2>/dev/null)'
+complete -c symroute -n "__fish_symroute_using_subcommand down" -f -a '(command ls /sys/class/net 2>/dev/null)'
+complete -c symroute -n "__fish_symroute_using_subcommand status" -f -a '(command ls /sys/class/net 2>/dev/null)'
+complete -c symroute -n "__fish_symroute_using_subcommand plan" -f -a '(command ls /sys/class/net 2>/dev/null)'
+complete -c symroute -n "__fish_symroute_using_subcommand check" -f -a '(command ls /sys/class/net 2>/dev/null)'

@@ -1,22 +1,26 @@
 //! Symmetric routing for Debian servers with several default gateways.
 //!
-//! Data flows one way: `interfaces` reads the files, `uplinks` finds the ways out, `policy` decides tables,
-//! routes and rules; `rewrite` puts them into the file as lines, `kernel` into the running system, `check`
-//! compares and proves. All but `files`, `host`, `ifstate`, `kernel`, `process`, `rewrite::store` and `cli` are pure functions over values.
+//! Data flows one way: `interfaces` and `commands` read the files, `uplinks` finds the uplinks, `policy` computes the
+//! plan, `handwritten` checks manual policy routing, `rewrite` edits the files, `check` finds what is wrong, `report`
+//! prints. These are pure functions over values. `netlink` and `system` read and change the machine, `apply` brings
+//! the kernel to a plan, `watch` does so at each event, `cli` has the command line. A module uses only those before it in this order; tests/structure.rs
+//! checks that.
 
 #![deny(unsafe_code)]
 
+mod apply;
 pub mod check;
 pub mod cli;
-pub mod files;
-mod host;
-mod ifstate;
+pub mod commands;
+pub mod handwritten;
+#[cfg(test)]
+mod in_namespace;
 pub mod interfaces;
-pub mod kernel;
+pub mod netlink;
+pub mod network;
 pub mod policy;
-mod process;
 mod report;
 pub mod rewrite;
-pub mod snapshot;
-pub mod tables;
+pub mod system;
 pub mod uplinks;
+mod watch;

@@ -1,12 +1,14 @@
-//! What users read about the programs, held against what the programs are: man pages, completions, versions.
+//! Man pages, completions and documents compared with the programs.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
+
+#[path = "../examples/completions.rs"]
+mod completions;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
-use clap_complete::Shell;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -29,7 +31,7 @@ struct Paragraph {
     text: String,
 }
 
-/// A line of roff as it is read.
+/// The text of a line of roff.
 fn plain(line: &str) -> String {
     let mut text = line.to_string();
     for (code, meaning) in [("\\fB", ""), ("\\fI", ""), ("\\fR", ""), ("\\-", "-"), ("\\&", "")] {
@@ -117,8 +119,8 @@ fn assert_same(page: &str, what: &str, in_page: &BTreeSet<String>, in_program: &
     let unknown: Vec<_> = in_page.difference(in_program).collect();
     assert!(
         missing.is_empty() && unknown.is_empty(),
-        "{page}, {what}:\n  a paragraph with each of these tags is wanted: {missing:#?}\n  \
-         these tags are there, and the program has no such thing: {unknown:#?}"
+        "{page}, {what}:\n  paragraphs with these tags are missing: {missing:#?}\n  \
+         the program does not have these: {unknown:#?}"
     );
 }
 
@@ -127,11 +129,11 @@ fn man_pages_and_programs_have_the_same_options_and_commands() {
     for name in ["symroute", "symroute-gen"] {
         let file = format!("man/{name}.8");
         let (page, program) = (read(&file), program(name));
-        let wanted: BTreeSet<String> = options(&program).iter().map(option_tag).collect();
-        assert_same(&file, "OPTIONS", &tags(&page, "OPTIONS"), &wanted);
+        let expected: BTreeSet<String> = options(&program).iter().map(option_tag).collect();
+        assert_same(&file, "OPTIONS", &tags(&page, "OPTIONS"), &expected);
         let global: BTreeSet<String> = program.get_arguments().map(|arg| arg.get_id().to_string()).collect();
-        let wanted: BTreeSet<String> = program.get_subcommands().map(|it| command_tag(it, &global)).collect();
-        assert_same(&file, "COMMANDS", &tags(&page, "COMMANDS"), &wanted);
+        let expected: BTreeSet<String> = program.get_subcommands().map(|it| command_tag(it, &global)).collect();
+        assert_same(&file, "COMMANDS", &tags(&page, "COMMANDS"), &expected);
     }
 }
 
@@ -164,7 +166,7 @@ fn man_pages_name_every_value_and_default() {
 }
 
 #[test]
-fn every_option_and_command_that_texts_mention_exists() {
+fn man_pages_mention_only_existing_options() {
     let longs: BTreeSet<String> = ["symroute", "symroute-gen"]
         .iter()
         .flat_map(|name| options(&program(name)))
@@ -174,21 +176,21 @@ fn every_option_and_command_that_texts_mention_exists() {
         for line in read(file).lines().filter(|line| !line.starts_with(".\\\"")) {
             for word in plain(line).split(|c: char| c != '-' && !c.is_ascii_alphanumeric()) {
                 let option = word.starts_with("--") && word.len() > 2;
-                assert!(!option || longs.contains(word), "{file}: there is no option {word} ('{line}')");
+                assert!(!option || longs.contains(word), "{file}: the option {word} does not exist ('{line}')");
             }
         }
     }
 }
 
 #[test]
-fn man_page_of_the_options_in_a_stanza() {
+fn man_page_has_the_options_of_stanzas() {
     let known: BTreeSet<String> = include_str!("../src/interfaces/lint.rs")
         .lines()
         .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","))
         .filter(|name| *name == "symroute" || name.starts_with("symroute-"))
         .map(ToString::to_string)
         .collect();
-    assert!(known.contains("symroute-gateway"), "the list of options is elsewhere now");
+    assert!(known.contains("symroute-gateway"), "the list of options has moved");
     let page = read("man/symroute-interfaces.5");
     let first = |tag: String| tag.split(' ').next().unwrap_or_default().to_string();
     let documented = tags(&page, "OPTIONS").into_iter().map(first).collect();
@@ -196,24 +198,102 @@ fn man_page_of_the_options_in_a_stanza() {
 }
 
 #[test]
-fn completions_are_those_of_the_programs() {
-    for name in ["symroute", "symroute-gen"] {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut made = Vec::new();
-            clap_complete::generate(shell, &mut program(name), name, &mut made);
-            let file = match shell {
-                Shell::Zsh => format!("completions/_{name}"),
-                other => format!("completions/{name}.{other}"),
-            };
-            let kept = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).unwrap_or_default();
-            assert!(kept == made, "{file} is stale: 'cargo run --example completions' makes it anew");
-        }
+fn completions_match_the_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    completions::write(directory.path()).unwrap();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions");
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let text = std::fs::read_to_string(kept.join(entry.file_name())).unwrap_or_default();
+        let is_kept = text == std::fs::read_to_string(entry.path()).unwrap();
+        assert!(is_kept, "{:?} is old. Run 'cargo run --example completions'.", entry.file_name());
+        files += 1;
+    }
+    assert_eq!(files, 6);
+}
+
+/// Every transcript in docs/explain.md is part of the one that the test lab compares.
+#[test]
+fn explain_page_shows_tested_transcripts() {
+    let compared = read("tests/fixtures/explain.transcript");
+    let page = read("docs/explain.md");
+    let shown: Vec<&str> = page.split("```\n").filter(|block| block.starts_with("# symroute explain ")).collect();
+    assert!(shown.len() >= 2, "{} transcripts", shown.len());
+    for transcript in shown {
+        assert!(compared.contains(transcript), "not in tests/fixtures/explain.transcript:\n{transcript}");
     }
 }
 
-/// Every file of the package that names the version names the same.
+/// Links between documents have an existing file and heading as their target.
 #[test]
-fn one_version() {
+fn links_in_documents_have_targets() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let in_docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let in_findings = std::fs::read_dir(root.join("docs/findings")).unwrap().map(|entry| entry.unwrap().path());
+    let top = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root.join(name));
+    let is_page = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let mut links = 0;
+    for page in in_docs.chain(in_findings).chain(top).filter(is_page) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let target_page = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            assert!(target_page.exists(), "{}: {target} does not exist", page.display());
+            let anchor =
+                |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace('`', "").replace(' ', "-");
+            let has = |text: String| text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+            let known = heading.is_empty() || has(std::fs::read_to_string(&target_page).unwrap());
+            assert!(known, "{}: {target} has no such heading", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 40, "{links} links");
+    let index = read("docs/README.md");
+    for entry in std::fs::read_dir(root.join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_named = name == "README.md" || name.ends_with(".svg") || index.contains(&format!("({name})"));
+        assert!(is_named, "docs/README.md does not have {name}");
+    }
+}
+
+/// The names in all objects of a document, without those in lists that the file defines.
+fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                found.insert(key.clone());
+                if key != "lists" {
+                    keys(value, found);
+                }
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn keys_of_json_are_documented() {
+    let root = root();
+    let page = read("docs/json.md");
+    for (program, command, least) in
+        [("symroute", &["plan"][..], 25), ("symroute", &["config"], 15), ("symroute-gen", &[], 30)]
+    {
+        let ran = run(program, &[&["--root", root.path().to_str().unwrap()], command, &["--json"]].concat());
+        let mut found = BTreeSet::new();
+        keys(&serde_json::from_str(&ran.1).unwrap(), &mut found);
+        assert!(found.len() >= least, "{program} {command:?}: {found:?}");
+        let is_missing = |key: &&String| !page.contains(&format!("`{key}`")) && !page.contains(&format!("\"{key}\":"));
+        let missing: Vec<&String> = found.iter().filter(is_missing).collect();
+        assert!(missing.is_empty(), "docs/json.md does not have these of {program} {command:?}: {missing:?}");
+    }
+}
+
+/// Every file with the version has the same version.
+#[test]
+fn all_files_have_one_version() {
     let changelog = read("debian/changelog");
     let first = changelog.lines().next().unwrap_or_default();
     assert!(
@@ -221,4 +301,89 @@ fn one_version() {
         "Cargo.toml has version {}, debian/changelog begins with '{first}'",
         env!("CARGO_PKG_VERSION")
     );
+    let changes = read("CHANGELOG.md");
+    let heading = changes.lines().find(|line| line.starts_with("## ")).unwrap_or_default();
+    assert!(heading.starts_with(&format!("## {}", env!("CARGO_PKG_VERSION"))), "CHANGELOG.md begins with '{heading}'");
+}
+
+fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let file = match program {
+        "symroute" => env!("CARGO_BIN_EXE_symroute"),
+        _ => env!("CARGO_BIN_EXE_symroute-gen"),
+    };
+    let output = std::process::Command::new(file).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A root whose interfaces file has two uplinks, and a line that is wider than the column of line numbers.
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("etc/network/if-up.d")).unwrap();
+    let wide = "    up echo a line that is much wider than the column\n";
+    let text = read("tests/fixtures/two-uplinks.interfaces") + wide;
+    std::fs::write(root.path().join("etc/network/interfaces"), text).unwrap();
+    root
+}
+
+#[test]
+fn quiet_prints_nothing() {
+    let root = root();
+    let of_root = ["--root", root.path().to_str().unwrap()];
+    for (program, arguments, code) in [
+        ("symroute", &["plan"][..], 0),
+        ("symroute", &["config"], 0),
+        ("symroute-gen", &[], 0),
+        ("symroute-gen", &["--check"], 1),
+    ] {
+        let loud = run(program, &[&of_root, arguments].concat());
+        assert!(loud.0 == Some(code) && !loud.1.is_empty(), "{program} {arguments:?}: {loud:?}");
+        let quiet = run(program, &[&of_root[..], &["--quiet"], arguments].concat());
+        assert_eq!(quiet, (Some(code), String::new(), String::new()), "{program} {arguments:?}");
+    }
+}
+
+#[test]
+fn config_puts_the_place_after_wide_lines() {
+    let root = root();
+    let of_root = ["--root", root.path().to_str().unwrap()];
+    let config = run("symroute", &[&of_root[..], &["config"]].concat()).1;
+    let line = config.lines().find(|line| line.contains("much wider than the column")).unwrap();
+    assert!(line.contains("column # "), "{line}");
+}
+
+/// As 'ip -j' prints it if rt_protos.d/symroute.conf is installed.
+#[test]
+fn plan_names_the_protocol_in_json() {
+    let root = root();
+    let of_root = ["--root", root.path().to_str().unwrap()];
+    let plan = run("symroute", &[&of_root[..], &["plan", "--json"]].concat()).1;
+    assert!(plan.contains(r#""protocol": "symroute""#) && !plan.contains(r#""protocol": "97""#), "{plan}");
+}
+
+#[test]
+fn commands_that_read_no_files_reject_an_interfaces_file() {
+    for arguments in [&["explain", "--to", "203.0.113.1"][..], &["flush", "--dry-run"]] {
+        let ran = run("symroute", &[&["--interfaces", "/nowhere"], arguments].concat());
+        assert!(ran.0 == Some(2) && ran.2.contains("reads no configuration"), "{ran:?}");
+    }
+}
+
+/// The message says whether the installed rules are removed after their lines are.
+#[test]
+fn removal_names_the_next_command() {
+    for (style, hooks, message) in [
+        ("iproute2", false, "'symroute flush'"),
+        ("iproute2", true, "'symroute no'"),
+        ("article", false, "not tagged with protocol 97"),
+    ] {
+        let root = root();
+        let of_root = ["--root", root.path().to_str().unwrap()];
+        assert_eq!(run("symroute-gen", &[&of_root[..], &["--write", "--style", style]].concat()).0, Some(0));
+        if hooks {
+            std::fs::write(root.path().join("etc/network/if-up.d/symroute"), "").unwrap();
+        }
+        let ran = run("symroute-gen", &[&of_root[..], &["--remove", "--write"]].concat());
+        assert!(ran.0 == Some(0) && ran.1.contains(message), "{style} {hooks}: {ran:?}");
+    }
 }

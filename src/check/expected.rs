@@ -1,25 +1,23 @@
-//! What a route lookup has to return: a function of main, of the tables that foreign rules for all packets look up
-//! before it, of the uplinks' gateways, and of the source's uplink.
+//! The expected result of a route lookup. It depends on main, on the tables that foreign rules for all packets look up
+//! before it, on the uplinks' gateways, and on the source's uplink.
 //!
-//! What main reaches without an uplink's gateway is reached the same way from every uplink's address; everything else
-//! leaves through the source's own uplink. This never looks at the plan's routes and rules: a fault there has to show.
+//! What main reaches without an uplink's gateway is reached in the same way from every uplink's address. All other
+//! packets leave through the source's uplink. Must not use the plan's routes and rules: a fault in them has to be
+//! found.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::interfaces::Family;
-use crate::snapshot::{Kind, LOCAL, MAIN, Route, Rule, Snapshot};
-use crate::uplinks::Uplink;
+use crate::network::{DEFAULT, Family, Kind, LOCAL, MAIN, Route, Rule, Snapshot, is_ipv4_link_local};
+use crate::uplinks::{Gateway, Uplink};
 
-/// The longest prefixes, inet and inet6, that stand for the whole Internet: VPNs halve the default route, and IPv6
-/// hosts write 2000::/3 for it.
+/// The longest prefixes, IPv4 and IPv6, that are used instead of a default route: VPNs halve the default route, and
+/// IPv6 hosts use 2000::/3 for it.
 const DEFAULT_LIKE: [u8; 2] = [1, 3];
-/// The table `default`.
-const DEFAULT: u32 = 253;
 
-/// What a correct answer has.
+/// The result of a correct lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// Some route.
@@ -27,29 +25,29 @@ pub enum Expected {
     /// This interface, whatever the gateway.
     Dev(String),
     /// This interface and gateway; without one, directly.
-    Way(String, Option<IpAddr>),
+    Through(String, Option<IpAddr>),
     /// One of these: a multipath route, or several routers.
     AnyOf(Vec<(String, Option<IpAddr>)>),
-    /// Any interface but these, or none: a foreign rule may lead it into a tunnel, or reject it.
-    NotBy(Vec<String>),
-    /// It is for the host itself.
+    /// Any interface but these, or none: a foreign rule may send it into a tunnel, or reject it.
+    NotThrough(Vec<String>),
+    /// Delivered locally.
     Delivered,
     /// Main rejects it (unreachable, blackhole, prohibit).
     Rejected,
 }
 
-/// How an uplink's address has to reach a destination.
+/// How an uplink's address should reach a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// An address of the host.
     Host,
-    /// As a route has it that uses no uplink's gateway: LANs, VPNs, containers, further routers.
+    /// By a route that uses no uplink's gateway: LANs, VPNs, containers, other routers.
     Local(IpNet),
     /// Directly on the uplink's own interface.
     Neighbour(IpNet),
-    /// Through the own gateway: main's route uses another uplink.
+    /// Through the uplink's gateway: main's route uses another uplink.
     Provider(IpNet),
-    /// Through the own gateway: no route but a default one.
+    /// Through the uplink's gateway: main has only a default route.
     Remote,
     /// Main rejects it.
     Rejected(IpNet),
@@ -61,10 +59,10 @@ pub struct Derived {
     pub expected: Expected,
 }
 
-/// The routes of one table, but for those that stand for the whole Internet: by prefix, the smallest metric first.
+/// The routes of one table except default routes and their halves: by prefix, the smallest metric first.
 pub struct PrefixTable<'a> {
     routes: BTreeMap<IpNet, Vec<&'a Route>>,
-    /// The prefix lengths that it has, the longest first: a router has a hundred thousand routes, but few lengths.
+    /// Its prefix lengths, the longest first: a router has a hundred thousand routes, but few lengths.
     lengths: Vec<u8>,
 }
 
@@ -79,8 +77,9 @@ impl<'a> PrefixTable<'a> {
         };
         let mut routes: BTreeMap<IpNet, Vec<&Route>> = BTreeMap::new();
         for route in snapshot.routes.iter().filter(|route| route.table == table && route.family == family) {
-            let counts = route.dst.prefix_len() > limit && is_ordinary(&route.dst.addr());
-            if counts && route.more.as_ref().is_none_or(|more| more.tos == 0) && is_usable(route) {
+            let is_network = is_ordinary(&route.dst.addr()) && !is_ipv4_link_local(&route.dst);
+            let is_specific = route.dst.prefix_len() > limit && is_network;
+            if is_specific && route.extras.as_ref().is_none_or(|extras| extras.tos == 0) && is_usable(route) {
                 routes.entry(route.dst).or_default().push(route);
             }
         }
@@ -107,7 +106,7 @@ impl<'a> PrefixTable<'a> {
     }
 }
 
-/// Where a route leads to.
+/// The interface and gateway of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hop<'a> {
     dev: &'a str,
@@ -116,14 +115,14 @@ struct Hop<'a> {
 
 /// The nexthops of a route that are in use; none where the kernel does not show them (nexthop objects).
 fn nexthops(route: &Route) -> Vec<Hop<'_>> {
-    let own = (&route.dev, route.gateway, route.state.dead);
-    let several = route.more.iter().flat_map(|more| &more.nexthops);
+    let single = (&route.dev, route.gateway, route.state.dead);
+    let several = route.extras.iter().flat_map(|extras| &extras.nexthops);
     let several = several.map(|hop| (&hop.dev, hop.gateway, hop.state.dead));
-    let usable = std::iter::once(own).chain(several).filter(|(_, _, dead)| !dead);
+    let usable = std::iter::once(single).chain(several).filter(|(_, _, dead)| !dead);
     usable.filter_map(|(dev, gateway, _)| Some(Hop { dev: dev.as_deref()?, gateway })).collect()
 }
 
-/// An address that a host can have, and that means the same on every interface.
+/// A unicast address that does not depend on the interface.
 fn is_ordinary(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !address.is_multicast() && !address.is_broadcast() && !address.is_loopback(),
@@ -131,7 +130,7 @@ fn is_ordinary(address: &IpAddr) -> bool {
     }
 }
 
-/// RFC 1918, RFC 6598, RFC 4193: no provider carries these.
+/// RFC 1918, RFC 6598, RFC 4193: no provider routes these.
 fn is_private(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -145,13 +144,13 @@ pub fn is_default_like(net: &IpNet) -> bool {
     net.prefix_len() <= DEFAULT_LIKE[usize::from(net.addr().is_ipv6())]
 }
 
-/// The foreign tables that rules for all packets look up before main, with the prefix length that a route of theirs
-/// has to exceed.
+/// The foreign tables that rules for all packets look up before main. The rule suppresses routes up to the prefix
+/// length.
 pub fn tables_before_main(snapshot: &Snapshot, family: Family, of_uplinks: &[u32]) -> Vec<(u32, u8)> {
     let is_for_all = |rule: &&Rule| {
-        let selects =
-            rule.src.is_some() || rule.oif.is_some() || rule.suppress_ifgroup.is_some() || rule.more.is_some();
-        rule.family == family && !selects && !rule.is_ours()
+        let has_selector =
+            rule.src.is_some() || rule.oif.is_some() || rule.suppress_ifgroup.is_some() || rule.extras.is_some();
+        rule.family == family && !has_selector && !rule.is_ours()
     };
     let mut rules: Vec<&Rule> = snapshot.rules.iter().filter(is_for_all).collect();
     rules.sort_by_key(|rule| rule.priority);
@@ -159,16 +158,16 @@ pub fn tables_before_main(snapshot: &Snapshot, family: Family, of_uplinks: &[u32
     let before = rules.into_iter().take_while(|rule| rule.table != MAIN);
     let foreign = before.filter(|rule| ![0, LOCAL, DEFAULT].contains(&rule.table) && !of_uplinks.contains(&rule.table));
     foreign
-        .map(|rule| (rule.table, rule.suppress_prefixlen.map_or(limit, |own| limit.max(own.min(128) as u8))))
+        .map(|rule| (rule.table, rule.suppress_prefixlen.map_or(limit, |length| limit.max(length.min(128) as u8))))
         .collect()
 }
 
-/// What the expectations of one family follow from.
+/// What the expected results of one family depend on.
 pub struct Routing<'a> {
-    /// Foreign tables that come before main, in the order of their rules.
+    /// Foreign tables that are looked up before main, in the order of their rules.
     pub before_main: Vec<PrefixTable<'a>>,
     pub main: PrefixTable<'a>,
-    /// Addresses for which table local delivers to the host.
+    /// Addresses that table local delivers to the host.
     pub host: HashSet<IpAddr>,
     uplinks: Vec<&'a Uplink>,
     interfaces: HashSet<&'a str>,
@@ -184,8 +183,9 @@ impl<'a> Routing<'a> {
         let in_main = || snapshot.routes.iter().filter(|route| route.table == MAIN && route.family == family);
         let defaults = in_main().filter(|route| route.dst.prefix_len() == 0).flat_map(nexthops);
         let defaults = defaults.filter_map(|hop| Some((hop.dev, hop.gateway?)));
-        let by_uplinks = uplinks.iter().filter_map(|uplink| Some((&uplink.interface[..], uplink.gateway?)));
-        let gateways = by_uplinks.chain(defaults.filter(|(dev, _)| interfaces.contains(dev))).collect();
+        let of_uplinks_themselves =
+            uplinks.iter().filter_map(|uplink| Some((&uplink.interface[..], uplink.gateway.address()?)));
+        let gateways = of_uplinks_themselves.chain(defaults.filter(|(dev, _)| interfaces.contains(dev))).collect();
         let before_main = tables_before_main(snapshot, family, of_uplinks).into_iter();
         let limit = DEFAULT_LIKE[usize::from(family == Family::Inet6)];
         Routing {
@@ -198,46 +198,46 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// What a lookup from an address of `own` has to return; nothing where more than one answer is legitimate.
+    /// The expected result of a lookup from an address of `own`; nothing if more than one result is correct.
     pub fn derive(&self, own: &Uplink, to: IpAddr) -> Option<Derived> {
         if self.host.contains(&to) {
             return Some(Derived { reach: Reach::Host, expected: Expected::Delivered });
         }
         for table in &self.before_main {
-            let Some((best, hops)) = self.best(table, to) else { continue };
+            let Some((best, hops)) = self.best_route(table, to) else { continue };
             match best.kind() {
                 Kind::Throw => {}
-                Kind::Unicast if self.through_uplinks(&hops) => match self.by_gateways(&hops) {
+                Kind::Unicast if self.uses_uplink(&hops) => match self.uses_only_gateways(&hops) {
                     true => {}
                     false => return None,
                 },
-                _ => return self.as_route(best, &hops),
+                _ => return self.derive_as_route(best, &hops),
             }
         }
-        let Some((best, hops)) = self.best(&self.main, to) else {
+        let Some((best, hops)) = self.best_route(&self.main, to) else {
             return Some(Derived { reach: Reach::Remote, expected: self.own_route(own, to) });
         };
-        match self.through_uplinks(&hops) && best.kind() == Kind::Unicast {
-            true => self.by_uplink(own, to, best, &hops),
-            false => self.as_route(best, &hops),
+        match self.uses_uplink(&hops) && best.kind() == Kind::Unicast {
+            true => self.derive_through_uplink(own, to, best, &hops),
+            false => self.derive_as_route(best, &hops),
         }
     }
 
-    /// Has main, or a table before it, a route for the address that is more than a default?
+    /// Does main, or a table before it, have a route to the address, other than a default route?
     pub fn has_route(&self, to: IpAddr) -> bool {
         let mut tables = self.before_main.iter().chain([&self.main]);
-        tables.any(|table| self.best(table, to).is_some_and(|(best, _)| best.kind() == Kind::Unicast))
+        tables.any(|table| self.best_route(table, to).is_some_and(|(best, _)| best.kind() == Kind::Unicast))
     }
 
     /// Does main reach the network through an uplink's gateway alone?
     pub fn is_internet(&self, net: &IpNet) -> bool {
         let best = self.main.routes.get(net).and_then(|routes| routes.first());
-        best.is_some_and(|route| route.kind() == Kind::Unicast && self.by_gateways(&nexthops(route)))
+        best.is_some_and(|route| route.kind() == Kind::Unicast && self.uses_only_gateways(&nexthops(route)))
     }
 
-    /// The route that a table has for the address, and where it leads to. inet6 chooses among routes of one metric by
-    /// which router answers.
-    fn best(&self, table: &PrefixTable<'a>, to: IpAddr) -> Option<(&'a Route, Vec<Hop<'a>>)> {
+    /// The route of a table to the address, and its nexthops. IPv6 selects among routes of the same metric by the
+    /// reachability of their routers.
+    fn best_route(&self, table: &PrefixTable<'a>, to: IpAddr) -> Option<(&'a Route, Vec<Hop<'a>>)> {
         let routes = table.longest_match(to)?;
         let best = *routes.first()?;
         let equal = routes.iter().filter(|route| route.kind() == best.kind() && route.metric == best.metric);
@@ -251,56 +251,59 @@ impl<'a> Routing<'a> {
         Some((best, hops))
     }
 
-    fn through_uplinks(&self, hops: &[Hop]) -> bool {
+    fn uses_uplink(&self, hops: &[Hop]) -> bool {
         hops.iter().any(|hop| self.interfaces.contains(hop.dev))
     }
 
-    fn is_by_gateway(&self, hop: &Hop) -> bool {
+    fn uses_gateway(&self, hop: &Hop) -> bool {
         hop.gateway.is_some_and(|gateway| self.gateways.contains(&(hop.dev, gateway)))
     }
 
-    fn by_gateways(&self, hops: &[Hop]) -> bool {
-        hops.iter().all(|hop| self.is_by_gateway(hop))
+    fn uses_only_gateways(&self, hops: &[Hop]) -> bool {
+        hops.iter().all(|hop| self.uses_gateway(hop))
     }
 
-    fn as_route(&self, route: &Route, hops: &[Hop]) -> Option<Derived> {
-        let by_source = route.more.as_ref().is_some_and(|more| more.src.is_some());
-        let way = |hop: &Hop| (hop.dev.to_string(), hop.gateway);
+    fn derive_as_route(&self, route: &Route, hops: &[Hop]) -> Option<Derived> {
+        let is_for_some_sources = route.extras.as_ref().is_some_and(|extras| extras.src.is_some());
+        let target = |hop: &Hop| (hop.dev.to_string(), hop.gateway);
         let (reach, expected) = match (route.kind(), hops) {
             (Kind::Unreachable | Kind::Blackhole | Kind::Prohibit, _) => {
                 (Reach::Rejected(route.dst), Expected::Rejected)
             }
             (Kind::Local, _) => (Reach::Host, Expected::Delivered),
-            // A route for some sources alone, or one whose nexthops the kernel does not show.
-            (Kind::Unicast, _) if by_source => return None,
-            (Kind::Unicast, [hop]) => (Reach::Local(route.dst), Expected::Way(hop.dev.to_string(), hop.gateway)),
-            (Kind::Unicast, [_, ..]) => (Reach::Local(route.dst), Expected::AnyOf(hops.iter().map(way).collect())),
+            // A route for some sources only, or one whose nexthops the kernel does not show.
+            (Kind::Unicast, _) if is_for_some_sources => return None,
+            (Kind::Unicast, [hop]) => (Reach::Local(route.dst), Expected::Through(hop.dev.to_string(), hop.gateway)),
+            (Kind::Unicast, [_, ..]) => (Reach::Local(route.dst), Expected::AnyOf(hops.iter().map(target).collect())),
             _ => return None,
         };
         Some(Derived { reach, expected })
     }
 
     /// Main's route leaves through an uplink's interface.
-    fn by_uplink(&self, own: &Uplink, to: IpAddr, best: &Route, hops: &[Hop]) -> Option<Derived> {
+    fn derive_through_uplink(&self, own: &Uplink, to: IpAddr, best: &Route, hops: &[Hop]) -> Option<Derived> {
         let net = best.dst;
-        let direct = is_private(&to) && !self.is_private_uplink(own);
+        let is_private_to_public = is_private(&to) && !self.is_private_uplink(own);
         if let Some(hop) = self.own_hop(own, self.main.longest_match(to).unwrap_or_default()) {
             let dev = hop.dev.to_string();
-            if hop.gateway.is_none() && !direct && self.is_other_providers(own, &net) {
-                return Some(Derived { reach: Reach::Provider(net), expected: Expected::Way(dev, own.gateway) });
+            if hop.gateway.is_none() && !is_private_to_public && self.is_other_providers(own, &net) {
+                return Some(Derived {
+                    reach: Reach::Provider(net),
+                    expected: Expected::Through(dev, own.gateway.address()),
+                });
             }
             let reach = if hop.gateway.is_none() { Reach::Neighbour(net) } else { Reach::Local(net) };
-            return Some(Derived { reach, expected: Expected::Way(dev, hop.gateway) });
+            return Some(Derived { reach, expected: Expected::Through(dev, hop.gateway) });
         }
-        // One route through an uplink and through something else: it depends on the nexthop.
+        // A route through an uplink and through another interface: the result depends on the nexthop.
         if !hops.iter().all(|hop| self.interfaces.contains(hop.dev)) {
             return None;
         }
-        if direct {
-            return self.as_route(best, hops);
+        if is_private_to_public {
+            return self.derive_as_route(best, hops);
         }
         let is_internet = |hop: &Hop| match hop.gateway {
-            Some(_) => Some(self.is_by_gateway(hop)),
+            Some(_) => Some(self.uses_gateway(hop)),
             None => self.is_providers(hop.dev, to),
         };
         let first = hops.first().and_then(is_internet)?;
@@ -309,24 +312,24 @@ impl<'a> Routing<'a> {
         }
         match first {
             true => Some(Derived { reach: Reach::Provider(net), expected: self.own_route(own, to) }),
-            false => self.as_route(best, hops),
+            false => self.derive_as_route(best, hops),
         }
     }
 
-    /// The first of these routes that leaves through the own interface, to no uplink's gateway.
+    /// The first of these routes that uses the uplink's own interface, but no uplink's gateway.
     fn own_hop(&self, own: &Uplink, routes: &[&'a Route]) -> Option<Hop<'a>> {
         let unicast = routes.iter().filter(|route| route.kind() == Kind::Unicast);
-        unicast.flat_map(|route| nexthops(route)).find(|hop| hop.dev == own.interface && !self.is_by_gateway(hop))
+        unicast.flat_map(|route| nexthops(route)).find(|hop| hop.dev == own.interface && !self.uses_gateway(hop))
     }
 
-    /// What the own uplink has for the destination: a network or a router on its interface, else its gateway.
+    /// The uplink's route to the destination: a network or a router on its interface, otherwise its gateway.
     fn own_route(&self, own: &Uplink, to: IpAddr) -> Expected {
         let dev = own.interface.clone();
         match self.main.matches(to).find_map(|routes| self.own_hop(own, routes)) {
-            Some(hop) => Expected::Way(dev, hop.gateway),
-            None if own.on_link().iter().any(|net| net.contains(&to)) => Expected::Way(dev, None),
-            None if own.gateway.is_none() => Expected::Dev(dev),
-            None => Expected::Way(dev, own.gateway),
+            Some(hop) => Expected::Through(dev, hop.gateway),
+            None if own.on_link().iter().any(|net| net.contains(&to)) => Expected::Through(dev, None),
+            None if !own.gateway.is_known() => Expected::Dev(dev),
+            None => Expected::Through(dev, own.gateway.address()),
         }
     }
 
@@ -338,15 +341,20 @@ impl<'a> Routing<'a> {
         self.main.matches(to).filter_map(move |routes| routes.iter().find(is_on_link).map(|route| route.dst))
     }
 
-    /// Is the address in a network of a provider? It holds a gateway, or, where the gateway is in no network (a
-    /// link-local one, or one outside), an address of its uplink. Nothing where that cannot be told.
+    /// Is the address in a network of a provider? Such a network contains a gateway. If the gateway is in no network (a
+    /// link-local one, for example), it contains an address of the uplink. Nothing if this is unknown.
     fn is_providers(&self, dev: &str, to: IpAddr) -> Option<bool> {
         let gateways = || self.gateways.iter().filter(|(on, _)| *on == dev).map(|(_, gateway)| *gateway);
         let networks = || self.on_link(dev, to);
         if networks().any(|net| gateways().any(|gateway| net.contains(&gateway))) {
             return Some(true);
         }
-        // Its gateway is not known any more: it may be in any of them.
+        let mut on_interface = self.uplinks.iter().filter(|uplink| uplink.interface == dev);
+        // Everything is behind a point-to-point link, except that no provider routes private networks.
+        if on_interface.any(|uplink| uplink.gateway == Gateway::OnLink) {
+            return Some(!is_private(&to));
+        }
+        // The gateway is unknown: it may be in any of them.
         if gateways().next().is_none()
             && self.uplinks.iter().any(|uplink| uplink.interface == dev && uplink.is_waiting())
         {
@@ -359,31 +367,32 @@ impl<'a> Routing<'a> {
         let uplinks = self.uplinks.iter().filter(|uplink| uplink.interface == dev);
         let mut sources = uplinks.flat_map(|uplink| &uplink.sources).map(|source| source.net.addr());
         let has_source = sources.any(|source| networks().any(|net| net.contains(&source)));
-        // A further network of an advertisement, or of a LAN on the same wire.
+        // Otherwise it is another advertised network, or a LAN on the same interface: unknown.
         (has_source && !is_private(&to)).then_some(true)
     }
 
     /// Is it the network of another uplink on the own interface?
     fn is_other_providers(&self, own: &Uplink, net: &IpNet) -> bool {
-        let mut here =
+        let mut on_interface =
             self.uplinks.iter().filter(|other| other.interface == own.interface && other.gateway != own.gateway);
-        let is_own = own.gateway.is_some_and(|gateway| net.contains(&gateway))
+        let is_own = own.gateway.address().is_some_and(|gateway| net.contains(&gateway))
             || own.sources.iter().any(|source| net.contains(&source.net.addr()));
-        !is_own && here.any(|other| other.gateway.is_some_and(|gateway| net.contains(&gateway)))
+        !is_own && on_interface.any(|other| other.gateway.address().is_some_and(|gateway| net.contains(&gateway)))
     }
 
     /// Is the uplink's own network private, so that its router may reach other private ones?
     fn is_private_uplink(&self, own: &Uplink) -> bool {
-        let with_gateway = |net: &IpNet| own.gateway.is_some_and(|gateway| net.contains(&gateway));
-        let all = || own.sources.iter().map(|source| source.net);
-        match all().find(with_gateway) {
+        let has_gateway = |net: &IpNet| own.gateway.address().is_some_and(|gateway| net.contains(&gateway));
+        let networks = || own.sources.iter().map(|source| source.net);
+        match networks().find(has_gateway) {
             Some(net) => is_private(&net.addr()),
-            None => !own.sources.is_empty() && all().all(|net| is_private(&net.addr())),
+            None => !own.sources.is_empty() && networks().all(|net| is_private(&net.addr())),
         }
     }
 }
 
-/// Addresses of the host that table local delivers: not those that are still, or in vain, checked for duplicates.
+/// Addresses of the host that table local delivers. Addresses whose duplicate address detection runs or has failed are
+/// not among them.
 fn host_addresses(snapshot: &Snapshot, family: Family) -> HashSet<IpAddr> {
     let local = snapshot.routes.iter().filter(|route| route.table == LOCAL && route.family == family);
     let local =
@@ -395,4 +404,4 @@ fn host_addresses(snapshot: &Snapshot, family: Family) -> HashSet<IpAddr> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -1,57 +1,58 @@
-//! A finding: what is wrong, why it matters, and the commands that mend it. One kind has one id, and one page
-//! in docs/findings that tells the whole story.
+//! A finding: the problem, its effect, and the commands that fix it. Each kind has one id, and one page in
+//! docs/findings.
 
-use crate::interfaces::{At, Family, Severity};
+use crate::interfaces::{Location, Severity};
+use crate::network::Family;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Stable, in kebab case; one of [`PAGES`].
     pub id: &'static str,
-    /// An error loses packets now; a warning will, or costs something else.
+    /// An error loses packets now. A warning will lose packets later, or has another disadvantage.
     pub severity: Severity,
-    /// Nothing for what concerns both.
+    /// Nothing if it concerns both.
     pub family: Option<Family>,
-    /// The link that it is about, if it is one.
+    /// The interface that it concerns, if it is one.
     pub interface: Option<String>,
-    /// What else tells it from others of its kind: a port.
+    /// What else distinguishes it from others of its kind: a port.
     pub what: Option<String>,
-    /// The line of the configuration that it comes from.
-    pub at: Option<At>,
-    pub seen: String,
-    pub why: String,
-    /// What has to be known or done before the commands.
+    /// The line of the configuration that causes it.
+    pub location: Option<Location>,
+    pub summary: String,
+    pub effect: String,
+    /// The precondition of the commands.
     pub before: Option<String>,
-    /// Shell commands that mend it, run as root.
-    pub mend: Vec<String>,
-    /// What a command cannot decide, or how to make the mend last.
-    pub advice: Option<String>,
+    /// Shell commands that fix it, run as root.
+    pub fix: Vec<String>,
+    /// Instructions that are not commands, and how to make the fix permanent.
+    pub note: Option<String>,
 }
 
 impl Finding {
-    pub fn error(id: &'static str, seen: impl Into<String>, why: impl Into<String>) -> Self {
-        let (seen, why) = (seen.into(), why.into());
-        let (severity, family, interface, what, at) = (Severity::Error, None, None, None, None);
-        let (before, mend, advice) = (None, Vec::new(), None);
-        Finding { id, severity, family, interface, what, at, seen, why, before, mend, advice }
+    pub fn error(id: &'static str, summary: impl Into<String>, effect: impl Into<String>) -> Self {
+        let (summary, effect) = (summary.into(), effect.into());
+        let (severity, family, interface, what, location) = (Severity::Error, None, None, None, None);
+        let (before, fix, note) = (None, Vec::new(), None);
+        Finding { id, severity, family, interface, what, location, summary, effect, before, fix, note }
     }
 
-    pub fn warning(id: &'static str, seen: impl Into<String>, why: impl Into<String>) -> Self {
-        Finding { severity: Severity::Warning, ..Finding::error(id, seen, why) }
+    pub fn warning(id: &'static str, summary: impl Into<String>, effect: impl Into<String>) -> Self {
+        Finding { severity: Severity::Warning, ..Finding::error(id, summary, effect) }
     }
 
     pub fn on(self, interface: &str, family: Family) -> Self {
         Finding { interface: Some(interface.to_string()), family: Some(family), ..self }
     }
 
-    pub fn mend(self, commands: impl IntoIterator<Item = String>) -> Self {
-        Finding { mend: commands.into_iter().collect(), ..self }
+    pub fn fix(self, commands: impl IntoIterator<Item = String>) -> Self {
+        Finding { fix: commands.into_iter().collect(), ..self }
     }
 
     /// `ID`, or `ID:WHAT` where WHAT is its interface, port or the like.
     pub fn is_named(&self, word: &str) -> bool {
         match word.split_once(':') {
             Some((id, what)) => {
-                id == self.id && [&self.what, &self.interface].into_iter().flatten().any(|it| it == what)
+                id == self.id && [&self.what, &self.interface].into_iter().flatten().any(|known| known == what)
             }
             None => word == self.id,
         }
@@ -61,8 +62,8 @@ impl Finding {
         Finding { before: Some(text.into()), ..self }
     }
 
-    pub fn advice(self, advice: impl Into<String>) -> Self {
-        Finding { advice: Some(advice.into()), ..self }
+    pub fn note(self, note: impl Into<String>) -> Self {
+        Finding { note: Some(note.into()), ..self }
     }
 }
 
@@ -81,6 +82,7 @@ pages!(
     "default-route-unknown",
     "default-stale",
     "dnat-without-marks",
+    "foreign-route",
     "gateway-unknown",
     "interface-group",
     "local-network-unreachable",
@@ -89,35 +91,50 @@ pages!(
     "networkmanager-manages",
     "no-default",
     "not-applied",
+    "ppp-interface-unknown",
     "promote-secondaries-off",
-    "route-foreign",
     "rp-filter-drops",
     "rp-filter-ignores-marks",
     "rule-duplicated",
-    "rule-left-over",
     "rule-missing",
     "rule-shadowed",
+    "rule-stale",
     "rule-without-address",
     "same-metric",
+    "stanza-error",
     "table-empty",
     "table-stale",
     "uplink-down",
     "wildcard-udp",
 );
 
-/// Policy by hand has one page for all its kinds, with a table of them.
-const BY_HAND: &str = include_str!("../../docs/hand-written.md");
+/// The index of all kinds.
+const INDEX: &str = include_str!("../../docs/check.md");
 
-/// All ids: those with a page of their own, then those of policy by hand.
+/// Manual policy routing has one page for all its kinds, with a table of them.
+const MANUAL: &str = include_str!("../../docs/hand-written.md");
+
+/// All ids: those with a page of their own, then those of manual policy routing.
 pub fn ids() -> impl Iterator<Item = &'static str> {
-    let by_hand = BY_HAND.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    PAGES.iter().map(|(id, _)| *id).chain(by_hand.filter(|id| id.starts_with("hand-written-")))
+    let manual = MANUAL.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    PAGES.iter().map(|(id, _)| *id).chain(manual.filter(|id| id.starts_with("manual-")))
 }
 
-/// The page of one kind of finding.
-pub fn page(id: &str) -> Option<&'static str> {
-    let own = PAGES.iter().find(|(known, _)| *known == id).map(|(_, page)| *page);
-    own.or_else(|| ids().any(|known| known == id).then_some(BY_HAND))
+/// The page of one kind of finding, as Markdown: one of its own, or its row in the table of manual policy routing.
+pub fn page(id: &str) -> Option<String> {
+    let page = PAGES.iter().find(|(known, _)| *known == id).map(|(_, page)| (*page).to_string());
+    page.or_else(|| {
+        let row =
+            MANUAL.lines().find(|line| line.strip_prefix("| `").is_some_and(|row| row.starts_with(&format!("{id}`"))));
+        let meaning = row?.trim_matches('|').split_once('|')?.1.trim();
+        Some(format!("# {id}\n\n{meaning}\n\nAll kinds, and how symroute manages such uplinks: docs/hand-written.md\n"))
+    })
+}
+
+/// What is wrong, in a few words: from the index of all kinds.
+pub fn title(id: &str) -> Option<String> {
+    let row = INDEX.lines().find(|line| line.starts_with(&format!("| [`{id}`]")))?;
+    Some(row.trim_matches('|').split_once('|')?.1.trim().to_string())
 }
 
 #[cfg(test)]
@@ -125,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_page_has_its_id_and_says_what_why_and_how() {
+    fn every_page_has_its_id_and_the_three_headings() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/findings");
         let mut files: Vec<String> = std::fs::read_dir(directory)
             .unwrap()

@@ -1,184 +1,205 @@
-//! Rules and routes of others: which of them decides a wrong lookup, and the commands that move it or remove it.
-//! symroute touches none of them by itself.
+//! Foreign rules and routes: which of them decides a failed lookup, and the commands that move or delete it.
+//! symroute itself changes none of them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::findings::{Asked, Host};
-use super::walk::{Outcome, Said, walk};
-use crate::interfaces::Family;
-use crate::policy::numbers::SLOT;
-use crate::snapshot::{Action, Kind, LOCAL, MAIN, Route, Rule, RuleMore, Snapshot, Surroundings};
+use super::input::{CheckInput, ProbeResult};
+use crate::network::deletion::would_delete;
+use crate::network::lookup::{Outcome, RuleVerdict, lookup};
+use crate::network::{Action, Family, Kind, LOCAL, LookupContext, MAIN, Route, Rule, RuleExtras, Snapshot};
+use crate::policy::numbers::PRIORITIES_PER_UPLINK;
 
-/// What a wrong lookup comes of.
+/// A failed lookup for packets that the host sends, and why it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// Somebody's rule that is asked before symroute's, or that jumps past them.
-    Rule(Rule),
-    /// Somebody's route in the uplink's table.
-    Route(Route),
-    /// Main's default route refuses.
-    Default,
-    /// None of these: something of ours is missing, most likely.
-    Other,
+pub struct FailedLookup<'a> {
+    pub result: &'a ProbeResult,
+    pub cause: FailureCause,
 }
 
-pub fn ip(family: Family) -> &'static str {
-    if family == Family::Inet6 { "ip -6" } else { "ip" }
+/// Why a lookup failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailureCause {
+    /// A foreign rule that is evaluated before symroute's, or that skips them.
+    ForeignRule(Rule),
+    /// A foreign route in the uplink's table.
+    ForeignRoute(Route),
+    /// The default route of the main table rejects packets.
+    MainDefault,
+    /// None of these: an entry of symroute's is missing, most likely.
+    Unknown,
 }
 
-/// The wrong lookups for what the host sends, each with its cause.
-pub fn causes<'a>(host: &Host<'a>) -> Vec<(&'a Asked, Cause)> {
-    let wrong: Vec<&Asked> = host.asked.iter().filter(|asked| !asked.is_right() && !asked.is_received()).collect();
-    // Of a hundred thousand routes, few say something about these destinations.
-    let to: BTreeSet<IpAddr> = wrong.iter().map(|asked| asked.probe.query.to).collect();
-    let says = |route: &Route| route.table == LOCAL || to.iter().any(|to| route.dst.contains(to));
-    let near = match wrong.is_empty() {
+/// The failed lookups for packets that the host sends, each with its cause.
+pub fn failed_lookups<'a>(input: &CheckInput<'a>) -> Vec<FailedLookup<'a>> {
+    let failed: Vec<&ProbeResult> =
+        input.results.iter().filter(|result| !result.is_ok() && !result.is_received()).collect();
+    // Of a hundred thousand routes, few match these destinations.
+    let destinations: BTreeSet<IpAddr> = failed.iter().map(|result| result.probe.query.to).collect();
+    let is_relevant = |route: &Route| route.table == LOCAL || destinations.iter().any(|to| route.dst.contains(to));
+    let relevant = match failed.is_empty() {
         true => Snapshot::default(),
         false => Snapshot {
-            routes: host.snapshot.routes.iter().filter(|route| says(route)).cloned().collect(),
-            links: host.snapshot.links.clone(),
-            addresses: host.snapshot.addresses.clone(),
-            rules: host.snapshot.rules.clone(),
+            routes: input.snapshot.routes.iter().filter(|route| is_relevant(route)).cloned().collect(),
+            links: input.snapshot.links.clone(),
+            addresses: input.snapshot.addresses.clone(),
+            rules: input.snapshot.rules.clone(),
+            ..Snapshot::default()
         },
     };
-    wrong.into_iter().map(|asked| (asked, cause(host, &near, asked))).collect()
+    let with_cause = |result| FailedLookup { result, cause: find_cause(input, &relevant, result) };
+    failed.into_iter().map(with_cause).collect()
 }
 
-fn cause(host: &Host, snapshot: &Snapshot, asked: &Asked) -> Cause {
-    let policy = asked.probe.uplink.and_then(|at| host.plan.policy(at));
-    if asked.probe.uplink.is_some() && policy.is_none() {
-        return Cause::Other;
+fn find_cause(input: &CheckInput, snapshot: &Snapshot, result: &ProbeResult) -> FailureCause {
+    let policy = result.probe.uplink.and_then(|index| input.plan.policy(index));
+    if result.probe.uplink.is_some() && policy.is_none() {
+        return FailureCause::Unknown;
     }
-    let walk = walk(snapshot, &Surroundings::default(), &asked.probe.query);
-    let decided = match &walk.outcome {
+    let lookup = lookup(snapshot, &LookupContext::default(), &result.probe.query);
+    let decided = match &lookup.outcome {
         Outcome::Route { step, .. } => Some(*step),
-        Outcome::Refused { step, .. } => *step,
-        Outcome::OnLink { .. } | Outcome::Unsure(_) => None,
+        Outcome::Rejected { step, .. } => *step,
+        Outcome::OnLink { .. } | Outcome::Unknown(_) => None,
     };
-    let planned = || host.plan.policies.iter().flat_map(|policy| &policy.rules);
-    let somebodys = |rule: &Rule| {
-        let before = policy.map_or(rule.table != MAIN, |policy| rule.priority < policy.priority + SLOT);
-        rule.priority != 0 && before && !planned().any(|own| rule.same_as(&own.item))
+    let planned = || input.plan.policies.iter().flat_map(|policy| &policy.rules);
+    let is_foreign_before = |rule: &Rule| {
+        let is_before =
+            policy.map_or(rule.table != MAIN, |policy| rule.priority < policy.priority + PRIORITIES_PER_UPLINK);
+        rule.priority != 0 && is_before && !planned().any(|placed| rule.same_as(&placed.item))
     };
-    let jump = walk.steps.iter().find(|step| matches!(step.said, Said::Goto(_)) && somebodys(&step.rule));
-    let decider = decided.and_then(|step| walk.steps.get(step));
-    if let Some(step) = decider.filter(|step| somebodys(&step.rule)).or(jump) {
-        return Cause::Rule(step.rule.clone());
+    let is_goto = |verdict: &RuleVerdict| matches!(verdict, RuleVerdict::Goto(_));
+    let goto = lookup.steps.iter().find(|step| is_goto(&step.verdict) && is_foreign_before(&step.rule));
+    let decider = decided.and_then(|step| lookup.steps.get(step));
+    if let Some(step) = decider.filter(|step| is_foreign_before(&step.rule)).or(goto) {
+        return FailureCause::ForeignRule(step.rule.clone());
     }
-    let in_table = walk.steps.iter().find_map(|step| match &step.said {
-        Said::Throw(route) | Said::Route(route) | Said::Refused(Some(route), _) => {
+    let foreign_route = lookup.steps.iter().find_map(|step| match &step.verdict {
+        RuleVerdict::Throw(route) | RuleVerdict::Route(route) | RuleVerdict::Rejected(Some(route), _) => {
             let policy = policy.filter(|policy| policy.table == route.table && !route.is_ours())?;
-            (!policy.routes.iter().any(|own| route.same_as(&own.item))).then_some(route)
+            (!policy.routes.iter().any(|placed| route.same_as(&placed.item))).then_some(route)
         }
         _ => None,
     });
-    match (in_table, decider.map(|step| &step.said)) {
-        (Some(route), _) => Cause::Route(route.clone()),
-        (None, Some(Said::Refused(Some(route), _))) if route.table == MAIN && route.dst.prefix_len() == 0 => {
-            Cause::Default
+    match (foreign_route, decider.map(|step| &step.verdict)) {
+        (Some(route), _) => FailureCause::ForeignRoute(route.clone()),
+        (None, Some(RuleVerdict::Rejected(Some(route), _))) if route.table == MAIN && route.dst.prefix_len() == 0 => {
+            FailureCause::MainDefault
         }
-        _ => Cause::Other,
+        _ => FailureCause::Unknown,
     }
 }
 
-fn protocol(number: u8, word: &str) -> String {
-    if number == 0 { String::new() } else { format!(" {word} {number}") }
+fn protocol_words(number: u8, keyword: &str) -> String {
+    if number == 0 { String::new() } else { format!(" {keyword} {number}") }
 }
 
-fn more(rule: &Rule) -> RuleMore {
-    rule.more.as_deref().cloned().unwrap_or_default()
+fn extras(rule: &Rule) -> RuleExtras {
+    rule.extras.as_deref().cloned().unwrap_or_default()
 }
 
-/// Would `ip rule del` with the words of `named` take `other`? What the command does not name may be anything
-/// (`rule_find`, net/core/fib_rules.c).
-fn takes(named: &Rule, other: &Rule) -> bool {
-    fn is<T: PartialEq>(named: &Option<T>, other: &Option<T>) -> bool {
-        named.is_none() || named == other
-    }
-    let (n, o) = (more(named), more(other));
-    (named.family, named.priority) == (other.family, other.priority)
-        && (named.table == 0 || named.table == other.table)
-        && (named.protocol == 0 || named.protocol == other.protocol)
-        && (n.action == Action::Lookup || n.action == o.action)
-        && (n.tos == 0 || n.tos == o.tos)
-        && (!n.l3mdev || o.l3mdev)
-        && is(&named.src, &other.src)
-        && is(&named.oif, &other.oif)
-        && is(&named.suppress_prefixlen, &other.suppress_prefixlen)
-        && is(&named.suppress_ifgroup, &other.suppress_ifgroup)
-        && is(&n.dst, &o.dst)
-        && is(&n.iif, &o.iif)
-        && is(&n.mark, &o.mark)
-        && is(&n.uids, &o.uids)
-        && is(&n.ip_protocol, &o.ip_protocol)
-        && is(&n.sports, &o.sports)
-        && is(&n.dports, &o.dports)
+/// `ip rule del` names every action but a lookup.
+fn named_action(rule: &Rule) -> Option<Action> {
+    Some(extras(rule).action).filter(|action| *action != Action::Lookup)
 }
 
-pub fn add(rule: &Rule) -> String {
-    format!("{} rule add {rule}{}", ip(rule.family), protocol(rule.protocol, "protocol"))
+fn add_rule_command(rule: &Rule) -> String {
+    format!("{} rule add {rule}{}", rule.family.ip(), protocol_words(rule.protocol, "protocol"))
 }
 
-/// The commands that remove this very rule. `ip rule del` takes the first one that has all that it names: what
-/// stands before and would go instead is made again.
-pub fn delete(rule: &Rule, snapshot: &Snapshot) -> Vec<String> {
+/// The commands that delete exactly this rule. `ip rule del` deletes the first rule that matches its selectors: an
+/// earlier rule that it would delete instead is added again.
+pub fn delete_rule_commands(rule: &Rule, snapshot: &Snapshot) -> Vec<String> {
     let before = snapshot.rules.iter().take_while(|known| *known != rule);
-    let taken: Vec<&Rule> = before.filter(|known| takes(rule, known)).collect();
-    let command = format!("{} rule del {rule}{}", ip(rule.family), protocol(rule.protocol, "protocol"));
-    let mut commands = vec![command; taken.len() + 1];
-    commands.extend(taken.iter().filter(|known| !known.is_ours()).map(|known| add(known)));
-    commands.extend(taken.iter().any(|known| known.is_ours()).then(|| "symroute apply".to_string()));
+    let deleted_first: Vec<&Rule> = before.filter(|known| would_delete(rule, named_action(rule), known)).collect();
+    let command = format!("{} rule del {rule}{}", rule.family.ip(), protocol_words(rule.protocol, "protocol"));
+    let mut commands = vec![command; deleted_first.len() + 1];
+    commands.extend(deleted_first.iter().filter(|known| !known.is_ours()).map(|known| add_rule_command(known)));
+    commands.extend(deleted_first.iter().any(|known| known.is_ours()).then(|| "symroute apply".to_string()));
     commands
 }
 
-/// The commands that put somebody's rule behind all of symroute's, where it decides for whatever those leave; nothing
-/// where it would do no good there.
-pub fn move_behind(rule: &Rule, host: &Host) -> Option<Vec<String>> {
-    let of_family = |policy: &&crate::policy::Policy| host.plan.uplinks[policy.uplink].family == rule.family;
-    let last = host.plan.policies.iter().filter(of_family).map(|policy| policy.priority + SLOT).max()?;
-    // Before whatever follows, to keep the order among others.
-    let rules = host.snapshot.rules.iter().filter(|known| known.family == rule.family && known.priority >= last);
+/// The commands that give a foreign rule a lower precedence than all of symroute's; nothing if it would have no use
+/// there.
+pub fn move_behind(rule: &Rule, input: &CheckInput) -> Option<Vec<String>> {
+    let of_family = |policy: &&crate::policy::Policy| input.plan.uplinks[policy.uplink].family == rule.family;
+    let last =
+        input.plan.policies.iter().filter(of_family).map(|policy| policy.priority + PRIORITIES_PER_UPLINK).max()?;
+    // Before all rules that follow, to keep the order of the foreign rules.
+    let rules = input.snapshot.rules.iter().filter(|known| known.family == rule.family && known.priority >= last);
     let priority = rules.map(|known| known.priority).min().unwrap_or(32_766).checked_sub(1)?;
-    let serves = match more(rule).action {
+    let is_useful = match extras(rule).action {
         Action::Lookup => true,
         Action::Goto(target) => target > priority,
         _ => false,
     };
     let moved = Rule { priority, ..rule.clone() };
-    let commands = || std::iter::once(add(&moved)).chain(delete(rule, host.snapshot)).collect();
-    (serves && priority >= last).then(commands)
+    let commands =
+        || std::iter::once(add_rule_command(&moved)).chain(delete_rule_commands(rule, input.snapshot)).collect();
+    (is_useful && priority >= last).then(commands)
 }
 
-/// A route in the words that `ip route del` takes, which takes main for granted.
-fn words(route: &Route) -> String {
-    let unset = if route.family == Family::Inet6 { [0, crate::snapshot::INET6_METRIC] } else { [0, 0] };
+/// A route as `ip route del` accepts it; the main table is its default.
+fn route_words(route: &Route) -> String {
+    let unset = if route.family == Family::Inet6 { [0, crate::network::INET6_METRIC] } else { [0, 0] };
     let metric = if unset.contains(&route.metric) { String::new() } else { format!(" metric {}", route.metric) };
-    let text = match route.kind() {
-        Kind::Unicast => format!("{route}{metric}"),
-        kind => format!("{} {}{metric}", kind.name(), Route { dev: None, ..route.clone() }),
+    let words = match route.kind() {
+        Kind::Unicast => route.to_string(),
+        kind => format!("{} {}", kind.name(), Route { dev: None, ..route.clone() }),
     };
-    text.replace(" table 254", "")
+    words.strip_suffix(" table main").unwrap_or(&words).to_string() + &metric
 }
 
 /// `'blackhole 203.0.113.0/24 table 2'`.
 pub fn quoted(route: &Route) -> String {
-    format!("'{}'", words(route))
+    format!("'{}'", route_words(route))
 }
 
-pub fn delete_route(route: &Route) -> String {
-    format!("{} route del {}{}", ip(route.family), words(route), protocol(route.protocol, "proto"))
+pub fn delete_route_command(route: &Route) -> String {
+    format!("{} route del {}{}", route.family.ip(), route_words(route), protocol_words(route.protocol, "proto"))
 }
 
-/// Whose rule it may be, by the numbers that programs are known to use.
-pub fn owner(rule: &Rule) -> Option<&'static str> {
+/// Which program may have added the rule: its known protocol, priority or table.
+pub fn known_user(rule: &Rule) -> Option<&'static str> {
     Some(match (rule.priority, rule.table, rule.protocol) {
-        (_, _, 18) => "keepalived's, by its protocol",
-        (_, _, 3) => "made at boot, by its protocol",
-        (5200..=5299, ..) => "Tailscale's, by its number",
-        (1000, _, _) => "for a VRF, by its number",
-        (30200..=30499, ..) => "nm-cloud-setup's, by its number",
-        (_, 51820, _) => "wg-quick's, by its table",
+        (_, _, 18) => "keepalived uses protocol 18",
+        (_, _, 3) => "added at boot: protocol 3",
+        (5200..=5299, ..) => "Tailscale uses priorities 5200 to 5299",
+        (1000, _, _) => "VRFs use priority 1000",
+        (30200..=30499, ..) => "nm-cloud-setup uses priorities 30200 to 30499",
+        (_, 51820, _) => "wg-quick uses table 51820",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{RouteExtras, RouteState};
+
+    #[test]
+    fn only_the_main_table_is_left_out() {
+        let route = |table, kind| Route {
+            family: Family::Inet,
+            table,
+            dst: "203.0.113.0/24".parse().unwrap(),
+            gateway: None,
+            dev: Some("eth0".into()),
+            scope: 0,
+            metric: 5,
+            onlink: false,
+            protocol: 0,
+            extras: Some(Box::new(RouteExtras { kind, ..RouteExtras::default() })),
+            state: RouteState::default(),
+        };
+        for (table, expected) in [
+            (254, "203.0.113.0/24 dev eth0 metric 5"),
+            (2541, "203.0.113.0/24 dev eth0 table 2541 metric 5"),
+            (253, "203.0.113.0/24 dev eth0 table default metric 5"),
+        ] {
+            assert_eq!(route_words(&route(table, Kind::Unicast)), expected);
+        }
+        assert_eq!(route_words(&route(254, Kind::Blackhole)), "blackhole 203.0.113.0/24 metric 5");
+        assert_eq!(route_words(&route(2540, Kind::Blackhole)), "blackhole 203.0.113.0/24 table 2540 metric 5");
+    }
 }

@@ -5,132 +5,166 @@ use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 
-use super::symroute::{load, planned};
-use super::{Common, Exit, color, say, say_json};
-use crate::check::findings::{Asked, Host, findings};
+use super::common::{Common, Exit, Selected, print, print_diagnostics, print_json, width};
+use crate::check::finding::Finding;
+use crate::check::findings::findings;
+use crate::check::input::{CheckInput, ProbeResult, by_files};
 use crate::check::{finding, matrix, status};
-use crate::host;
+use crate::handwritten::lint_with;
 use crate::interfaces::Severity;
-use crate::kernel::{self, Socket};
-use crate::report;
+use crate::netlink::{self, Socket};
+use crate::network::Snapshot;
+use crate::policy::Plan;
 use crate::report::check::Checked;
-use crate::snapshot::Snapshot;
-use crate::uplinks::handwritten::judge_beside;
-use crate::uplinks::{Uplink, find, restarted};
+use crate::report::{self, paragraph};
+use crate::system::configuration::Configuration;
+use crate::system::host;
+use crate::system::running::{now, running};
+use crate::uplinks::{find, ifup_targets};
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct Proof {
-    /// Print JSON with iproute2's keys
+pub struct CheckArguments {
+    #[command(flatten)]
+    selected: Selected,
+    /// Print JSON; routes and rules have the keys of 'ip -json'
     #[arg(long)]
     json: bool,
-    /// Look up this distant address, instead of one outside every network of the host; once for each family
+    /// Remote address to look up, at most one for each address family [default: one outside all networks of this host]
     #[arg(long, value_name = "ADDR")]
     to: Vec<IpAddr>,
-    /// Leave out this kind of finding, or one of them: 'wildcard-udp:1194', 'uplink-down:eth1'
+    /// Ignore this finding, for all or for one object: 'wildcard-udp:1194'
     #[arg(long, value_name = "ID[:WHAT]", value_delimiter = ',')]
     ignore: Vec<String>,
-    /// Explain a kind of finding and how to fix it; 'list' names all kinds
+    /// Show the page of a finding, or 'list' for all findings
     #[arg(long, value_name = "ID", exclusive = true)]
     explain: Option<String>,
 }
 
-pub fn check(common: &Common, arguments: &Proof) -> Result<Exit> {
-    let unknown = |id: &str| format!("there is no finding '{id}'; 'symroute check --explain list' names all");
-    match arguments.explain.as_deref() {
-        None => {}
-        Some("list") => {
-            say(finding::ids().map(|id| format!("{id}\n")).collect::<String>())?;
-            return Ok(Exit::Yes);
-        }
-        Some(id) => {
-            let Some(page) = finding::page(id) else { bail!(unknown(id)) };
-            say(page)?;
-            return Ok(Exit::Yes);
-        }
+/// The page of a kind of finding, or all kinds.
+fn explain(id: &str) -> Result<Exit> {
+    if id == "list" {
+        let ids: Vec<&str> = finding::ids().collect();
+        let longest = ids.iter().map(|id| id.len()).max().unwrap_or(0);
+        let line = |id: &&str| {
+            let label = format!("{id:longest$}  ");
+            paragraph(&label, &finding::title(id).unwrap_or_default(), width())
+        };
+        print(ids.iter().map(line).collect::<String>())?;
+        return Ok(Exit::Yes);
+    }
+    let Some(page) = finding::page(id) else { bail!(unknown(id)) };
+    print(report::page_text(&page, width()))?;
+    Ok(Exit::Yes)
+}
+
+fn unknown(id: &str) -> String {
+    format!("unknown finding '{id}'; run 'symroute check --explain list' for all")
+}
+
+pub fn check(common: &Common, arguments: &CheckArguments) -> Result<Exit> {
+    if let Some(id) = &arguments.explain {
+        return explain(id);
     }
     for id in arguments.ignore.iter().map(|word| word.split(':').next().unwrap_or_default()) {
         if finding::page(id).is_none() {
             bail!("--ignore: {}", unknown(id));
         }
     }
-    let mut loaded = load(common);
+    let configuration = common.read();
     let mut socket = Socket::open()?;
-    let snapshot = kernel::snapshot(&mut socket)?;
+    let snapshot = netlink::snapshot(&mut socket)?;
     usable(&arguments.to, &snapshot)?;
-    let plan = planned(&loaded, Some(&snapshot), &[]);
-    let by_files = by_files(&plan.uplinks, &find(&loaded.config, None, &[], &loaded.names).uplinks);
-    // symroute-gen does not know what is up.
-    let up_as = std::mem::take(&mut loaded.config.up_as);
-    let written = planned(&loaded, None, &[]);
-    loaded.config.up_as = up_as;
-    let all = loaded.config.diagnostics.iter().chain(&plan.diagnostics);
-    if loaded.complain(all.filter(|diagnostic| diagnostic.severity == Severity::Error)) {
+    let plan = configuration.plan(Some(&snapshot), &[]);
+    let all = configuration.config.diagnostics.iter().chain(&plan.diagnostics);
+    if print_diagnostics(common.color, &configuration, all.filter(|diagnostic| diagnostic.severity == Severity::Error))
+    {
+        if arguments.json {
+            print_json(&report::problems_json(&plan, &configuration.config, &configuration.root))?;
+        }
         bail!("nothing was checked");
     }
-    let ask = |probe: matrix::Probe| Ok(Asked { answer: socket.lookup(&probe.query, &snapshot.links)?, probe });
-    let asked = matrix::probes(&plan, &snapshot, &arguments.to).into_iter().map(ask).collect::<Result<Vec<_>>>()?;
-    let boot = loaded.config.at_boot();
-    let at_boot = |at: &usize| {
-        let uplink = &plan.uplinks[*at];
-        // A mapping may have chosen the stanza.
-        let listed = uplink.name.split('=').next().unwrap_or_default();
-        boot.has(&loaded.config.stanzas[uplink.stanza].interface) || boot.has(listed.as_bytes())
-    };
-    let restarted: Vec<_> = plan.uplinks.iter().map(|uplink| restarted(&loaded.config, &snapshot, uplink)).collect();
-    let mut findings = findings(&Host {
-        plan: &plan,
-        by_files: &by_files,
-        written: &written,
-        restarted: &restarted,
-        at_boot: &(0..plan.uplinks.len()).filter(at_boot).collect(),
-        by_hand: &judge_beside(&loaded.config, &loaded.names, &plan.priorities(Some(&snapshot))),
-        snapshot: &snapshot,
-        status: &status(&plan, &snapshot),
-        facts: &host::facts(&snapshot.links),
-        asked: &asked,
-    });
+    let ask = |probe: matrix::Probe| Ok(ProbeResult { answer: socket.lookup(&probe.query, &snapshot.links)?, probe });
+    let results = matrix::probes(&plan, &snapshot, &arguments.to).into_iter().map(ask).collect::<Result<Vec<_>>>()?;
+    let examined = Examined { configuration, snapshot, plan, results };
+    let mut findings = examined.findings();
+    let selection = arguments.selected.of(&examined.plan)?;
+    findings.retain(|finding| selection.has_finding(finding.interface.as_deref(), finding.family));
+    let found = findings.len();
     findings.retain(|finding| !arguments.ignore.iter().any(|word| finding.is_named(word)));
-    let checked =
-        Checked { plan: &plan, asked: &asked, findings: &findings, config: &loaded.config, root: &loaded.root };
+    let checked = Checked {
+        plan: &examined.plan,
+        results: &examined.results,
+        findings: &findings,
+        ignored: found - findings.len(),
+        config: &examined.configuration.config,
+        root: &examined.configuration.root,
+    };
     if arguments.json {
-        say_json(&report::check::json(&checked))?;
+        let mut json = report::check::json(&checked);
+        json["watch"] = report::watch_json(running().as_ref());
+        print_json(&json)?;
     } else if !common.quiet {
-        say(report::check::text(&checked, common.verbose, color(&io::stdout())))?;
+        let color = common.color.is_for(&io::stdout());
+        let style = report::check::Style { verbose: common.verbose, color, width: width() };
+        print(report::check::text(&checked, &selection, style) + &report::watch_summary(running().as_ref(), now()))?;
     }
     Ok(if findings.is_empty() { Exit::Yes } else { Exit::No })
 }
 
-/// The uplinks as the files alone have them, in the order of those of the plan. One that only the main table tells of
-/// is as it is.
-fn by_files(planned: &[Uplink], of_files: &[Uplink]) -> Vec<Uplink> {
-    let of = |uplink: &Uplink| {
-        let is_it = |other: &&Uplink| {
-            let gateway = other.gateway.is_none() || other.gateway == uplink.gateway;
-            (&other.name, other.family, other.stanza) == (&uplink.name, uplink.family, uplink.stanza) && gateway
+/// A host, and the kernel's replies to the lookups.
+struct Examined {
+    configuration: Configuration,
+    snapshot: Snapshot,
+    plan: Plan,
+    results: Vec<ProbeResult>,
+}
+
+impl Examined {
+    fn findings(&self) -> Vec<Finding> {
+        let Examined { configuration, snapshot, plan, results } = self;
+        let Configuration { config, names, .. } = configuration;
+        // symroute-gen does not know which interfaces are active.
+        let mut files_alone = configuration.clone();
+        files_alone.config.active.clear();
+        let boot = config.at_boot();
+        let at_boot = |index: &usize| {
+            let uplink = &plan.uplinks[*index];
+            // A mapping may have chosen the stanza.
+            let listed = uplink.name.split('=').next().unwrap_or_default();
+            boot.has(&config.stanzas[uplink.stanza].interface) || boot.has(listed.as_bytes())
         };
-        // The kernel's name, where the files have an altname.
-        let of_files = of_files.iter().find(is_it).cloned();
-        of_files.map(|other| Uplink { interface: uplink.interface.clone(), ..other })
-    };
-    planned.iter().map(|uplink| of(uplink).unwrap_or_else(|| uplink.clone())).collect()
+        let ifup_targets: Vec<_> = plan.uplinks.iter().map(|uplink| ifup_targets(config, snapshot, uplink)).collect();
+        findings(&CheckInput {
+            plan,
+            by_files: &by_files(&plan.uplinks, &find(config, None, &[], names).uplinks),
+            written: &files_alone.plan(None, &[]),
+            ifup_targets: &ifup_targets,
+            at_boot: &(0..plan.uplinks.len()).filter(at_boot).collect(),
+            manual: &lint_with(config, names, &plan.in_use(Some(snapshot))),
+            snapshot,
+            status: &status(plan, snapshot),
+            facts: &host::facts(&snapshot.links),
+            results,
+        })
+    }
 }
 
 /// # Errors
 /// For what no answer could be sent to by a gateway.
 fn usable(to: &[IpAddr], snapshot: &Snapshot) -> Result<()> {
     for (at, address) in to.iter().enumerate() {
-        let near = match address {
+        let is_on_link = match address {
             IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
             IpAddr::V6(address) => address.is_unicast_link_local(),
         };
-        if near || address.is_unspecified() || address.is_loopback() || address.is_multicast() {
-            bail!("--to {address}: give the address of a host on the Internet");
+        if is_on_link || address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+            bail!("--to {address}: not the address of a remote host");
         }
         if let Some(own) = snapshot.addresses.iter().find(|known| known.net.addr() == *address) {
-            bail!("--to {address}: that is this host's own, on {}", own.dev);
+            bail!("--to {address}: this host has this address on {}", own.dev);
         }
         if to[..at].iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
-            bail!("--to {address}: one address for each family");
+            bail!("--to {address}: only one address for each address family");
         }
     }
     Ok(())

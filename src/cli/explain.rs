@@ -4,46 +4,46 @@ use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 
-use super::{Common, Exit, say, say_json};
-use crate::check::walk::{Outcome, Verdict, Walk, walk};
-use crate::interfaces::Family;
-use crate::kernel::{self, Socket};
+use super::common::{Common, Exit, print, print_json};
+use crate::netlink::{self, Socket};
+use crate::network::lookup::{Comparison, Lookup, Outcome, lookup};
+use crate::network::{Answer, Family, Kind, Query, Snapshot};
 use crate::report;
-use crate::snapshot::{Answer, Kind, Query, Snapshot};
+use crate::system::sysctl;
 
 /// Rules and routes may change between reading them and asking the kernel: a difference counts when it lasts.
 const TRIES: usize = 3;
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct Question {
-    /// The source; without it, a socket that is not bound to an address
+pub struct ExplainArguments {
+    /// Source address [default: a socket without a source address]
     #[arg(long, value_name = "ADDR")]
     from: Option<IpAddr>,
-    /// The destination
+    /// Destination address
     #[arg(long, value_name = "ADDR")]
     to: IpAddr,
-    /// The packet comes in by this device
+    /// Interface on which the packet is received
     #[arg(long, value_name = "DEV", conflicts_with_all = ["oif", "uid"], requires = "from")]
     iif: Option<String>,
-    /// The socket is bound to this device
+    /// Interface to which the socket is bound
     #[arg(long, value_name = "DEV")]
     oif: Option<String>,
-    /// The packet's mark, decimal or 0x…
+    /// Mark of the packet, decimal or hexadecimal (0x)
     #[arg(long, value_name = "N", default_value = "0", value_parser = number)]
     mark: u32,
-    /// Whose socket it is, by number; without it, yours
+    /// User ID of the socket [default: yours]
     #[arg(long, value_name = "N")]
     uid: Option<u32>,
-    /// For rules with 'ipproto': tcp, udp or icmp
+    /// Protocol, for rules with 'ipproto': tcp, udp or icmp
     #[arg(long, value_name = "NAME", default_value = "udp", value_parser = ["tcp", "udp", "icmp"])]
     ipproto: String,
-    /// For rules with 'sport'
+    /// Source port, for rules with 'sport'
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     sport: u16,
-    /// For rules with 'dport'
+    /// Destination port, for rules with 'dport'
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     dport: u16,
-    /// Print JSON with iproute2's keys
+    /// Print JSON; routes and rules have the keys of 'ip -json'
     #[arg(long)]
     json: bool,
 }
@@ -55,11 +55,11 @@ fn number(text: &str) -> Result<u32, std::num::ParseIntError> {
     }
 }
 
-impl Question {
-    /// The lookup; refuses what the walk is not made for.
+impl ExplainArguments {
+    /// The lookup; rejects what the walk is not made for.
     fn query(&self, snapshot: &Snapshot) -> Result<Query> {
         if let Some(from) = self.from.filter(|from| from.is_ipv4() != self.to.is_ipv4()) {
-            bail!("{from} and {} are not of one family: give two IPv4 or two IPv6 addresses", self.to);
+            bail!("{from} and {} have different address families", self.to);
         }
         let zero = |address: &IpAddr| matches!(address, IpAddr::V4(address) if address.octets()[0] == 0);
         let group = |address: &IpAddr| match address {
@@ -68,7 +68,7 @@ impl Question {
         };
         for address in [Some(self.to), self.from].into_iter().flatten() {
             if group(&address) || address.is_unspecified() || zero(&address) {
-                bail!("{address} is not the address of one host, and explain follows packets between two");
+                bail!("{address} is not a unicast address of a host");
             }
         }
         if let Some(from) = self.from.filter(|from| from.is_loopback() && !self.to.is_loopback()) {
@@ -77,11 +77,11 @@ impl Question {
         for dev in [&self.iif, &self.oif].into_iter().flatten() {
             if snapshot.link(dev).is_none() {
                 let names: Vec<&str> = snapshot.links.iter().map(|link| link.name.as_str()).collect();
-                bail!("there is no device {dev}; there is {}", names.join(", "));
+                bail!("interface {dev} not found; interfaces: {}", names.join(", "));
             }
         }
         if self.iif.as_deref() == Some("lo") {
-            bail!("what comes in by lo was sent by this host: leave --iif out");
+            bail!("--iif lo is not supported; omit it for locally generated packets");
         }
         let ip_protocol = match self.ipproto.as_str() {
             "tcp" => 6,
@@ -103,32 +103,33 @@ impl Question {
     }
 }
 
-pub fn explain(common: &Common, question: &Question) -> Result<Exit> {
+pub fn explain(common: &Common, question: &ExplainArguments) -> Result<Exit> {
+    common.require_no_files()?;
     let mut socket = Socket::open()?;
     let mut tries = 0;
     loop {
-        let snapshot = kernel::snapshot(&mut socket)?;
+        let snapshot = netlink::snapshot(&mut socket)?;
         let query = question.query(&snapshot)?;
-        let surroundings = kernel::surroundings(&mut socket, &query, &snapshot)?;
-        let walked = walk(&snapshot, &surroundings, &query);
+        let context = netlink::context(&mut socket, &query, &snapshot, sysctl::forwards(&query))?;
+        let walked = lookup(&snapshot, &context, &query);
         let answer = socket.lookup(&query, &snapshot.links)?;
         tries += 1;
-        let verdict = walked.verdict(&query, &answer);
-        if verdict == Verdict::Differs && tries < TRIES {
+        let verdict = walked.compare(&query, &answer);
+        if verdict == Comparison::Differs && tries < TRIES {
             continue;
         }
-        let again = |source| walk(&snapshot, &surroundings, &Query { from: Some(source), ..query.clone() });
-        let dropped = dropped(&query, &answer, surroundings.forwards);
+        let again = |source| lookup(&snapshot, &context, &Query { from: Some(source), ..query.clone() });
+        let dropped = dropped(&query, &answer, context.forwards);
         let notes: Vec<String> =
             source_notes(&snapshot, &query, &answer, &walked, &again).into_iter().chain(dropped.clone()).collect();
         if question.json {
-            say_json(&report::explain_json(&query, &walked, &answer, &notes))?;
+            print_json(&report::explain_json(&query, &walked, &answer, &notes))?;
         } else if !common.quiet {
-            say(report::explain_text(&query, &walked, &answer, common.verbose, &notes))?;
+            print(report::explain_text(&query, &walked, &answer, common.verbose, &notes))?;
         }
         let arrives = matches!(answer, Answer::Route(_)) && dropped.is_none();
         let found = !matches!(walked.outcome, Outcome::OnLink { .. });
-        return Ok(if arrives && found && verdict != Verdict::Differs { Exit::Yes } else { Exit::No });
+        return Ok(if arrives && found && verdict != Comparison::Differs { Exit::Yes } else { Exit::No });
     }
 }
 
@@ -137,13 +138,13 @@ fn source_notes(
     snapshot: &Snapshot,
     query: &Query,
     answer: &Answer,
-    walked: &Walk,
-    again: &dyn Fn(IpAddr) -> Walk,
+    walked: &Lookup,
+    again: &dyn Fn(IpAddr) -> Lookup,
 ) -> Option<String> {
     let own = |address: IpAddr| snapshot.addresses.iter().any(|known| known.net.addr() == address);
     match (query.from, answer) {
         (Some(from), _) if query.family() == Family::Inet6 && query.iif.is_none() && !own(from) => {
-            Some(format!("{from} is not an address of this host: it answers, but no socket can be bound to it."))
+            Some(format!("{from} is not configured on an interface of this host: no socket can be bound to it."))
         }
         (None, Answer::Route(way)) => {
             let source = way.source?;
@@ -154,16 +155,18 @@ fn source_notes(
             }
             let second = again(source);
             let same = match (&walked.outcome, &second.outcome) {
-                (Outcome::Route { ways: first, .. }, Outcome::Route { ways: second, .. }) => {
-                    let plain = |way: &crate::snapshot::Way| (way.dev.clone(), way.gateway);
+                (Outcome::Route { candidates: first, .. }, Outcome::Route { candidates: second, .. }) => {
+                    let plain = |way: &crate::network::ResolvedRoute| (way.dev.clone(), way.gateway);
                     first.iter().map(plain).eq(second.iter().map(plain))
                 }
                 (first, second) => first == second,
             };
             Some(match same {
-                true => format!("{chosen} A socket that connects is looked up again with it, and goes the same way."),
+                true => {
+                    format!("{chosen} The lookup of a connecting socket is repeated with it and gives the same route.")
+                }
                 false => format!(
-                    "{chosen} A socket that connects is looked up again with it, and goes another way: {}",
+                    "{chosen} The lookup of a connecting socket is repeated with it and gives another route: {}",
                     report::outcome_text(&second)
                 ),
             })

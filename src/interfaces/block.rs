@@ -2,71 +2,74 @@
 
 use std::ops::Range;
 
-use super::diagnostic::{At, Diagnostic};
+use super::diagnostic::{Diagnostic, Location};
 use super::document::{Document, Edit, trim_end, trim_start};
 
 /// The opening marker, as it is written.
-pub const BEGIN: &str = "# symroute: begin (made by symroute-gen; 'symroute-gen --remove' takes it out)";
+pub const BEGIN: &str = "# symroute: begin (made by symroute-gen; 'symroute-gen --remove' removes it)";
 /// The closing marker, as it is written.
 pub const END: &str = "# symroute: end";
 
-/// What is recognised: the sentence in brackets may be reworded one day.
+/// The beginning by which a marker is recognised: the text in brackets may change.
 const BEGIN_MARK: &[u8] = b"# symroute: begin";
-/// What surrounds the path of a template in the opening marker.
+/// The text around the path of a template in the opening marker.
 const FROM_TEMPLATE: [&str; 2] =
-    ["# symroute: begin (made by symroute-gen --template ", "; 'symroute-gen --remove' takes it out)"];
+    ["# symroute: begin (made by symroute-gen --template ", "; 'symroute-gen --remove' removes it)"];
+/// The end of that marker in earlier versions.
+const FROM_TEMPLATE_BEFORE: &str = "; 'symroute-gen --remove' takes it out)";
 
-/// The opening marker of a block that is made from a template of the user's.
+/// The opening marker of a block from a custom template.
 pub fn begin_from(template: &str) -> String {
     FROM_TEMPLATE.join(template)
 }
 
-/// The path of the user's template that a block was made from, by its opening marker.
+/// The path of the custom template in an opening marker.
 pub fn template_of(marker: &[u8]) -> Option<&[u8]> {
-    let [before, after] = FROM_TEMPLATE.map(str::as_bytes);
-    trim_end(trim_start(marker)).strip_prefix(before)?.strip_suffix(after)
+    let [before, after] = FROM_TEMPLATE;
+    let path = trim_end(trim_start(marker)).strip_prefix(before.as_bytes())?;
+    [after, FROM_TEMPLATE_BEFORE].iter().find_map(|after| path.strip_suffix(after.as_bytes()))
 }
 
-/// The blocks of a document, as ranges of logical lines with both markers; a marker without its partner is an
-/// error, for nobody can tell then which lines are ours.
+/// The blocks of a document, as ranges of logical lines with both markers. A marker without its partner is an error:
+/// which lines belong to the block is then unknown.
 pub fn find(file: usize, document: &Document) -> (Vec<Range<usize>>, Vec<Diagnostic>) {
-    let (mut blocks, mut wrong) = (Vec::new(), Vec::new());
+    let (mut blocks, mut diagnostics) = (Vec::new(), Vec::new());
     let mut open = None;
-    let mut complain = |line: usize, what: &str| {
-        wrong.push(Diagnostic::error(
-            At { file, line },
+    let mut report = |line: usize, what: &str| {
+        diagnostics.push(Diagnostic::error(
+            Location { file, line },
             b"# symroute:",
             what,
-            "Restore the missing marker line, or take this marker and the lines that symroute-gen made out by hand.",
+            "Restore the missing marker line. Or remove this marker and the lines that symroute-gen added.",
         ));
     };
     for line in 0..document.lines().len() {
         let text = trim_start(document.raw(line));
         if text.starts_with(BEGIN_MARK) {
             if let Some(earlier) = open.replace(line) {
-                complain(earlier, "this symroute block has no end before the next one begins");
+                report(earlier, "'# symroute: end' is missing before the next block begins");
             }
         } else if text.starts_with(END.as_bytes()) {
             match open.take() {
                 Some(begin) => blocks.push(begin..line + 1),
-                None => complain(line, "the end of a symroute block that never began"),
+                None => report(line, "'# symroute: begin' is missing before this line"),
             }
         }
     }
     if let Some(line) = open {
-        complain(line, "this symroute block has no end");
+        report(line, "'# symroute: end' is missing after this line");
     }
-    (blocks, wrong)
+    (blocks, diagnostics)
 }
 
-/// The edits that take `blocks` out and give back the bytes from before they were put in.
+/// The edits that remove `blocks` and restore the bytes from before they were added.
 pub fn removal(document: &Document, blocks: &[Range<usize>]) -> Vec<Edit> {
     blocks
         .iter()
         .map(|block| {
             let ends_file = !document.raw(block.end - 1).ends_with(b"\n");
             match block.start.checked_sub(1) {
-                // The file had no final newline: the block brought one for the line before it.
+                // The file had no final newline: the block added one to the line before it.
                 Some(before) if ends_file => {
                     let raw = document.raw(before);
                     let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
@@ -81,4 +84,20 @@ pub fn removal(document: &Document, blocks: &[Range<usize>]) -> Vec<Edit> {
 
 fn is_crlf(document: &Document, block: &Range<usize>) -> bool {
     document.raw(block.start).ends_with(b"\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_of_earlier_versions_are_recognised() {
+        let earlier = "# symroute: begin (made by symroute-gen; 'symroute-gen --remove' takes it out)";
+        let text = format!("iface eth0 inet dhcp\n    {earlier}\n    metric 20\n    {END}\n");
+        let (blocks, diagnostics) = find(0, &Document::parse(text.into()));
+        assert_eq!((blocks.first(), blocks.len(), diagnostics), (Some(&(1..4)), 1, Vec::new()));
+        let earlier = earlier.replace("gen;", "gen --template /etc/mine.j2;");
+        assert_eq!(template_of(earlier.as_bytes()), Some(&b"/etc/mine.j2"[..]));
+        assert_eq!(template_of(begin_from("/etc/mine.j2").as_bytes()), Some(&b"/etc/mine.j2"[..]));
+    }
 }

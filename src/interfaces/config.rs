@@ -1,6 +1,6 @@
-//! What ifupdown understands: included files, stanzas and their options, lists and mappings.
+//! The configuration as ifupdown reads it: included files, stanzas and their options, lists and mappings.
 //!
-//! Plain values; `reader` makes them.
+//! Plain values; `reader` fills them.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -8,42 +8,42 @@ use std::{fmt, io};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::diagnostic::{At, Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Location, Severity};
 use super::document::Document;
 use super::entries::{Entries, Entry};
 use super::wordexp::{Failure, matches};
 
-/// The file system, as reading a configuration needs it.
+/// The file system operations that reading a configuration needs.
 pub trait Files {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The paths of a `source` argument.
     ///
     /// # Errors
-    /// Where ifupdown reads nothing, or only it can tell what.
+    /// If ifupdown reads nothing, or if only ifupdown can expand it.
     fn expand(&self, argument: &[u8]) -> Result<Vec<PathBuf>, Failure>;
     /// The names in a directory, in alphasort(3) order.
     fn list(&self, directory: &Path) -> io::Result<Vec<Vec<u8>>>;
     fn exists(&self, path: &Path) -> bool;
-    /// Where it is, for messages.
+    /// The path for messages.
     fn shown(&self, path: &Path) -> PathBuf {
         path.to_path_buf()
     }
 }
 
-/// Whose reading to follow: that of the `ifup` that is installed.
+/// The implementation of ifupdown whose grammar is used: that of the installed `ifup`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Dialect {
     /// Debian's own
     #[default]
     Ifupdown,
-    /// A stanza has no family and several addresses; templates; nothing is refused
+    /// ifupdown-ng: stanzas without a family, several addresses, templates
     IfupdownNg,
-    /// A stanza may have no family and several addresses; mako; nothing is refused
+    /// ifupdown2: stanzas without a family, several addresses, mako templates
     Ifupdown2,
 }
 
 impl Dialect {
-    /// By what dpkg has installed; ifupdown's own where it is not told.
+    /// That of the installed package; ifupdown if no package is known.
     pub fn installed(files: &dyn Files) -> Self {
         // dpkg removes these with the package, unlike the lists of configuration files.
         let has = |package: &str| files.exists(Path::new(&format!("/var/lib/dpkg/info/{package}.md5sums")));
@@ -55,89 +55,98 @@ impl Dialect {
     }
 }
 
+/// The interface of an alias: `eth0` of `eth0:1`.
+pub(crate) fn without_alias<T: AsRef<[u8]> + ?Sized>(name: &T) -> &[u8] {
+    let name = name.as_ref();
+    &name[..name.find_byte(b':').unwrap_or(name.len())]
+}
+
+/// The address family of a stanza (interfaces(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
+pub enum AddressFamily {
     Inet,
     Inet6,
     Ipx,
     Can,
     Meta,
-    /// An `iface` line that names none, in ifupdown-ng and ifupdown2.
+    /// An `iface` line without a family, in ifupdown-ng and ifupdown2.
     Any,
 }
 
-impl Family {
+impl AddressFamily {
     pub(super) fn parse(word: &[u8]) -> Option<Self> {
         Some(match word {
-            b"inet" => Family::Inet,
-            b"inet6" => Family::Inet6,
-            b"ipx" => Family::Ipx,
-            b"can" => Family::Can,
-            b"meta" => Family::Meta,
+            b"inet" => AddressFamily::Inet,
+            b"inet6" => AddressFamily::Inet6,
+            b"ipx" => AddressFamily::Ipx,
+            b"can" => AddressFamily::Can,
+            b"meta" => AddressFamily::Meta,
             _ => return None,
         })
     }
 
     pub fn name(self) -> &'static str {
         match self {
-            Family::Inet => "inet",
-            Family::Inet6 => "inet6",
-            Family::Ipx => "ipx",
-            Family::Can => "can",
-            Family::Meta => "meta",
-            Family::Any => "any",
+            AddressFamily::Inet => "inet",
+            AddressFamily::Inet6 => "inet6",
+            AddressFamily::Ipx => "ipx",
+            AddressFamily::Can => "can",
+            AddressFamily::Meta => "meta",
+            AddressFamily::Any => "any",
         }
     }
 
     /// The methods of ifupdown's `*.defn` files on Linux.
     pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
-            Family::Inet => &["loopback", "static", "manual", "dhcp", "bootp", "tunnel", "ppp", "wvdial", "ipv4ll"],
-            Family::Inet6 => &["auto", "loopback", "static", "manual", "dhcp", "tunnel", "v4tunnel", "6to4"],
-            Family::Ipx => &["static", "dynamic"],
-            Family::Can => &["static"],
-            Family::Meta => &["none"],
-            Family::Any => &[],
+            AddressFamily::Inet => {
+                &["loopback", "static", "manual", "dhcp", "bootp", "tunnel", "ppp", "wvdial", "ipv4ll"]
+            }
+            AddressFamily::Inet6 => &["auto", "loopback", "static", "manual", "dhcp", "tunnel", "v4tunnel", "6to4"],
+            AddressFamily::Ipx => &["static", "dynamic"],
+            AddressFamily::Can => &["static"],
+            AddressFamily::Meta => &["none"],
+            AddressFamily::Any => &[],
         }
     }
 }
 
-impl fmt::Display for Family {
+impl fmt::Display for AddressFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// An option as ifupdown has it: repeated lines are joined with a newline, command lines stay apart.
+/// An option as ifupdown stores it: repeated lines are joined with a newline, except command lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opt {
+pub struct MergedOption {
     pub name: BString,
     pub value: BString,
     /// Its first line.
-    pub at: At,
+    pub location: Location,
 }
 
 #[derive(Debug, Clone)]
 pub struct Stanza {
     pub interface: BString,
-    pub family: Family,
+    pub family: AddressFamily,
     pub method: BString,
     pub inherits: Option<BString>,
-    /// The `iface` line; nowhere for the implicit `lo`.
-    pub at: Option<At>,
-    /// The last line of it that symroute-gen did not make: the `iface` line or an option.
-    pub last: Option<At>,
+    /// The `iface` line; nothing for the implicit `lo`.
+    pub location: Option<Location>,
+    /// Its last line that is not from symroute-gen: the `iface` line or an option.
+    pub last: Option<Location>,
     pub entries: Entries,
 }
 
 impl Stanza {
-    /// The options that ifupdown has for it.
-    pub fn options(&self) -> Vec<Opt> {
+    /// Its options as ifupdown stores them.
+    pub fn options(&self) -> Vec<MergedOption> {
         merge(self.entries.iter())
     }
 
-    /// The same without what symroute-gen put there: what the administrator wrote.
-    pub fn own_options(&self) -> Vec<Opt> {
+    /// The same without the lines of symroute-gen.
+    pub fn own_options(&self) -> Vec<MergedOption> {
         merge(self.entries.iter().filter(|entry| !entry.in_block))
     }
 
@@ -150,20 +159,24 @@ pub(super) fn is_command(name: &[u8]) -> bool {
     matches!(name, b"pre-up" | b"up" | b"down" | b"post-down")
 }
 
-fn merge<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Opt> {
-    let mut options: Vec<Opt> = Vec::new();
+fn merge<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<MergedOption> {
+    let mut options: Vec<MergedOption> = Vec::new();
     let mut index: HashMap<&BStr, usize> = HashMap::new();
     for entry in entries {
         let known = index.get(entry.name.as_bstr()).copied();
         match known {
             Some(_) if entry.if_unset => {}
-            Some(at) if !is_command(&entry.name) => {
-                options[at].value.push(b'\n');
-                options[at].value.extend_from_slice(&entry.value);
+            Some(index) if !is_command(&entry.name) => {
+                options[index].value.push(b'\n');
+                options[index].value.extend_from_slice(&entry.value);
             }
             _ => {
                 index.entry(entry.name.as_bstr()).or_insert(options.len());
-                options.push(Opt { name: entry.name.clone(), value: entry.value.clone(), at: entry.at });
+                options.push(MergedOption {
+                    name: entry.name.clone(),
+                    value: entry.value.clone(),
+                    location: entry.location,
+                });
             }
         }
     }
@@ -180,15 +193,15 @@ pub struct Mapping {
 /// A file that was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct File {
-    /// The name it was opened by, as ifupdown forms it.
+    /// The path with which ifupdown opens it.
     pub path: PathBuf,
     pub document: Document,
     /// The blocks in it, as ranges of logical lines.
     pub blocks: Vec<std::ops::Range<usize>>,
-    /// Markers of a block without their partner: no matter to ifupdown, but the file must not be edited.
+    /// Markers of a block without their partner: ifupdown ignores them, but the file must not be edited.
     pub stray_markers: Vec<Diagnostic>,
     /// ifupdown stops reading it at an error.
-    pub refused: bool,
+    pub is_rejected: bool,
 }
 
 /// The named lists of interfaces: `auto` and `allow-*` by class in order of first mention, then the others.
@@ -207,36 +220,38 @@ pub struct Config {
     pub lists: Lists,
     pub stanzas: Vec<Stanza>,
     pub mappings: Vec<Mapping>,
-    /// Links that are up, each with the stanza that it is up as: what `ifup` noted, which alone tells what a
-    /// mapping or a pattern chose. Nothing where only the files are read.
-    pub up_as: Vec<(BString, BString)>,
+    /// Links that are up, each with the stanza that it is up as, from ifupdown's state: only this state has the stanza that
+    /// a mapping or a pattern selected. Empty if only the files are read.
+    pub active: Vec<(BString, BString)>,
+    /// Stanzas with the method `ppp`, each with its interface, as far as pppd's files have it.
+    pub ppp: Vec<(BString, String)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Config {
-    /// Would ifupdown refuse it, or can symroute not use it?
-    pub fn refused(&self) -> bool {
+    /// Does ifupdown reject it, or is symroute unable to use it?
+    pub fn is_invalid(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// The logical line's raw bytes, for citing.
-    pub fn raw(&self, at: At) -> &[u8] {
-        self.files[at.file].document.raw(at.line)
+    /// The raw bytes of a logical line, for messages.
+    pub fn raw(&self, location: Location) -> &[u8] {
+        self.files[location.file].document.raw(location.line)
     }
 
-    /// What the `auto` and `allow-*` lists name, and what is up.
+    /// The names in the `auto` and `allow-*` lists, and the active interfaces.
     pub fn listed(&self) -> Listed<'_> {
-        let up_as = self.up_as.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr())).collect();
-        Listed { up_as, ..Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names)) }
+        let active = self.active.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr())).collect();
+        Listed { active, ..Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names)) }
     }
 
-    /// What the `auto` lists name: comes up at boot.
+    /// The names in the `auto` lists: these interfaces are started at boot.
     pub fn at_boot(&self) -> Listed<'_> {
         let auto = self.lists.allow.iter().filter(|(class, _)| class == "auto");
         Listed::of(auto.flat_map(|(_, names)| names))
     }
 
-    /// Is it only known while an interface is up which stanza it is up as?
+    /// Is the stanza of an interface known only while the interface is up?
     pub fn chooses_at_run_time(&self) -> bool {
         !self.mappings.is_empty() || self.listed().logical.values().flatten().any(Option::is_none)
     }
@@ -247,10 +262,10 @@ impl Config {
 pub struct Listed<'a> {
     names: HashSet<&'a BStr>,
     patterns: Vec<&'a BStr>,
-    /// Logical names with the links that they are for; nothing for a pattern.
+    /// Logical names with their links; nothing for a pattern.
     logical: HashMap<&'a BStr, Vec<Option<&'a BStr>>>,
     /// Links that are up, each with the stanza that it is up as.
-    up_as: Vec<(&'a BStr, &'a BStr)>,
+    active: Vec<(&'a BStr, &'a BStr)>,
 }
 
 impl<'a> Listed<'a> {
@@ -258,9 +273,9 @@ impl<'a> Listed<'a> {
         let mut listed = Listed::default();
         for name in names {
             match (name.find_byte(b'='), name.starts_with(b"/")) {
-                (Some(at), pattern) => {
-                    let link = (!pattern).then(|| name[..at].as_bstr());
-                    listed.logical.entry(name[at + 1..].as_bstr()).or_default().push(link);
+                (Some(equals), pattern) => {
+                    let link = (!pattern).then(|| name[..equals].as_bstr());
+                    listed.logical.entry(name[equals + 1..].as_bstr()).or_default().push(link);
                 }
                 (None, true) => listed.patterns.push(name.as_bstr()),
                 (None, false) => _ = listed.names.insert(name.as_bstr()),
@@ -269,33 +284,34 @@ impl<'a> Listed<'a> {
         listed
     }
 
-    /// Does something bring the interface up?
+    /// Is the interface started by a list, or active?
     pub fn has(&self, name: &[u8]) -> bool {
         self.names.contains(name.as_bstr())
             || self.logical.contains_key(name.as_bstr())
             || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
-            || self.up_as.iter().any(|(link, logical)| *link == name || *logical == name)
+            || self.active.iter().any(|(link, logical)| *link == name || *logical == name)
     }
 
-    /// Without the links that are not there: what ifup noted of them counts for nothing.
+    /// Removes active links that do not exist, whatever ifupdown's state has.
     pub fn retain_up(&mut self, is_there: impl Fn(&BStr) -> bool) {
-        self.up_as.retain(|(link, _)| is_there(link));
+        self.active.retain(|(link, _)| is_there(link));
     }
 
     /// Is a link up as this stanza?
     pub fn is_up(&self, name: &BStr) -> bool {
-        self.up_as.iter().any(|(_, logical)| *logical == name)
+        self.active.iter().any(|(_, logical)| *logical == name)
     }
 
-    /// Is the link up, as whatever stanza?
+    /// Is the link up, as any stanza?
     pub fn is_noted(&self, link: &BStr) -> bool {
-        self.up_as.iter().any(|(up, _)| *up == link)
+        self.active.iter().any(|(up, _)| *up == link)
     }
 
-    /// The links of a stanza: those that are up as it, and those that it is listed for, or else its own name. None
-    /// where only `ifup` will tell, as for a pattern.
+    /// The links of a stanza: those that are up as it, and those for which it is listed, or else its own name. None if they
+    /// are known only at run time, as for a pattern.
     pub fn links(&self, name: &'a BStr) -> Vec<&'a BStr> {
-        let up: Vec<&BStr> = self.up_as.iter().filter(|(_, logical)| *logical == name).map(|(link, _)| *link).collect();
+        let up: Vec<&BStr> =
+            self.active.iter().filter(|(_, logical)| *logical == name).map(|(link, _)| *link).collect();
         let listed = match self.logical.get(name) {
             Some(links) => links.iter().copied().flatten().collect(),
             None if up.is_empty() || self.names.contains(name) => vec![name],

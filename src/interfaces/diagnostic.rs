@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and what to do about it.
+//! Problems of a configuration: message, location and fix.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 /// A logical line of one of the files of a [`super::Config`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct At {
+pub struct Location {
     /// Index into `Config::files`.
     pub file: usize,
     /// Index into that document's logical lines.
@@ -17,9 +17,9 @@ pub struct At {
 pub enum Severity {
     /// The configuration cannot be used; exit code 2.
     Error,
-    /// It can be used, but hardly means what its author meant.
+    /// It can be used, but is probably a mistake.
     Warning,
-    /// It does what it says, and could do it better.
+    /// It works, but can be improved.
     Hint,
 }
 
@@ -36,25 +36,25 @@ impl Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
-    /// A stable name in kebab-case, where others may want to know the kind.
+    /// A stable id in kebab-case, for other programs.
     pub id: Option<&'static str>,
-    /// Nowhere for a file that could not be read at all.
-    pub at: Option<At>,
-    /// The word in that line to point at; nothing found there points at the whole line.
+    /// Nothing for a file that cannot be read.
+    pub location: Option<Location>,
+    /// The word that the caret marks; the whole line if the line does not contain it.
     pub word: Vec<u8>,
     pub message: String,
-    /// What to do, as a sentence.
+    /// The fix, as a sentence.
     pub help: String,
 }
 
 impl Diagnostic {
-    pub fn error(at: At, word: &[u8], message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn error(location: Location, word: &[u8], message: impl Into<String>, help: impl Into<String>) -> Self {
         let (word, message, help) = (word.to_vec(), message.into(), help.into());
-        Diagnostic { severity: Severity::Error, id: None, at: Some(at), word, message, help }
+        Diagnostic { severity: Severity::Error, id: None, location: Some(location), word, message, help }
     }
 
-    pub fn warning(at: At, word: &[u8], message: impl Into<String>, help: impl Into<String>) -> Self {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(at, word, message, help) }
+    pub fn warning(location: Location, word: &[u8], message: impl Into<String>, help: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(location, word, message, help) }
     }
 
     pub fn named(self, id: &'static str) -> Self {
@@ -62,7 +62,7 @@ impl Diagnostic {
     }
 }
 
-/// Why the kernel did not do it, as text.
+/// The reason of an I/O error as text, without its number.
 pub fn reason(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |code| Errno::from_raw(code).desc().to_string())
 }

@@ -1,29 +1,28 @@
-//! An interfaces file as it stands on disk: nothing is lost, edits are whole lines.
+//! An interfaces file as it is on disk: lossless, edited by whole lines.
 //!
-//! ifupdown joins physical lines that end in a backslash before it looks at them, so the unit here is
-//! the *logical line*: the run of physical lines that ifupdown would read as one. The raw bytes stay
-//! beside it; printing gives them back unchanged.
+//! ifupdown joins physical lines that end in a backslash, so the unit here is the *logical line*: the physical lines that
+//! ifupdown reads as one. The raw bytes are kept: printing returns them unchanged.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What C's `isspace` takes for a blank in the C locale; ifupdown uses nothing else.
+/// The blanks of ifupdown: C's `isspace` in the C locale.
 pub fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c | b'\n')
 }
 
-/// One logical line: where its bytes are and which physical lines (counted from 1) it covers.
+/// One logical line: its bytes, and its physical lines (counted from 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Bytes of the document, the line ends included.
     pub bytes: Range<usize>,
     /// First physical line.
     pub first: usize,
-    /// The number that ifupdown gives in a message: the last physical line that it read.
+    /// The line number in ifupdown's messages: the last physical line that it read.
     pub last: usize,
 }
 
-/// A file, cut into logical lines that tile it without gap or overlap.
+/// A file, split into logical lines without gap or overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
     bytes: Vec<u8>,
@@ -38,30 +37,30 @@ pub struct Edit {
 }
 
 impl Document {
-    /// Cuts any bytes into logical lines; there is no input that it refuses.
+    /// Splits any bytes into logical lines; accepts every input.
     pub fn parse(bytes: Vec<u8>) -> Self {
         let mut lines = Vec::new();
-        let (mut at, mut number) = (0, 0);
-        while at < bytes.len() {
-            let (start, first) = (at, number + 1);
-            let mut physical = next_physical(&bytes, &mut at);
+        let (mut offset, mut number) = (0, 0);
+        while offset < bytes.len() {
+            let (start, first) = (offset, number + 1);
+            let mut physical = next_physical(&bytes, &mut offset);
             number += 1;
-            // A comment does not continue: `# foo \` leaves the next line alive.
+            // A comment does not continue on the next line, even if it ends in a backslash.
             let comment = visible(physical).iter().find(|b| !is_blank(**b)) == Some(&b'#');
             while !comment && visible(physical).ends_with(b"\\") {
-                // ifupdown counts a line even where the file ends after the backslash.
+                // ifupdown counts a line even if the file ends after the backslash.
                 number += 1;
-                if at >= bytes.len() {
+                if offset >= bytes.len() {
                     break;
                 }
-                physical = next_physical(&bytes, &mut at);
+                physical = next_physical(&bytes, &mut offset);
             }
-            lines.push(Line { bytes: start..at, first, last: number });
+            lines.push(Line { bytes: start..offset, first, last: number });
         }
         Document { bytes, lines }
     }
 
-    /// The whole file, byte for byte as it was read.
+    /// The whole file, unchanged.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -75,13 +74,12 @@ impl Document {
         &self.bytes[self.lines[index].bytes.clone()]
     }
 
-    /// Logical line `index` as ifupdown sees it: joined, cut at NUL, blanks gone at both ends; empty for
-    /// a comment.
+    /// Logical line `index` as ifupdown reads it: joined, cut at NUL, without blanks at both ends; empty for a comment.
     pub fn text(&self, index: usize) -> Cow<'_, [u8]> {
-        let mut at = self.lines[index].bytes.start;
+        let mut offset = self.lines[index].bytes.start;
         let end = self.lines[index].bytes.end;
         let raw = &self.bytes[..end];
-        let first = trim_start(visible(next_physical(raw, &mut at)));
+        let first = trim_start(visible(next_physical(raw, &mut offset)));
         if first.starts_with(b"#") {
             return Cow::Borrowed(&[]);
         }
@@ -91,33 +89,33 @@ impl Document {
         let mut joined = first.to_vec();
         while joined.last() == Some(&b'\\') {
             joined.pop();
-            if at < end {
-                joined.extend_from_slice(visible(next_physical(raw, &mut at)));
+            if offset < end {
+                joined.extend_from_slice(visible(next_physical(raw, &mut offset)));
             }
         }
         joined.truncate(trim_end(&joined).len());
         Cow::Owned(joined)
     }
 
-    /// Would a line put behind logical line `index` become a part of it? (The file ends after a backslash.)
-    pub fn swallows_next(&self, index: usize) -> bool {
+    /// Would a line inserted after logical line `index` become a part of it? (The file ends after a backslash.)
+    pub fn ends_in_continuation(&self, index: usize) -> bool {
         let raw = self.raw(index);
         let start = raw.strip_suffix(b"\n").unwrap_or(raw).iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
         let comment = self.lines[index].first == self.lines[index].last && trim_start(raw).starts_with(b"#");
         !comment && visible(&raw[start..]).ends_with(b"\\")
     }
 
-    /// The document with `edits` (in order, not overlapping) carried out.
+    /// The document after `edits` (in order, not overlapping).
     pub fn edited(&self, edits: &[Edit]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes.len());
-        let mut at = 0;
+        let mut offset = 0;
         for edit in edits {
             let start = self.start_of(edit.lines.start);
-            out.extend_from_slice(&self.bytes[at..start]);
+            out.extend_from_slice(&self.bytes[offset..start]);
             out.extend_from_slice(&edit.text);
-            at = self.start_of(edit.lines.end);
+            offset = self.start_of(edit.lines.end);
         }
-        out.extend_from_slice(&self.bytes[at..]);
+        out.extend_from_slice(&self.bytes[offset..]);
         out
     }
 
@@ -126,15 +124,15 @@ impl Document {
     }
 }
 
-/// The next physical line with its line end; moves `at` behind it.
-fn next_physical<'a>(bytes: &'a [u8], at: &mut usize) -> &'a [u8] {
-    let rest = &bytes[*at..];
+/// The next physical line with its line end; moves `offset` to the line after it.
+fn next_physical<'a>(bytes: &'a [u8], offset: &mut usize) -> &'a [u8] {
+    let rest = &bytes[*offset..];
     let length = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |n| n + 1);
-    *at += length;
+    *offset += length;
     &rest[..length]
 }
 
-/// A physical line as `fgets` and `strlen` leave it: no line feed, nothing behind a NUL.
+/// A physical line as ifupdown reads it with `fgets` and `strlen`: without line feed, and up to a NUL.
 fn visible(physical: &[u8]) -> &[u8] {
     let line = physical.strip_suffix(b"\n").unwrap_or(physical);
     &line[..line.iter().position(|b| *b == 0).unwrap_or(line.len())]

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use bstr::BString;
 
-use super::diagnostic::At;
+use super::diagnostic::Location;
 
-/// One option line of a stanza, before ifupdown joins repeated ones.
+/// One option line of a stanza. Repeated ones are not joined yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// `post-up` is `up` and `pre-down` is `down`, as in ifupdown.
     pub name: BString,
     pub value: BString,
-    pub at: At,
-    /// Made by symroute-gen.
+    pub location: Location,
+    /// It is from symroute-gen.
     pub in_block: bool,
-    /// Written as `name?`: counts only if the name has no value yet.
+    /// Written as `name?`: used only if the name has no value yet.
     pub(super) if_unset: bool,
 }
 
@@ -27,7 +27,7 @@ enum Part {
     Inherited(Arc<Entries>),
 }
 
-/// In the order in which ifupdown has them: inherited lines where they were inherited.
+/// In the order of ifupdown: inherited lines come where they were inherited.
 #[derive(Debug, Clone, Default)]
 pub struct Entries {
     parts: Vec<Part>,
@@ -39,7 +39,7 @@ impl Entries {
         Iter { stack: vec![self.parts.iter()] }
     }
 
-    /// How many lines there are.
+    /// The number of lines.
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -65,7 +65,7 @@ impl Entries {
     }
 }
 
-/// A long chain is not dropped link by link within each other: the stack has an end.
+/// A long chain is dropped in a loop: recursion would overflow the stack.
 impl Drop for Entries {
     fn drop(&mut self) {
         let mut parts = std::mem::take(&mut self.parts);

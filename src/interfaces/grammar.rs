@@ -1,8 +1,8 @@
-//! The grammar of one logical line, as ifupdown's `read_interfaces_defn` has it (config.c).
+//! The grammar of one logical line, as in ifupdown's `read_interfaces_defn` (config.c).
 //!
-//! Words are separated by blanks and nothing quotes them. ifupdown keeps words in buffers of 80 bytes, so
-//! a word is cut at 79; values are not. ifupdown reads behind the buffer of a longer word: what it makes of one
-//! is undefined, and mostly the first 79 bytes.
+//! Words are separated by blanks and cannot be quoted. ifupdown keeps words in buffers of 80 bytes, so a word is cut after
+//! 79 bytes; values are not. For a longer word ifupdown reads past the end of the buffer: the result is undefined, usually
+//! the first 79 bytes.
 
 use nom::bytes::complete::{take_till1, take_while};
 use nom::combinator::rest;
@@ -10,11 +10,11 @@ use nom::{IResult, Parser};
 
 use super::document::is_blank;
 
-/// Longest word that ifupdown keeps, in bytes.
+/// The maximum length of a word, in bytes.
 const WORD: usize = 79;
 
-/// What a logical line says. `Option` is everything that is no keyword: whether it stands in a stanza, in a
-/// mapping or nowhere is the reader's business.
+/// A logical line. `Option` is every line that begins with no keyword: the reader checks whether it is in a stanza or a
+/// mapping.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Statement<'a> {
     Nothing,
@@ -33,7 +33,7 @@ pub enum Statement<'a> {
     },
 }
 
-/// Reads a logical line as [`super::document::Document::text`] gives it. Every line is something.
+/// Reads a logical line as [`super::document::Document::text`] returns it. Every line has a result.
 pub fn statement(text: &[u8]) -> Statement<'_> {
     let Ok((_, (name, value))) = name_and_value(text) else {
         return Statement::Nothing;

@@ -1,22 +1,22 @@
-//! What ifupdown takes in silence and people hardly mean.
+//! Mistakes that ifupdown silently accepts.
 //!
-//! Each warning stands for a mistake that was found in published files; a healthy file gets none.
+//! Each warning is for a mistake that was found in published files; a valid file gets none.
 
 use std::collections::HashSet;
 
 use bstr::{BStr, BString, ByteSlice};
 
 use super::config::is_command;
-use super::diagnostic::{At, Diagnostic};
+use super::diagnostic::{Diagnostic, Location};
 use super::document::trim_start;
 use super::entries::Entry;
-use super::{Config, Dialect, Family, Stanza};
+use super::{AddressFamily, Config, Dialect, Stanza};
 
-/// Words at the beginning of a line that are no options; in another spelling they silently become one.
+/// Keywords at the beginning of a line. ifupdown silently treats another spelling as an option.
 const KEYWORDS: [&str; 8] =
     ["iface", "auto", "mapping", "source", "source-directory", "no-auto-down", "no-scripts", "rename"];
 
-/// The options of ifupdown's own methods, and symroute's. Those of other packages are too many to know.
+/// The options of ifupdown's methods and of symroute. Other packages have many more.
 const OPTIONS: [&str; 49] = [
     "address",
     "netmask",
@@ -69,25 +69,24 @@ const OPTIONS: [&str; 49] = [
     "symroute-layout",
 ];
 
-/// Free text, where a `#` may well be meant.
+/// Options with free text, which may contain a `#`.
 const FREE_TEXT: [&str; 5] = ["description", "wpa", "wireless", "dns", "alias"];
 
 pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let (mentioned, listed) = (mentioned(config), config.listed());
-    // A part of a configuration, read alone, does not know what brings its interfaces up; nor is it known what
-    // names a mapping's script prints.
+    // A part of a configuration does not have the lists that start its interfaces. The names that a mapping's script
+    // prints are not known either.
     let other = |name: &BString| name != "lo";
     let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(other))
-        || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.at.is_some());
-    // `wpa-roam` lets wpa_supplicant's configuration choose.
+        || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.location.is_some());
+    // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
     let roams = config.stanzas.iter().flat_map(|stanza| &stanza.entries).any(|entry| entry.name == "wpa-roam");
     let judge_lists = whole && config.mappings.is_empty() && !roams;
     for stanza in &config.stanzas {
-        let Some(at) = stanza.at else { continue };
-        // Inherited lines were judged where they stand.
-        let own = |entry: &&Entry| entry.at.file == at.file && entry.at.line > at.line && !entry.in_block;
-        for entry in stanza.entries.iter().filter(own) {
+        let Some(location) = stanza.location else { continue };
+        // Inherited lines are checked in their own stanza.
+        for entry in stanza.entries.iter().filter(|entry| is_own(stanza, entry) && !entry.in_block) {
             found.extend(misspelt(entry));
             found.extend(comment(entry));
         }
@@ -95,30 +94,35 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
         if judge_lists && !manual && !mentioned.contains(stanza.interface.as_bstr()) && !listed.has(&stanza.interface) {
             found.push(Diagnostic::warning(
-                at,
+                location,
                 &stanza.interface,
-                format!("nothing brings {} up: it is in no 'auto' or 'allow-' list", stanza.interface),
-                format!("Add 'auto {}' if it should come up at boot; 'ifup {0}' does it by hand.", stanza.interface),
+                format!("nothing starts {}: it is not in an 'auto' or 'allow-' list", stanza.interface),
+                format!("Add 'auto {}' to start it at boot. Run 'ifup {0}' to start it manually.", stanza.interface),
             ));
         }
     }
     for (file, read) in config.files.iter().enumerate() {
         for line in 0..read.document.lines().len() {
-            found.extend(broken_continuation(At { file, line }, read.document.raw(line)));
+            found.extend(broken_continuation(Location { file, line }, read.document.raw(line)));
         }
     }
-    found.sort_by_key(|diagnostic| diagnostic.at);
+    found.sort_by_key(|diagnostic| diagnostic.location);
     found
 }
 
-/// Every word of an option of another stanza, of a mapping or an `inherits`: an interface that is named there
-/// has its use.
+/// Is the line in this stanza itself, not inherited?
+fn is_own(stanza: &Stanza, entry: &Entry) -> bool {
+    stanza.location.is_some_and(|start| entry.location.file == start.file && entry.location.line > start.line)
+}
+
+/// Every word of an option of another stanza, of a mapping or an `inherits`: an interface that is named there is used.
 fn mentioned(config: &Config) -> HashSet<&BStr> {
     fn words(value: &BString) -> impl Iterator<Item = &BStr> {
         value.fields_with(|c| c.is_whitespace() || c == '=').map(BStr::new)
     }
+    // Inherited lines count once, in their own stanza: otherwise a long chain takes quadratic time.
     let options = config.stanzas.iter().flat_map(|stanza| {
-        let values = stanza.entries.iter().map(|entry| &entry.value);
+        let values = stanza.entries.iter().filter(|entry| is_own(stanza, entry)).map(|entry| &entry.value);
         values.flat_map(words).filter(|word| *word != stanza.interface)
     });
     let maps = config.mappings.iter().flat_map(|mapping| &mapping.maps).flat_map(words);
@@ -127,36 +131,39 @@ fn mentioned(config: &Config) -> HashSet<&BStr> {
     words.chain(inherited).chain([BStr::new("default")]).collect()
 }
 
+/// The keyword to which a misspelled word is similar.
+pub(super) fn keyword_like(name: &str) -> Option<&'static str> {
+    let alike = name.to_ascii_lowercase().replace('_', "-");
+    let keyword = KEYWORDS.into_iter().find(|keyword| alike == *keyword);
+    keyword.or_else(|| (alike.starts_with("allow-") && alike != name).then_some("allow-CLASS"))
+}
+
 fn misspelt(entry: &Entry) -> Option<Diagnostic> {
     let name = entry.name.to_str().ok()?;
     if OPTIONS.contains(&name) {
         return None;
     }
     let alike = name.to_ascii_lowercase().replace('_', "-");
-    let keyword = KEYWORDS.iter().find(|keyword| alike == **keyword).or_else(|| {
-        let allow = alike.starts_with("allow-") && alike != name;
-        allow.then_some(&"allow-CLASS")
-    });
-    let warn = |message: String, help: String| Some(Diagnostic::warning(entry.at, name.as_bytes(), message, help));
+    let keyword = keyword_like(name);
+    let warn =
+        |message: String, help: String| Some(Diagnostic::warning(entry.location, name.as_bytes(), message, help));
     if let Some(keyword) = keyword {
         return warn(
-            format!(
-                "'{name}' is no keyword: ifupdown takes it for an option of the stanza above and does nothing with it"
-            ),
-            format!("Write '{keyword}', in lower case."),
+            format!("unknown keyword '{name}' (keywords are case-sensitive); ifupdown ignores this line"),
+            format!("Write '{keyword}'."),
         );
     }
     if matches!(name, "pre" | "post") && entry.value.starts_with(b"up") | entry.value.starts_with(b"down") {
         return warn(
-            format!("'{name}' is no option: this line never runs"),
+            format!("unknown option '{name}'; ifupdown never runs this line"),
             format!(
-                "Join the words: '{name}-{}'.",
+                "Write '{name}-{}' as one word.",
                 entry.value.fields_with(char::is_whitespace).next().unwrap_or_default().as_bstr()
             ),
         );
     }
     let exact = OPTIONS.iter().find(|known| known.replace('_', "-") == alike);
-    let near = || {
+    let similar = || {
         let close =
             |known: &&&str| known.len() >= 5 && strsim::damerau_levenshtein(&alike, known) <= known.len() / 6 + 1;
         OPTIONS
@@ -165,73 +172,76 @@ fn misspelt(entry: &Entry) -> Option<Diagnostic> {
             .filter(close)
             .min_by_key(|known| strsim::damerau_levenshtein(&alike, known))
     };
-    let meant = match exact.or_else(near) {
+    let suggestion = match exact.or_else(similar) {
         None if name.starts_with("symroute") => "symroute-gateway, -table, -priority or -layout",
         None => return None,
         Some(known) => known,
     };
-    warn(format!("'{name}' is no option that ifupdown knows: it does nothing"), format!("Is '{meant}' meant?"))
+    warn(
+        format!("unknown option '{name}'; ifupdown ignores it"),
+        format!("Check the spelling: did you mean '{suggestion}'?"),
+    )
 }
 
 fn comment(entry: &Entry) -> Option<Diagnostic> {
     let free = FREE_TEXT.iter().any(|word| entry.name.starts_with(word.as_bytes()));
-    // The gateway's own check says it more exactly, and commands are read by a shell, where it is a comment.
+    // The check of gateways is more exact. Commands are read by a shell, for which it begins a comment.
     if free || is_command(&entry.name) || entry.name == "gateway" {
         return None;
     }
     let words = entry.value.fields_with(char::is_whitespace);
     words.skip(1).find(|word| word.starts_with(b"#")).map(|word| {
         Diagnostic::warning(
-            entry.at,
+            entry.location,
             word,
-            format!("'#' begins no comment here: ifupdown takes it for a part of the value of '{}'", entry.name),
-            "Put the comment on a line of its own.",
+            format!("inline comments are not supported; '#' becomes part of the value of '{}'", entry.name),
+            "Move the comment to a separate line.",
         )
     })
 }
 
 fn without_effect(dialect: Dialect, stanza: &Stanza) -> Vec<Diagnostic> {
-    let own: Vec<&Entry> = stanza.entries.iter().filter(|entry| !entry.in_block).collect();
-    let named = |name: &str| own.iter().filter(|entry| entry.name == name).collect::<Vec<_>>();
+    let options: Vec<&Entry> = stanza.entries.iter().filter(|entry| !entry.in_block).collect();
+    let named = |name: &str| options.iter().filter(|entry| entry.name == name).collect::<Vec<_>>();
     let mut found = Vec::new();
-    let ip = matches!(stanza.family, Family::Inet | Family::Inet6);
+    let ip = matches!(stanza.family, AddressFamily::Inet | AddressFamily::Inet6);
     if ip && stanza.method == "static" {
         for second in named("address").iter().skip(1) {
             found.push(Diagnostic::warning(
-                second.at,
+                second.location,
                 &second.value,
-                "a second 'address' in one stanza is not used",
-                format!("Give it an 'iface {} {} static' stanza of its own.", stanza.interface, stanza.family),
+                "a second 'address' in one stanza is ignored",
+                format!("Move it to a second 'iface {} {} static' stanza.", stanza.interface, stanza.family),
             ));
         }
     }
-    // The others make a default route of it whatever the method is.
+    // ifupdown-ng and ifupdown2 add a default route for it with every method.
     if ip && dialect == Dialect::Ifupdown && matches!(&stanza.method[..], b"dhcp" | b"manual" | b"auto" | b"6to4") {
         for gateway in named("gateway") {
             found.push(Diagnostic::warning(
-                gateway.at,
+                gateway.location,
                 &gateway.value,
                 format!("'gateway' has no effect in a stanza with the method '{}'", stanza.method),
-                "Take it out, or give the stanza the method 'static'.",
+                "Remove it, or set the method to 'static'.",
             ));
         }
     }
     found
 }
 
-/// A backslash joins lines only as the very last byte.
-fn broken_continuation(at: At, raw: &[u8]) -> Option<Diagnostic> {
+/// A backslash joins lines only if it is the last byte.
+fn broken_continuation(location: Location, raw: &[u8]) -> Option<Diagnostic> {
     let line = raw.strip_suffix(b"\n")?;
     let text = line.trim_end_with(|c| matches!(c, ' ' | '\t' | '\r'));
     if text.len() == line.len() || !text.ends_with(b"\\") || trim_start(text).starts_with(b"#") {
         return None;
     }
-    let what = if line.ends_with(b"\r") { "a carriage return" } else { "a blank" };
+    let what = if line.ends_with(b"\r") { "a carriage return" } else { "a space or tab" };
     Some(Diagnostic::warning(
-        at,
+        location,
         b"\\",
         format!("the backslash does not join this line with the next: {what} follows it"),
-        "Take away what stands between the backslash and the end of the line.",
+        "Remove everything between the backslash and the end of the line.",
     ))
 }
 
@@ -263,22 +273,43 @@ mod tests {
 
     fn warnings(text: &str) -> Vec<(usize, String)> {
         let config = Config::parse(Path::new("/f"), text.into(), &One, Dialect::Ifupdown);
-        config.diagnostics.iter().map(|d| (d.at.unwrap().line + 1, d.message.clone())).collect()
+        config.diagnostics.iter().map(|d| (d.location.unwrap().line + 1, d.message.clone())).collect()
     }
 
     #[test]
-    fn each_mistake_is_named_where_it_stands() {
+    fn lines_before_the_first_stanza() {
+        for (text, reason) in [
+            ("\u{feff}auto eth0\n", "byte order mark"),
+            ("Iface eth0 inet dhcp\n", "unknown keyword 'Iface' (keywords are case-sensitive)"),
+            ("allow_hotplug eth0\n", "unknown keyword 'allow_hotplug'"),
+            ("mtu 1400\n", "misplaced option; ifupdown rejects"),
+        ] {
+            let found = warnings(text);
+            assert!(found.len() == 1 && found[0].0 == 1 && found[0].1.contains(reason), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_reported_at_its_line() {
         let cases: [(&str, usize, &str); 17] = [
-            ("auto eth0 # wan\niface eth0 inet dhcp\n", 1, "every word behind it"),
+            ("auto eth0 # wan\niface eth0 inet dhcp\n", 1, "each word after it"),
             ("auto eth0\niface eth0 inet dhcp # wan\n", 2, "extra parameter"),
-            ("auto eth0\niface eth0 inet static\n address 192.0.2.1 # wan\n", 3, "part of the value of 'address'"),
-            ("auto eth0\niface eth0 inet dhcp\n Auto eth1\n", 3, "'Auto' is no keyword"),
-            ("auto eth0\niface eth0 inet dhcp\n Iface eth1 inet dhcp\n", 3, "'Iface' is no keyword"),
-            ("auto eth0\niface eth0 inet dhcp\n allow_hotplug eth1\n", 3, "'allow_hotplug' is no keyword"),
-            ("auto eth0\niface eth0 inet dhcp\n post_up x\n", 3, "'post_up' is no option"),
-            ("auto eth0\niface eth0 inet dhcp\n post up x\n", 3, "'post' is no option: this line never runs"),
-            ("auto eth0\niface eth0 inet static\n address 192.0.2.1/24\n netamsk 2\n", 4, "'netamsk' is no option"),
-            ("auto eth0\niface eth0 inet dhcp\n symroute-metric 5\n", 3, "'symroute-metric' is no option"),
+            (
+                "auto eth0\niface eth0 inet static\n address 192.0.2.1 # wan\n",
+                3,
+                "becomes part of the value of 'address'",
+            ),
+            ("auto eth0\niface eth0 inet dhcp\n Auto eth1\n", 3, "unknown keyword 'Auto'"),
+            ("auto eth0\niface eth0 inet dhcp\n Iface eth1 inet dhcp\n", 3, "unknown keyword 'Iface'"),
+            ("auto eth0\niface eth0 inet dhcp\n allow_hotplug eth1\n", 3, "unknown keyword 'allow_hotplug'"),
+            ("auto eth0\niface eth0 inet dhcp\n post_up x\n", 3, "unknown option 'post_up'"),
+            (
+                "auto eth0\niface eth0 inet dhcp\n post up x\n",
+                3,
+                "unknown option 'post'; ifupdown never runs this line",
+            ),
+            ("auto eth0\niface eth0 inet static\n address 192.0.2.1/24\n netamsk 2\n", 4, "unknown option 'netamsk'"),
+            ("auto eth0\niface eth0 inet dhcp\n symroute-metric 5\n", 3, "unknown option 'symroute-metric'"),
             (
                 "auto eth0\niface eth0 inet static\n address 192.0.2.1/24\n address 192.0.2.2/24\n",
                 4,
@@ -289,11 +320,11 @@ mod tests {
                 3,
                 "no effect in a stanza with the method 'dhcp'",
             ),
-            ("auto eth0\niface eth0 inet dhcp\niface eth1 inet dhcp\n", 3, "nothing brings eth1 up"),
-            ("auto eth0\niface eth0 inet dhcp\niface eth1 inet dhcp\n up x dev eth1\n", 3, "nothing brings eth1 up"),
+            ("auto eth0\niface eth0 inet dhcp\niface eth1 inet dhcp\n", 3, "nothing starts eth1"),
+            ("auto eth0\niface eth0 inet dhcp\niface eth1 inet dhcp\n up x dev eth1\n", 3, "nothing starts eth1"),
             ("auto eth0\niface eth0 inet dhcp\n up x \\\r\n y z\n", 3, "a carriage return follows it"),
-            ("auto eth0\niface eth0 inet dhcp\n up x \\ \n y z\n", 3, "a blank follows it"),
-            ("auto eth0\niface eth0 inet dhcp\nsource-directory /d\n", 3, "/d/eth9.cfg is not read"),
+            ("auto eth0\niface eth0 inet dhcp\n up x \\ \n y z\n", 3, "a space or tab follows it"),
+            ("auto eth0\niface eth0 inet dhcp\nsource-directory /d\n", 3, "/d/eth9.cfg is ignored"),
         ];
         for (text, line, what) in cases {
             let found = warnings(text);

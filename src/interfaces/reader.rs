@@ -1,7 +1,7 @@
 //! Reading: files into a [`Config`], as ifupdown's `read_interfaces_defn` does (config.c, 0.8.41 and 0.8.44).
 //!
-//! Where ifupdown stops at an error, this goes on to find the others, but takes nothing that ifupdown would not
-//! have read. ifupdown-ng and ifupdown2 take more; `Reader::tolerant` is for them.
+//! Where ifupdown aborts at an error, the reader continues to find the others, but uses nothing that ifupdown would not
+//! have read. ifupdown-ng and ifupdown2 accept more: `Reader::tolerant`.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -12,17 +12,17 @@ use std::path::{Path, PathBuf};
 use bstr::{BString, ByteSlice};
 
 use super::block;
-use super::config::{Config, Dialect, Family, File, Files, Lists, Mapping, Stanza};
-use super::diagnostic::{At, Diagnostic, Severity, reason};
+use super::config::{AddressFamily, Config, Dialect, File, Files, Lists, Mapping, Stanza};
+use super::diagnostic::{Diagnostic, Location, Severity, reason};
 use super::document::{Document, trim_end};
 use super::entries::{Entries, Entry};
 use super::grammar::{Statement, statement, words};
-use super::lint::lint;
+use super::lint::{keyword_like, lint};
 use super::wordexp::Failure;
 
-/// Files read at most: enough for any host, few enough that a loop ends.
+/// The maximum number of files. It also ends an include loop.
 const MAX_FILES: usize = 10_000;
-/// Includes within includes, at most.
+/// The maximum depth of includes.
 const MAX_DEPTH: usize = 100;
 /// Options that a stanza of ifupdown-ng may inherit, whose templates may inherit from several others each.
 const MAX_INHERITED: usize = 100_000;
@@ -36,12 +36,14 @@ impl Config {
                 let diagnostic = Diagnostic {
                     id: None,
                     severity: Severity::Error,
-                    at: None,
+                    location: None,
                     word: Vec::new(),
                     message: format!("cannot read {}: {}", files.shown(top).display(), reason(&error)),
                     help: match error.kind() {
-                        io::ErrorKind::NotFound => "Check the path; the usual one is /etc/network/interfaces.".into(),
-                        io::ErrorKind::PermissionDenied => "Run this as root.".into(),
+                        io::ErrorKind::NotFound => "Check the path. The default is /etc/network/interfaces.".into(),
+                        io::ErrorKind::PermissionDenied => {
+                            "Run this as root. If root is denied as well, see 'journalctl -k -g denied'.".into()
+                        }
                         _ => "Check the file.".into(),
                     },
                 };
@@ -50,7 +52,7 @@ impl Config {
         }
     }
 
-    /// The same for a top file whose bytes are at hand.
+    /// The same for a top file whose bytes are given.
     pub fn parse(top: &Path, bytes: Vec<u8>, files: &dyn Files, dialect: Dialect) -> Config {
         let mut reader = Reader::new(files);
         reader.config.dialect = dialect;
@@ -64,10 +66,10 @@ impl Config {
                 0,
                 Stanza {
                     interface: "lo".into(),
-                    family: Family::Inet,
+                    family: AddressFamily::Inet,
                     method: "loopback".into(),
                     inherits: None,
-                    at: None,
+                    location: None,
                     last: None,
                     entries: Entries::default(),
                 },
@@ -81,8 +83,8 @@ impl Config {
     }
 }
 
-/// Hidden files, editors' backups and what dpkg leaves behind are meant to be passed over.
-fn is_left_over(name: &[u8]) -> bool {
+/// Hidden files, backups of editors and of dpkg: no warning is needed for these.
+fn is_backup(name: &[u8]) -> bool {
     name.starts_with(b".") || name.ends_with(b"~") || name.contains_str(".dpkg-") || name == b"README"
 }
 
@@ -92,16 +94,26 @@ enum Open {
     Nothing,
     Stanza,
     Mapping,
-    /// A stanza whose `iface` line is wrong: its options are not judged.
+    /// A stanza with an invalid `iface` line: its options are not checked.
     Unknown,
 }
 
+/// Where a line is.
+#[derive(Clone, Copy)]
+struct Place {
+    location: Location,
+    /// The line is in a block of symroute-gen.
+    in_block: bool,
+    /// The number of nested includes that lead to the line's file.
+    depth: usize,
+}
+
 /// What `inherits` names: a stanza, in a family or in any.
-type Template = (BString, Option<Family>);
+type Template = (BString, Option<AddressFamily>);
 
 /// Why ifupdown stops reading at a line.
 struct Fault {
-    /// The word to point at.
+    /// The word that the caret marks.
     word: Vec<u8>,
     /// ifupdown's reason.
     reason: String,
@@ -114,30 +126,93 @@ impl Fault {
         Fault { word: word.to_vec(), reason: reason.into(), help: help.into() }
     }
 
-    fn diagnostic(self, at: At, depth: usize) -> Diagnostic {
+    fn diagnostic(self, location: Location, depth: usize) -> Diagnostic {
         let Fault { word, reason, help } = self;
         match depth {
             0 => {
-                let what = format!("{reason}; ifupdown refuses the whole file at this line");
-                Diagnostic::error(at, &word, what, help)
+                let what = format!("{reason}; ifupdown rejects the whole file at this line");
+                Diagnostic::error(location, &word, what, help)
             }
-            _ => Diagnostic::warning(at, &word, format!("{reason}; ifupdown drops the rest of this file"), help),
+            _ => {
+                Diagnostic::warning(location, &word, format!("{reason}; ifupdown ignores the rest of this file"), help)
+            }
         }
     }
+}
+
+/// A line before the first stanza that begins with no keyword. ifupdown reports it as a misplaced option.
+fn outside_of_stanzas(name: &[u8]) -> Fault {
+    if name.starts_with(b"\xEF\xBB\xBF") {
+        let reason = "misplaced option: the file begins with a byte order mark (BOM)";
+        return Fault::new(name, reason, "Remove the mark: sed -i '1s/^\\xEF\\xBB\\xBF//' FILE");
+    }
+    if let Some(keyword) = name.to_str().ok().and_then(keyword_like) {
+        let reason = format!("misplaced option: unknown keyword '{}' (keywords are case-sensitive)", name.as_bstr());
+        return Fault::new(name, reason, format!("Write '{keyword}'."));
+    }
+    Fault::new(name, "misplaced option", "Move it below its 'iface' line, or comment it out with '#'.")
+}
+
+/// The words of an `iface` line.
+struct IfaceLine<'a> {
+    name: &'a [u8],
+    family: Option<AddressFamily>,
+    method: Option<&'a [u8]>,
+    /// The stanza to inherit from.
+    inherits: Option<&'a [u8]>,
+    /// A word that ifupdown ignores.
+    extra: Option<&'a [u8]>,
+}
+
+/// `NAME FAMILY METHOD [inherits NAME]`; `inherits` may also replace the method, or the family.
+fn iface_line<'a>(words: &[&'a [u8]]) -> Result<IfaceLine<'a>, Fault> {
+    const FORM: &str = "Write 'iface NAME inet|inet6 METHOD'.";
+    let word = |position: usize| words.get(position).copied();
+    let Some(name) = word(0) else {
+        return Err(Fault::new(b"iface", "too few parameters for iface line", FORM));
+    };
+    let family = word(1).and_then(AddressFamily::parse);
+    let method = word(2)
+        .filter(|word| family.is_some_and(|family| family.methods().iter().any(|known| known.as_bytes() == *word)));
+    // The position of `inherits`, if the line has it.
+    let position = match (family, method) {
+        (None, _) => 1,
+        (Some(_), None) => 2,
+        (Some(_), Some(_)) => 3,
+    };
+    let mut line = IfaceLine { name, family, method, inherits: None, extra: None };
+    match (word(position), family) {
+        (Some(b"inherits"), _) => {
+            let help = "Name the stanza to inherit from.";
+            let missing = || Fault::new(b"inherits", "'inherits' keyword is missing a parameter", help);
+            line.inherits = Some(word(position + 1).ok_or_else(missing)?);
+        }
+        (extra, Some(_)) if method.is_some() => line.extra = extra,
+        (unknown, Some(family)) => {
+            let reason = "unknown or no method and no inherits keyword specified";
+            let help = format!("Use one of the {family} methods: {}.", family.methods().join(", "));
+            return Err(Fault::new(unknown.unwrap_or(family.name().as_bytes()), reason, help));
+        }
+        (unknown, None) => {
+            let reason = "unknown or no address type and no inherits keyword specified";
+            return Err(Fault::new(unknown.unwrap_or(name), reason, FORM));
+        }
+    }
+    Ok(line)
 }
 
 struct Reader<'a> {
     files: &'a dyn Files,
     config: Config,
-    /// Names as strings: to ifupdown `x` and `./x` are two files.
+    /// Paths as strings: ifupdown treats `x` and `./x` as two files.
     seen: HashSet<OsString>,
     listed: HashSet<(BString, BString)>,
-    /// Which of the lists is that of a class.
+    /// The index of the list of each class.
     classes: HashMap<BString, usize>,
     /// The first stanza of a name, and of a name in a family.
     first: HashMap<Template, usize>,
     has_loopback: bool,
-    /// Reads the rest of a file that ifupdown rejected, for its other errors alone: the templates before it.
+    /// Set while the reader only looks for further errors in a file that ifupdown rejected: the templates before it.
     rest_after: Option<&'a HashMap<Template, usize>>,
 }
 
@@ -171,40 +246,41 @@ impl<'a> Reader<'a> {
         let file = self.config.files.len();
         let document = Document::parse(bytes);
         let (blocks, stray_markers) = block::find(file, &document);
-        self.config.files.push(File { path: path.to_path_buf(), document, blocks, stray_markers, refused: false });
+        self.config.files.push(File { path: path.to_path_buf(), document, blocks, stray_markers, is_rejected: false });
 
         if self.config.dialect == Dialect::Ifupdown2 {
-            self.mako(file);
+            self.warn_of_mako(file);
         }
         let mut open = Open::Nothing;
         if let Some(line) = self.lines(file, 0, &mut open, depth) {
-            self.rest(file, line + 1, open, depth);
+            self.find_other_errors(file, line + 1, open, depth);
         }
     }
 
-    /// Reads a file from one line on. Gives the line at which ifupdown stops and goes on with the including file.
+    /// Reads the lines of a file, beginning with `from`. Returns the line at which ifupdown stops and continues with the
+    /// including file.
     fn lines(&mut self, file: usize, from: usize, open: &mut Open, depth: usize) -> Option<usize> {
-        let mut block_at = 0;
+        let mut next_block = 0;
         for line in from..self.config.files[file].document.lines().len() {
             // The statement borrows the document while everything else changes; one line is copied, not the file.
             let mut text = self.config.files[file].document.text(line).into_owned();
             if self.config.dialect == Dialect::IfupdownNg {
-                // Here a comment begins anywhere.
+                // ifupdown-ng: a comment may begin anywhere in a line.
                 text.truncate(text.find_byte(b'#').unwrap_or(text.len()));
                 text.truncate(trim_end(&text).len());
             }
             let blocks = &self.config.files[file].blocks;
-            while blocks.get(block_at).is_some_and(|block| block.end <= line) {
-                block_at += 1;
+            while blocks.get(next_block).is_some_and(|block| block.end <= line) {
+                next_block += 1;
             }
-            let in_block = blocks.get(block_at).is_some_and(|block| block.contains(&line));
-            let at = At { file, line };
+            let in_block = blocks.get(next_block).is_some_and(|block| block.contains(&line));
+            let place = Place { location: Location { file, line }, in_block, depth };
             let statement = statement(&text);
             if self.config.dialect != Dialect::Ifupdown {
-                self.tolerant(at, statement, in_block, open, depth);
-            } else if let Err(fault) = self.statement(at, statement, in_block, open, depth) {
-                self.config.files[file].refused = true;
-                self.config.diagnostics.push(fault.diagnostic(at, depth));
+                self.tolerant(place, statement, open);
+            } else if let Err(fault) = self.statement(place, statement, open) {
+                self.config.files[file].is_rejected = true;
+                self.config.diagnostics.push(fault.diagnostic(place.location, depth));
                 if depth > 0 && self.rest_after.is_none() {
                     return Some(line);
                 }
@@ -214,33 +290,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Finds the other errors of a sourced file that ifupdown stopped reading; nothing else of it is used.
-    fn rest(&mut self, file: usize, from: usize, open: Open, depth: usize) {
+    fn find_other_errors(&mut self, file: usize, from: usize, open: Open, depth: usize) {
         let read = std::mem::take(&mut self.config.files[file]);
-        let mut rest = Reader::new(self.files);
-        rest.rest_after = Some(&self.first);
-        rest.config.files = vec![read];
+        let mut reader = Reader::new(self.files);
+        reader.rest_after = Some(&self.first);
+        reader.config.files = vec![read];
         if matches!(open, Open::Mapping) {
-            rest.config.mappings.push(Mapping::default());
+            reader.config.mappings.push(Mapping::default());
         }
-        rest.lines(0, from, &mut { open }, depth);
-        let Config { mut files, diagnostics, .. } = rest.config;
+        reader.lines(0, from, &mut { open }, depth);
+        let Config { mut files, diagnostics, .. } = reader.config;
         let here = |diagnostic: Diagnostic| {
-            let at = diagnostic.at.map(|at| At { file, ..at });
-            Diagnostic { at, ..diagnostic }
+            let location = diagnostic.location.map(|location| Location { file, ..location });
+            Diagnostic { location, ..diagnostic }
         };
         self.config.diagnostics.extend(diagnostics.into_iter().map(here));
         self.config.files[file] = files.swap_remove(0);
     }
 
-    /// One statement, as ifupdown takes it.
-    fn statement(
-        &mut self,
-        at: At,
-        statement: Statement<'_>,
-        in_block: bool,
-        open: &mut Open,
-        depth: usize,
-    ) -> Result<(), Fault> {
+    /// One statement, as ifupdown reads it.
+    fn statement(&mut self, place: Place, statement: Statement<'_>, open: &mut Open) -> Result<(), Fault> {
         match statement {
             Statement::Nothing => {}
             Statement::Mapping(words) => {
@@ -250,127 +319,130 @@ impl<'a> Reader<'a> {
             }
             Statement::Source(_) | Statement::SourceDirectory(_) if self.rest_after.is_some() => *open = Open::Nothing,
             Statement::Source(value) => {
-                for path in self.expand(at, value) {
+                for path in self.expand(place.location, value) {
                     if self.files.exists(&path) {
-                        self.include(at, &path, depth + 1);
+                        self.include(place.location, &path, place.depth + 1);
                     }
                 }
                 *open = Open::Nothing;
             }
             Statement::SourceDirectory(value) => {
-                for directory in self.expand(at, value) {
-                    self.directory(at, value, &directory, depth);
+                for directory in self.expand(place.location, value) {
+                    self.directory(place, value, &directory);
                 }
                 *open = Open::Nothing;
             }
             Statement::Iface(words) => {
                 *open = Open::Unknown;
-                self.iface(at, &words)?;
+                self.iface(place.location, &words)?;
                 *open = Open::Stanza;
             }
-            Statement::Allow(class, names) => {
-                if let (Open::Stanza, true) = (*open, names.is_empty()) {
-                    if let Some(stanza) = self.config.stanzas.last_mut() {
-                        stanza.last = Some(at);
-                        let name = stanza.interface.clone();
-                        self.allow(class, &name);
-                    }
-                } else {
-                    self.no_comment(at, &names);
-                    let all = if self.config.dialect == Dialect::IfupdownNg { 1 } else { names.len() };
-                    for name in names.iter().take(all) {
-                        self.allow(class, name);
-                    }
-                    self.config.diagnostics.extend(names.get(all).map(|name| {
-                        let what =
-                            format!("ifupdown-ng takes one name from this line: '{}' is not listed", name.as_bstr());
-                        Diagnostic::warning(at, name, what, "Give each interface a line of its own.")
-                    }));
-                    *open = Open::Nothing;
-                }
-            }
-            Statement::NoAutoDown(names) => self.named(at, names, open, |lists| &mut lists.no_auto_down),
-            Statement::NoScripts(names) => self.named(at, names, open, |lists| &mut lists.no_scripts),
+            Statement::Allow(class, names) => self.allow_line(place.location, class, &names, open),
+            Statement::NoAutoDown(names) => self.named(place.location, names, open, |lists| &mut lists.no_auto_down),
+            Statement::NoScripts(names) => self.named(place.location, names, open, |lists| &mut lists.no_scripts),
             Statement::Rename(names) => {
                 self.config.lists.rename.extend(names.into_iter().map(BString::from));
                 *open = Open::Nothing;
             }
-            Statement::Option { name, value } => self.option(at, name, value, in_block, *open)?,
+            Statement::Option { name, value } => self.option(place, name, value, *open)?,
         }
         Ok(())
     }
 
-    /// The paths of a `source` argument. Where ifupdown silently reads nothing, that is a warning.
-    fn expand(&mut self, at: At, value: &[u8]) -> Vec<PathBuf> {
-        let (word, message, help) = match self.files.expand(&self.beside(at, value)) {
+    /// `auto` and `allow-CLASS`: without a name in a stanza they mean its interface.
+    fn allow_line(&mut self, location: Location, class: &[u8], names: &[&[u8]], open: &mut Open) {
+        if let (Open::Stanza, true) = (*open, names.is_empty()) {
+            if let Some(stanza) = self.config.stanzas.last_mut() {
+                stanza.last = Some(location);
+                let name = stanza.interface.clone();
+                self.allow(class, &name);
+            }
+            return;
+        }
+        self.warn_of_comment(location, names);
+        let count = if self.config.dialect == Dialect::IfupdownNg { 1 } else { names.len() };
+        for name in names.iter().take(count) {
+            self.allow(class, name);
+        }
+        self.config.diagnostics.extend(names.get(count).map(|name| {
+            let what = format!("'{}' is ignored: ifupdown-ng reads one name from this line", name.as_bstr());
+            Diagnostic::warning(location, name, what, "Write one line for each interface.")
+        }));
+        *open = Open::Nothing;
+    }
+
+    /// The paths of a `source` argument; a warning where ifupdown silently reads nothing.
+    fn expand(&mut self, location: Location, value: &[u8]) -> Vec<PathBuf> {
+        let (word, message, help) = match self.files.expand(&self.resolve_include(location, value)) {
             Ok(paths) => return paths,
             Err(Failure::Rejected(character)) => (
                 character.to_string(),
-                format!("ifupdown reads nothing here: wordexp(3) rejects the '{character}'"),
-                "Write a path or a pattern; put quotes around a character that belongs to a name.",
+                format!("wordexp(3) rejects '{character}' in this path; ifupdown silently reads no file here"),
+                "Write a path or a pattern. Quote a character that is part of a name.",
             ),
             Err(Failure::Unknown(words)) => (
                 words.clone(),
-                format!("symroute reads nothing here: only ifup knows what '{words}' stands for"),
-                "Write the path, or a variable with a name.",
+                format!("only ifup can expand '{words}'; symroute reads no file here"),
+                "Write the path, or a named variable.",
             ),
         };
-        self.config.diagnostics.push(Diagnostic::warning(at, word.as_bytes(), message, help));
+        self.config.diagnostics.push(Diagnostic::warning(location, word.as_bytes(), message, help));
         Vec::new()
     }
 
     /// The files of a directory whose names are letters, digits, '_' and '-'.
-    fn directory(&mut self, at: At, word: &[u8], directory: &Path, depth: usize) {
+    fn directory(&mut self, place: Place, word: &[u8], directory: &Path) {
         for name in self.files.list(directory).unwrap_or_default() {
             if name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
-                // As ifupdown joins them: a slash even where one is already there.
+                // As ifupdown joins them: with a slash, even after another slash.
                 let mut path = directory.as_os_str().as_bytes().to_vec();
                 path.push(b'/');
                 path.extend_from_slice(&name);
-                self.include(at, Path::new(OsStr::from_bytes(&path)), depth + 1);
-            } else if !is_left_over(&name) {
+                self.include(place.location, Path::new(OsStr::from_bytes(&path)), place.depth + 1);
+            } else if !is_backup(&name) {
                 let message = format!(
-                    "{}/{} is not read: its name has other characters than letters, digits, '_' and '-'",
+                    "{}/{} is ignored: a file name may contain only letters, digits, '_' and '-'",
                     self.files.shown(directory).display(),
                     name.as_bstr()
                 );
                 let help = "Rename the file, or write 'source' with a pattern.";
-                self.config.diagnostics.push(Diagnostic::warning(at, word, message, help));
+                self.config.diagnostics.push(Diagnostic::warning(place.location, word, message, help));
             }
         }
     }
 
-    /// A list of names has no end-of-line comment either.
-    fn no_comment(&mut self, at: At, names: &[&[u8]]) {
+    /// A list of names cannot have an inline comment.
+    fn warn_of_comment(&mut self, location: Location, names: &[&[u8]]) {
         if let Some(word) = names.iter().find(|name| name.starts_with(b"#")) {
             self.config.diagnostics.push(Diagnostic::warning(
-                at,
+                location,
                 word,
-                "'#' begins no comment here: ifupdown takes every word behind it for the name of an interface",
-                "Put the comment on a line of its own.",
+                "inline comments are not supported; ifupdown reads '#' and each word after it as an interface name",
+                "Move the comment to a separate line.",
             ));
         }
     }
 
-    /// One statement as ifupdown-ng and ifupdown2 take it: what they do not understand is passed over.
-    fn tolerant(&mut self, at: At, statement: Statement<'_>, in_block: bool, open: &mut Open, depth: usize) {
+    /// One statement, as ifupdown-ng and ifupdown2 read it: they ignore what they do not understand.
+    fn tolerant(&mut self, place: Place, statement: Statement<'_>, open: &mut Open) {
+        let Place { location, depth, .. } = place;
         let ng = self.config.dialect == Dialect::IfupdownNg;
         match statement {
-            Statement::Iface(words) => self.tolerant_iface(at, &words, open),
+            Statement::Iface(words) => self.tolerant_iface(location, &words, open),
             Statement::Option { name: b"template" | b"interface", value } if ng => {
-                self.tolerant_iface(at, &words(value), open);
+                self.tolerant_iface(location, &words(value), open);
             }
-            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(at, &words(value), open),
+            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(location, &words(value), open),
             Statement::Source(value) if ng => {
-                // No pattern, and relative to where ifup runs.
+                // A path, not a pattern, relative to the working directory of ifup.
                 if let Some(path) = words(value).first() {
-                    self.include(at, Path::new(OsStr::from_bytes(path)), depth + 1);
+                    self.include(location, Path::new(OsStr::from_bytes(path)), depth + 1);
                 }
             }
             Statement::SourceDirectory(value) if ng => {
                 if let Some(directory) = words(value).first().map(|word| Path::new(OsStr::from_bytes(word))) {
                     for name in self.files.list(directory).unwrap_or_default() {
-                        self.include(at, &directory.join(OsStr::from_bytes(&name)), depth + 1);
+                        self.include(location, &directory.join(OsStr::from_bytes(&name)), depth + 1);
                     }
                 }
             }
@@ -378,14 +450,14 @@ impl<'a> Reader<'a> {
                 let stanza = self.config.stanzas.last_mut().filter(|_| matches!(open, Open::Stanza));
                 match (stanza, name) {
                     (Some(stanza), b"inherit" | b"inherits") if ng => {
-                        stanza.last = Some(at);
+                        stanza.last = Some(location);
                         let template = words(value).first().map(|word| BString::from(*word));
                         self.inherit(template);
                     }
                     (Some(_), _) if !value.is_empty() => {
                         let name = if ng { name.to_vec() } else { name.replace("_", "-") };
-                        // An option with a value is never refused.
-                        let _ = self.option(at, &name, value, in_block, Open::Stanza);
+                        // An option with a value has no fault.
+                        let _ = self.option(place, &name, value, Open::Stanza);
                     }
                     _ => {}
                 }
@@ -394,15 +466,15 @@ impl<'a> Reader<'a> {
             Statement::Allow(_, ref names) if names.is_empty() => {}
             statement => {
                 // Lists and sources are the same for all three.
-                let _ = self.statement(at, statement, in_block, open, depth);
+                let _ = self.statement(place, statement, open);
             }
         }
     }
 
-    fn tolerant_iface(&mut self, at: At, words: &[&[u8]], open: &mut Open) {
+    fn tolerant_iface(&mut self, location: Location, words: &[&[u8]], open: &mut Open) {
         *open = Open::Unknown;
         let Some(name) = words.first() else { return };
-        let family = words.iter().find_map(|word| Family::parse(word));
+        let family = words.iter().find_map(|word| AddressFamily::parse(word));
         let method =
             words.iter().skip(1).find(|word| matches!(**word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
         let index = self.config.stanzas.len();
@@ -410,11 +482,11 @@ impl<'a> Reader<'a> {
         self.has_loopback |= method == Some(&&b"loopback"[..]) || *name == b"lo";
         self.config.stanzas.push(Stanza {
             interface: BString::from(*name),
-            family: family.unwrap_or(Family::Any),
+            family: family.unwrap_or(AddressFamily::Any),
             method: method.map_or("static".into(), |method| BString::from(*method)),
             inherits: None,
-            at: Some(at),
-            last: Some(at),
+            location: Some(location),
+            last: Some(location),
             entries: Entries::default(),
         });
         *open = Open::Stanza;
@@ -424,7 +496,7 @@ impl<'a> Reader<'a> {
     }
 
     /// ifupdown2 renders a file with mako before it reads it. symroute does not, so it must not edit it.
-    fn mako(&mut self, file: usize) {
+    fn warn_of_mako(&mut self, file: usize) {
         let document = &self.config.files[file].document;
         let is_mako = |line: &usize| {
             let text = document.text(*line);
@@ -432,22 +504,22 @@ impl<'a> Reader<'a> {
         };
         let found = (0..document.lines().len()).find(is_mako);
         if let Some(line) = found {
-            self.config.files[file].refused = true;
+            self.config.files[file].is_rejected = true;
             self.config.diagnostics.push(Diagnostic::warning(
-                At { file, line },
+                Location { file, line },
                 b"",
-                "this file is a mako template: symroute reads it as it stands and does not write to it",
-                "Use the hooks, and put what symroute has to know into plain stanzas.",
+                "this file is a mako template; symroute reads it without rendering it and does not write to it",
+                "Use the hooks, and write the uplinks as plain stanzas.",
             ));
         }
     }
 
-    /// Takes over what the template has, if there is one.
+    /// Adds the options of the template, if it exists.
     fn inherit(&mut self, template: Option<BString>) {
         let Some(template) = template else { return };
         let index = self.first.get(&(template.clone(), None)).copied();
         let last = self.config.stanzas.len().saturating_sub(1);
-        // A stanza that inherits from itself, or from a template twice, has nothing new by it.
+        // A stanza that inherits from itself, or from a template twice, gets no new options.
         let again = |stanza: &Stanza| stanza.inherits.as_ref() == Some(&template);
         let entries = index.filter(|index| *index != last && !self.config.stanzas.get(last).is_some_and(again));
         let entries = entries.map(|index| self.config.stanzas[index].entries.share());
@@ -456,38 +528,45 @@ impl<'a> Reader<'a> {
         let Some(entries) = entries else { return };
         if stanza.entries.count() + entries.count() <= MAX_INHERITED {
             stanza.entries.inherit(entries);
-        } else if let Some(at) = stanza.at {
+        } else if let Some(location) = stanza.location {
             let message = format!("{} inherits more than {MAX_INHERITED} options", stanza.interface);
-            let help = "Put what stanzas share into one template.";
-            self.config.diagnostics.push(Diagnostic::error(at, &stanza.interface, message, help));
+            let help = "Move the shared options to one template.";
+            self.config.diagnostics.push(Diagnostic::error(location, &stanza.interface, message, help));
         }
     }
 
-    /// `no-auto-down` and `no-scripts`: bare in a stanza they mean its interface.
-    fn named(&mut self, at: At, names: Vec<&[u8]>, open: &mut Open, list: fn(&mut Lists) -> &mut Vec<BString>) {
+    /// `no-auto-down` and `no-scripts`: without a name in a stanza they mean its interface.
+    fn named(
+        &mut self,
+        location: Location,
+        names: Vec<&[u8]>,
+        open: &mut Open,
+        list: fn(&mut Lists) -> &mut Vec<BString>,
+    ) {
         match (self.config.stanzas.last_mut(), *open) {
             (Some(stanza), Open::Stanza) if names.is_empty() => {
-                stanza.last = Some(at);
+                stanza.last = Some(location);
                 list(&mut self.config.lists).push(stanza.interface.clone());
             }
             _ => {
-                self.no_comment(at, &names);
+                self.warn_of_comment(location, &names);
                 list(&mut self.config.lists).extend(names.into_iter().map(BString::from));
                 *open = Open::Nothing;
             }
         }
     }
 
-    fn option(&mut self, at: At, name: &[u8], value: &[u8], in_block: bool, open: Open) -> Result<(), Fault> {
+    fn option(&mut self, place: Place, name: &[u8], value: &[u8], open: Open) -> Result<(), Fault> {
+        let Place { location, in_block, .. } = place;
         let misplaced = |help: &str| Err(Fault::new(name, "misplaced option", help));
         match open {
             Open::Unknown => Ok(()),
-            Open::Nothing => misplaced("Put it below the 'iface' line that it belongs to, or begin the line with '#'."),
+            Open::Nothing => Err(outside_of_stanzas(name)),
             Open::Mapping => {
                 let Some(mapping) = self.config.mappings.last_mut() else { return Ok(()) };
                 match name {
                     b"script" if mapping.script.is_some() => {
-                        Err(Fault::new(name, "duplicate script in mapping", "Leave one 'script' line."))
+                        Err(Fault::new(name, "duplicate script in mapping", "Keep one 'script' line."))
                     }
                     b"script" => {
                         mapping.script = Some(value.into());
@@ -497,12 +576,12 @@ impl<'a> Reader<'a> {
                         mapping.maps.push(value.into());
                         Ok(())
                     }
-                    _ => misplaced("A mapping has 'script' and 'map' lines only."),
+                    _ => misplaced("Remove it. A mapping may contain only 'script' and 'map' lines."),
                 }
             }
             Open::Stanza => {
                 if value.is_empty() {
-                    let help = "Give it a value, or begin the line with '#'.";
+                    let help = "Add a value, or comment the line out with '#'.";
                     return Err(Fault::new(name, "option with empty value", help));
                 }
                 let Some(stanza) = self.config.stanzas.last_mut() else { return Ok(()) };
@@ -513,84 +592,41 @@ impl<'a> Reader<'a> {
                     (name, None) => (name, false),
                 };
                 if !in_block {
-                    stanza.last = Some(at);
+                    stanza.last = Some(location);
                 }
-                stanza.entries.push(Entry { name: name.into(), value: value.into(), at, in_block, if_unset });
+                stanza.entries.push(Entry { name: name.into(), value: value.into(), location, in_block, if_unset });
                 Ok(())
             }
         }
     }
 
-    fn iface(&mut self, at: At, words: &[&[u8]]) -> Result<(), Fault> {
-        const FORM: &str = "Write 'iface NAME inet|inet6 METHOD'.";
-        let word = |n: usize| words.get(n).copied();
-        let Some(name) = word(0) else {
-            return Err(Fault::new(b"iface", "too few parameters for iface line", FORM));
-        };
-        let family = word(1).and_then(Family::parse);
-        let mut next = 2;
-        let (method, mut inherits) = match (family, word(1)) {
-            (None, Some(b"inherits")) => (None, true),
-            (None, word) => {
-                let reason = "unknown or no address type and no inherits keyword specified";
-                return Err(Fault::new(word.unwrap_or(name), reason, FORM));
-            }
-            (Some(family), _) => {
-                next = 3;
-                let known = word(2).filter(|word| family.methods().iter().any(|known| known.as_bytes() == *word));
-                match (known, word(2)) {
-                    (Some(method), _) => (Some(method), false),
-                    (None, Some(b"inherits")) => (None, true),
-                    (None, word) => {
-                        let reason = "unknown or no method and no inherits keyword specified";
-                        let help = format!("The methods of {family} are: {}.", family.methods().join(", "));
-                        return Err(Fault::new(word.unwrap_or(family.name().as_bytes()), reason, help));
-                    }
-                }
-            }
-        };
-        if let (false, Some(extra)) = (inherits, word(3)) {
-            next = 4;
-            inherits = extra == b"inherits";
-            if !inherits {
-                self.config.diagnostics.push(Diagnostic::warning(
-                    at,
-                    extra,
-                    "extra parameter for the iface line not understood and ignored",
-                    "A comment needs a line of its own; ifupdown knows none at the end of a line.",
-                ));
-            }
-        }
+    fn iface(&mut self, location: Location, words: &[&[u8]]) -> Result<(), Fault> {
+        let IfaceLine { name, family, method, inherits, extra } = iface_line(words)?;
+        self.config.diagnostics.extend(extra.map(|extra| {
+            Diagnostic::warning(
+                location,
+                extra,
+                "extra parameter for the iface line not understood and ignored",
+                "Remove it. Inline comments are not supported.",
+            )
+        }));
         let mut stanza = Stanza {
             interface: name.into(),
-            family: family.unwrap_or(Family::Meta),
+            family: family.unwrap_or(AddressFamily::Meta),
             method: method.unwrap_or_default().into(),
-            inherits: None,
-            at: Some(at),
-            last: Some(at),
+            inherits: inherits.map(BString::from),
+            location: Some(location),
+            last: Some(location),
             entries: Entries::default(),
         };
-        if inherits {
-            let Some(template) = word(next) else {
-                let help = "Name the stanza to inherit from.";
-                return Err(Fault::new(b"inherits", "'inherits' keyword is missing a parameter", help));
-            };
-            let key = (BString::from(template), family);
-            let other = self.first.get(&key).map(|index| &mut self.config.stanzas[*index]);
-            if other.is_none() && !self.rest_after.is_some_and(|before| before.contains_key(&key)) {
-                let family = family.map_or("*", Family::name);
-                let reason = format!("unknown iface to inherit from: {} ({family})", template.as_bstr());
-                let help = "The stanza to inherit from stands earlier in the file and has the same family.";
-                return Err(Fault::new(template, reason, help));
-            }
-            stanza.inherits = Some(template.into());
-            if let Some(other) = other {
-                stanza.entries.inherit(other.entries.share());
+        if let Some(template) = inherits {
+            if let Some(template) = self.template(template, family)? {
+                stanza.entries.inherit(template.entries.share());
                 if family.is_none() {
-                    stanza.family = other.family;
+                    stanza.family = template.family;
                 }
                 if method.is_none() {
-                    stanza.method = other.method.clone();
+                    stanza.method = template.method.clone();
                 }
             }
         }
@@ -604,22 +640,37 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A `source` argument, relative to the directory of the file that it stands in; only its first word is.
-    fn beside(&self, at: At, value: &[u8]) -> Vec<u8> {
+    /// The stanza that `inherits` names; nothing if it is in the part of the file that ifupdown read.
+    fn template(&mut self, name: &[u8], family: Option<AddressFamily>) -> Result<Option<&mut Stanza>, Fault> {
+        let key = (BString::from(name), family);
+        let Some(index) = self.first.get(&key) else {
+            if self.rest_after.is_some_and(|before| before.contains_key(&key)) {
+                return Ok(None);
+            }
+            let family = family.map_or("*", AddressFamily::name);
+            let reason = format!("unknown iface to inherit from: {} ({family})", name.as_bstr());
+            let help = "Define that stanza earlier in the file, with the same family.";
+            return Err(Fault::new(name, reason, help));
+        };
+        Ok(self.config.stanzas.get_mut(*index))
+    }
+
+    /// A `source` argument, relative to the directory of the including file. Only its first word is changed.
+    fn resolve_include(&self, location: Location, value: &[u8]) -> Vec<u8> {
         if value.starts_with(b"/") {
             return value.to_vec();
         }
-        let including = &self.config.files[at.file].path;
+        let including = &self.config.files[location.file].path;
         let directory = including.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         [directory.as_os_str().as_bytes(), b"/", value].concat()
     }
 
-    fn include(&mut self, at: At, path: &Path, depth: usize) {
+    fn include(&mut self, location: Location, path: &Path, depth: usize) {
         if !self.seen.insert(path.as_os_str().to_os_string()) {
             return;
         }
-        let wrong = if depth > MAX_DEPTH || self.config.files.len() >= MAX_FILES {
-            Some((Severity::Error, "too many files, or too many within each other".to_string()))
+        let failure = if depth > MAX_DEPTH || self.config.files.len() >= MAX_FILES {
+            Some((Severity::Error, "too many files or include levels".to_string()))
         } else {
             match self.files.read(path) {
                 Ok(bytes) => {
@@ -629,16 +680,18 @@ impl<'a> Reader<'a> {
                 Err(error) => Some((Severity::Warning, reason(&error))),
             }
         };
-        if let Some((severity, reason)) = wrong {
+        if let Some((severity, reason)) = failure {
             self.config.diagnostics.push(Diagnostic {
                 severity,
                 id: None,
-                at: Some(at),
+                location: Some(location),
                 word: Vec::new(),
                 message: format!("cannot read {}: {reason}", self.files.shown(path).display()),
                 help: match severity {
-                    Severity::Error => "Take the loop apart; symroute follows 100 levels and 10,000 files.".into(),
-                    _ => "ifupdown goes on without it; correct the file or this line.".into(),
+                    Severity::Error => {
+                        "Remove the include loop. symroute reads up to 100 levels and 10,000 files.".into()
+                    }
+                    _ => "Correct that file or this line. ifupdown ignores a file that it cannot read.".into(),
                 },
             });
         }

@@ -1,7 +1,7 @@
-//! The words of a `source` argument, as wordexp(3) with `WRDE_NOCMD` and glob(3) make them (glibc, posix/wordexp.c).
+//! The words of a `source` argument, as expanded by wordexp(3) with `WRDE_NOCMD` and glob(3) (glibc, posix/wordexp.c).
 //!
-//! Pure: what the environment and the directories hold is asked for. What depends on the command line of `ifup`
-//! (`$1`, `$$`) or computes (`${NAME:-word}`, `$((1+1))`) is not expanded but named.
+//! Pure: environment and directories are read through a trait. Words that depend on the command line of `ifup` (`$1`,
+//! `$$`) or on a computation (`${NAME:-word}`, `$((1+1))`) are not expanded: they are an error that names them.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -11,28 +11,28 @@ use bstr::ByteSlice;
 use nix::libc;
 
 /// What wordexp(3) and glob(3) look up.
-pub trait Surroundings {
+pub trait Environment {
     fn variable(&self, name: &[u8]) -> Option<Vec<u8>>;
-    /// The home directory of a user; an empty name is whoever runs this.
+    /// The home directory of a user; an empty name is the present user.
     fn home(&self, user: &[u8]) -> Option<Vec<u8>>;
-    /// The names in a directory, `.` and `..` included, in any order; none where it is no directory.
+    /// The names in a directory, `.` and `..` included, in any order; nothing if it is not a directory.
     fn list(&self, directory: &Path) -> Vec<Vec<u8>>;
-    /// A dangling link is there as well.
+    /// Also true for a dangling link.
     fn has(&self, path: &Path) -> bool;
 }
 
-/// Why nothing is read.
+/// Why no file is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// wordexp(3) rejects it, and ifupdown silently reads nothing: the character that it is about.
+    /// wordexp(3) rejects this character, and ifupdown silently reads nothing.
     Rejected(char),
-    /// ifupdown may read something, and only it can tell what: the words that it is about.
+    /// Only ifupdown can expand these words.
     Unknown(String),
 }
 
 /// The paths that an argument names.
-pub fn expand(text: &[u8], around: &dyn Surroundings) -> Result<Vec<PathBuf>, Failure> {
-    let mut expansion = Expansion { text, at: 0, around, words: Vec::new(), word: None };
+pub fn expand(text: &[u8], around: &dyn Environment) -> Result<Vec<PathBuf>, Failure> {
+    let mut expansion = Expansion { text, next: 0, around, words: Vec::new(), word: None };
     expansion.run()?;
     Ok(expansion.words.into_iter().map(|word| PathBuf::from(OsStr::from_bytes(&word))).collect())
 }
@@ -40,10 +40,10 @@ pub fn expand(text: &[u8], around: &dyn Surroundings) -> Result<Vec<PathBuf>, Fa
 struct Expansion<'a> {
     text: &'a [u8],
     /// The next byte to read.
-    at: usize,
-    around: &'a dyn Surroundings,
+    next: usize,
+    around: &'a dyn Environment,
     words: Vec<Vec<u8>>,
-    /// The word in progress.
+    /// The word that is being read.
     word: Option<Vec<u8>>,
 }
 
@@ -79,8 +79,8 @@ impl Expansion<'_> {
     }
 
     fn next(&mut self) -> Option<u8> {
-        let byte = *self.text.get(self.at)?;
-        self.at += 1;
+        let byte = *self.text.get(self.next)?;
+        self.next += 1;
         Some(byte)
     }
 
@@ -110,7 +110,7 @@ impl Expansion<'_> {
         Ok(())
     }
 
-    /// Between double quotes, a backslash stays before anything that it need not protect.
+    /// Between double quotes, a backslash stays before a character that it need not protect.
     fn quoted_backslash(&mut self) -> Result<(), Failure> {
         let byte = self.next().ok_or(Failure::Rejected('\\'))?;
         if !matches!(byte, b'$' | b'`' | b'"' | b'\\') {
@@ -122,7 +122,7 @@ impl Expansion<'_> {
 
     /// After a `$`.
     fn dollar(&mut self, quoted: bool) -> Result<(), Failure> {
-        let rest = &self.text[self.at..];
+        let rest = &self.text[self.next..];
         let unknown = |length: usize| Err(Failure::Unknown(format!("${}", rest[..length.min(rest.len())].as_bstr())));
         let (braces, name) = match rest.strip_prefix(b"{") {
             Some(inner) => (true, inner),
@@ -132,7 +132,7 @@ impl Expansion<'_> {
             Some(first) if first.is_ascii_alphabetic() || *first == b'_' => {
                 name.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
             }
-            // What ifup was called with, how it runs, and arithmetic.
+            // Arguments and process number of ifup, and arithmetic.
             Some(b'0'..=b'9' | b'*' | b'@' | b'$' | b'#') if !braces => return unknown(1),
             Some(b'[') if !braces => return unknown(1),
             Some(b'(') if !braces => match name.get(1) {
@@ -149,7 +149,7 @@ impl Expansion<'_> {
             return unknown(rest.find_byte(b'}').map_or(rest.len(), |end| end + 1));
         }
         let value = self.around.variable(&name[..length]).unwrap_or_default();
-        self.at += length + if braces { 2 } else { 0 };
+        self.next += length + if braces { 2 } else { 0 };
         self.value(&value, quoted);
         Ok(())
     }
@@ -161,28 +161,28 @@ impl Expansion<'_> {
             return;
         }
         let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n');
-        for (at, field) in value.split(blank).filter(|field| !field.is_empty()).enumerate() {
-            if at > 0 {
+        for (position, field) in value.split(blank).filter(|field| !field.is_empty()).enumerate() {
+            if position > 0 {
                 self.end_word();
             }
             field.iter().for_each(|byte| self.push(*byte));
         }
         if value.last().is_some_and(blank) && !value.iter().all(blank) {
-            // Nothing is added to the last field.
+            // The last field is complete.
             self.end_word();
         }
     }
 
     /// `~` and `~USER` at the beginning of a word.
     fn tilde(&mut self) {
-        let rest = &self.text[self.at..];
+        let rest = &self.text[self.next..];
         let end = rest.iter().position(|b| matches!(b, b':' | b'/' | b' ' | b'\t')).unwrap_or(rest.len());
         let user = &rest[..end];
         if self.word.as_ref().is_some_and(|word| !word.is_empty()) || user.contains(&b'\\') {
             self.push(b'~');
             return;
         }
-        self.at += end;
+        self.next += end;
         let home = self.around.home(user).unwrap_or_else(|| [b"~", user].concat());
         home.into_iter().for_each(|byte| self.push(byte));
     }
@@ -192,11 +192,11 @@ impl Expansion<'_> {
         self.push(first);
         let mut quote = Quote::None;
         let before = self.words.len();
-        while let Some(&byte) = self.text.get(self.at) {
+        while let Some(&byte) = self.text.get(self.next) {
             if matches!(byte, b' ' | b'\t' | b'\n') {
                 break;
             }
-            self.at += 1;
+            self.next += 1;
             match (byte, quote) {
                 (b'\'', Quote::None) => quote = Quote::Single,
                 (b'\'', Quote::Single) | (b'"', Quote::Double) => quote = Quote::None,
@@ -212,7 +212,7 @@ impl Expansion<'_> {
                 (byte, _) => self.push(byte),
             }
         }
-        // A variable may have split it.
+        // A variable may have split the word.
         self.end_word();
         let patterns = self.words.split_off(before);
         self.words.extend(patterns.iter().flat_map(|pattern| glob(pattern, self.around)));
@@ -220,11 +220,11 @@ impl Expansion<'_> {
     }
 }
 
-/// The paths that match, in byte order; the pattern itself where nothing does.
-fn glob(pattern: &[u8], around: &dyn Surroundings) -> Vec<Vec<u8>> {
+/// The paths that match, in byte order; if none does, the pattern itself.
+fn glob(pattern: &[u8], around: &dyn Environment) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = vec![Vec::new()];
-    for (at, component) in pattern.split(|b| *b == b'/').enumerate() {
-        let separator: &[u8] = if at == 0 { b"" } else { b"/" };
+    for (position, component) in pattern.split(|b| *b == b'/').enumerate() {
+        let separator: &[u8] = if position == 0 { b"" } else { b"/" };
         let mut next = Vec::new();
         for base in found {
             let base = [&base[..], separator].concat();
@@ -276,8 +276,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::files::Root;
     use crate::interfaces::Files;
+    use crate::system::files::Root;
 
     #[repr(C)]
     struct WordExp {
@@ -302,8 +302,8 @@ mod tests {
         // SAFETY: the string ends in NUL and the struct is that of wordexp(3); its words are read before they are freed.
         unsafe {
             let code = wordexp(text.as_ptr(), &mut found, WRDE_NOCMD);
-            let word = |at| {
-                let word = *found.words.add(at);
+            let word = |index| {
+                let word = *found.words.add(index);
                 let bytes = if word.is_null() { &b""[..] } else { CStr::from_ptr(word).to_bytes() };
                 PathBuf::from(OsStr::from_bytes(bytes))
             };
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_ifup_can_tell_is_named() {
+    fn patterns_that_only_ifup_can_expand_are_reported() {
         for text in ["/a/$1", "/a/$$", "/a/$#", "/a/${NAME:-x}", "/a/$((1+1))", "/a/\"$@\""] {
             let found = Root::new(Path::new("/")).expand(text.as_bytes());
             assert!(matches!(found, Err(Failure::Unknown(_))), "{text}: {found:?}");

@@ -1,30 +1,30 @@
 //! Covering many addresses with few prefixes: the kernel evaluates its rules one by one for every lookup.
 
-use std::collections::HashSet;
-
 use ipnet::IpNet;
 
-/// The fewest prefixes that hold all of `wanted` and nothing of `keep_out`, each as long as it can be and inside one of
-/// the networks `within`. What is in none of these stays as it is.
+use crate::network::prefixes::Prefixes;
+
+/// The fewest prefixes that contain all of `wanted` and nothing of `keep_out`, each as long as possible and inside one of
+/// the networks `within`. Prefixes outside these networks do not change.
 ///
-/// Two prefixes are either disjoint or one holds the other, so growing each wanted one as far as nothing foreign comes
-/// in gives the smallest number; shrinking each to what it has to hold keeps that number.
+/// Two prefixes are either disjoint, or one contains the other. So the number is smallest if each prefix is extended as
+/// far as it contains nothing foreign. Then each is shortened to what it has to contain, which keeps the number.
 pub fn cover(wanted: &[IpNet], within: &[IpNet], keep_out: &[IpNet]) -> Vec<IpNet> {
-    let foreign = Foreign::new(keep_out);
+    let (foreign, within) = (Foreign::new(keep_out), Prefixes::new(within.iter().copied()));
     let mut wanted: Vec<IpNet> = wanted.iter().map(IpNet::trunc).collect();
     wanted.sort();
     let mut grown: Vec<IpNet> = Vec::new();
     for net in &wanted {
-        // Sorted, the last one alone can hold it.
+        // They are sorted: only the last one can contain it.
         if grown.last().is_some_and(|last| last.contains(net)) {
             continue;
         }
         let mut largest = *net;
-        let is_clear = |wider: &IpNet| within.iter().any(|own| own.contains(wider)) && !foreign.touches(wider);
+        let is_clear = |wider: &IpNet| within.hold(*wider) && !foreign.touches(wider);
         while let Some(wider) = largest.supernet().filter(is_clear) {
             largest = wider;
         }
-        // One of a smaller network may be inside.
+        // One of a smaller network may be inside it.
         while grown.last().is_some_and(|last| largest.contains(last)) {
             grown.pop();
         }
@@ -38,27 +38,27 @@ pub fn cover(wanted: &[IpNet], within: &[IpNet], keep_out: &[IpNet]) -> Vec<IpNe
     grown.iter().filter_map(tight).collect()
 }
 
-/// What no prefix may hold or be inside of.
+/// Networks that no prefix may contain or be inside of.
 struct Foreign {
     sorted: Vec<IpNet>,
-    exact: HashSet<IpNet>,
+    prefixes: Prefixes,
 }
 
 impl Foreign {
     fn new(keep_out: &[IpNet]) -> Self {
         let mut sorted: Vec<IpNet> = keep_out.iter().map(IpNet::trunc).collect();
         sorted.sort();
-        Foreign { exact: sorted.iter().copied().collect(), sorted }
+        Foreign { prefixes: Prefixes::new(sorted.iter().copied()), sorted }
     }
 
     fn touches(&self, net: &IpNet) -> bool {
         let first = self.sorted.partition_point(|known| known < net);
         let is_inside = self.sorted.get(first).is_some_and(|known| net.contains(known));
-        is_inside || std::iter::successors(Some(*net), IpNet::supernet).any(|wider| self.exact.contains(&wider))
+        is_inside || self.prefixes.hold(*net)
     }
 }
 
-/// The longest prefix that holds both.
+/// The longest prefix that contains both.
 fn join(a: IpNet, b: IpNet) -> IpNet {
     let mut both = a;
     while !both.contains(&b) {

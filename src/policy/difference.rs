@@ -1,13 +1,15 @@
-//! From a snapshot to a plan: what is missing, what is ours and not wanted, what is in place.
+//! From a snapshot to a plan: what is missing, and which of symroute's entries are no longer needed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::group::{GROUP, NO_GROUP};
-use super::numbers::SLOT;
-use super::{Plan, Policy};
-use crate::interfaces::Family;
-use crate::snapshot::{MAIN, Route, Rule, Snapshot};
-use crate::uplinks::Uplink;
+use super::numbers::PRIORITIES_PER_UPLINK;
+use super::plan::{Plan, Policy};
+use crate::network::{Address, Family, LOCAL, MAIN, Route, Rule, Snapshot};
+use crate::uplinks::{Source, Uplink};
 
 /// An interface, and the group that it changes from and to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,157 +19,262 @@ pub struct Membership {
     pub to: u32,
 }
 
-/// What has to change. Carried out in the order of the fields, no rule ever points to a table without its routes,
-/// or names a group that the interfaces are not in.
+/// The changes to make, in the order of the fields: then no rule ever points to a table without its routes, or names a
+/// group before the interfaces are in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Interfaces that have to be in the group.
     pub join: Vec<Membership>,
     pub add_routes: Vec<Route>,
-    /// Ours with the same destination and metric, but another gateway or link: exchanged in one step.
+    /// Routes of symroute with the same destination and metric, but another gateway or link: replaced in one step.
     pub replace_routes: Vec<(Route, Route)>,
     pub add_rules: Vec<Rule>,
     pub remove_rules: Vec<Rule>,
     pub remove_routes: Vec<Route>,
-    /// Interfaces that symroute put into the group, and that are no uplink of the plan any more.
+    /// Interfaces that symroute put into the group and that are no longer uplinks of the plan.
     pub leave: Vec<Membership>,
-    /// Wanted, but a route of somebody else stands in its place: (wanted, theirs).
-    pub obstructed: Vec<(Route, Route)>,
+    /// Foreign routes that block a route of the plan: (planned, foreign).
+    pub conflicts: Vec<(Route, Route)>,
 }
 
-/// What the plan wants of the kernel: the items of every uplink that is up.
+/// The policies that the kernel has to have: those of the uplinks that are up.
 pub fn wanted(plan: &Plan) -> impl Iterator<Item = &Policy> {
     plan.policies.iter().filter(|policy| plan.uplinks[policy.uplink].up)
 }
 
-/// Do the stanza's own lines make this uplink's routes and rules?
-pub fn by_lines(plan: &Plan, policy: &Policy) -> bool {
+/// Do the stanza's own lines add this uplink's routes and rules?
+pub fn is_managed_by_lines(plan: &Plan, policy: &Policy) -> bool {
     plan.uplinks[policy.uplink].written.is_some_and(|written| written.lines)
 }
 
-/// Lines may make the same rule without our protocol (the article's do): then that is what was wanted.
-pub fn rule_in_place(snapshot: &Snapshot, rule: &Rule, by_lines: bool) -> bool {
-    snapshot.rules.iter().any(|known| if by_lines { known.same_as(rule) } else { known == rule })
+/// The rules of the kernel and the routes in the tables of a plan, indexed.
+pub struct Installed<'a> {
+    rules: HashMap<(Family, u32), Vec<&'a Rule>>,
+    routes: HashMap<(Family, u32, IpNet, u32), Vec<&'a Route>>,
 }
 
-/// The same route does its work whoever made it, and the kernel takes no second one beside it.
-pub fn route_in_place(snapshot: &Snapshot, route: &Route) -> bool {
-    snapshot.routes.iter().any(|known| known.same_as(route))
-}
-
-/// The difference between what the kernel has and what the plan wants. `hands_off` names the uplinks whose
-/// own lines are at work right now: nothing of theirs is added or removed.
-pub fn difference(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) -> bool) -> Difference {
-    let mut difference = Difference::default();
-    memberships(plan, snapshot, hands_off, &mut difference);
-    let mut wanted_rules: Vec<&Rule> = Vec::new();
-    let mut wanted_routes: Vec<&Route> = Vec::new();
-    for policy in wanted(plan) {
-        let lines = by_lines(plan, policy);
-        // Lines make no rule that depends on other rules of the host.
-        let by_us = |rule: &&Rule| !hands_off(policy.uplink) || rule.priority < policy.priority;
-        for rule in policy.rules.iter().map(|placed| &placed.item).filter(by_us) {
-            wanted_rules.push(rule);
-            if !rule_in_place(snapshot, rule, lines) {
-                difference.add_rules.push(rule.clone());
-            }
+impl<'a> Installed<'a> {
+    pub fn new(snapshot: &'a Snapshot, plan: &Plan) -> Self {
+        let tables: HashSet<(Family, u32)> = plan.tables().collect();
+        let mut installed = Installed { rules: HashMap::new(), routes: HashMap::new() };
+        for rule in &snapshot.rules {
+            installed.rules.entry((rule.family, rule.priority)).or_default().push(rule);
         }
-        if hands_off(policy.uplink) {
-            continue;
+        for route in snapshot.routes.iter().filter(|route| tables.contains(&(route.family, route.table))) {
+            installed.routes.entry(route.key()).or_default().push(route);
         }
-        for route in policy.routes.iter().map(|placed| &placed.item) {
-            wanted_routes.push(route);
-            if route_in_place(snapshot, route) {
-                continue;
-            }
-            match snapshot.routes.iter().find(|known| known.key() == route.key()) {
-                None => difference.add_routes.push(route.clone()),
-                Some(known) if known.is_ours() => difference.replace_routes.push((known.clone(), route.clone())),
-                Some(known) => difference.obstructed.push((route.clone(), known.clone())),
-            }
-        }
+        installed
     }
-    let untouched: Vec<&Policy> = plan.policies.iter().filter(|policy| hands_off(policy.uplink)).collect();
-    let is_untouched = |rule: &Rule| {
-        untouched.iter().any(|policy| {
-            // The rule for an interface may be in the priorities of another uplink on it.
-            if policy.rules.iter().any(|placed| placed.item == *rule) {
-                return true;
-            }
-            let slot = policy.priority..policy.priority + SLOT;
-            let it = &plan.uplinks[policy.uplink];
-            // The rule for the device may point to the table of another uplink on it.
-            let of_device = |table: u32| {
-                let mut others =
-                    plan.policies.iter().filter(|other| plan.uplinks[other.uplink].interface == it.interface);
-                table == MAIN || others.any(|other| other.table == table)
-            };
-            it.family == rule.family && slot.contains(&rule.priority) && of_device(rule.table)
-        })
-    };
-    let waiting = waiting(plan, snapshot);
-    let mut seen: Vec<&Rule> = Vec::new();
+
+    /// A stanza's own lines may add the same rule with another protocol, as the article's lines do: that is enough.
+    pub fn has_rule(&self, rule: &Rule, by_lines: bool) -> bool {
+        let mut known = self.rules.get(&(rule.family, rule.priority)).into_iter().flatten();
+        known.any(|known| if by_lines { known.same_as(rule) } else { *known == rule })
+    }
+
+    /// A foreign copy of the route is enough: the kernel rejects a second one.
+    pub fn has_route(&self, route: &Route) -> bool {
+        self.same_key(route).any(|known| known.same_as(route))
+    }
+
+    /// The routes with the same table, destination and metric.
+    fn same_key(&self, route: &Route) -> impl Iterator<Item = &'a Route> {
+        self.routes.get(&route.key()).into_iter().flatten().copied()
+    }
+}
+
+/// The changes that make the kernel match the plan. `is_skipped` is true for uplinks whose own lines run right now:
+/// nothing is added or removed for them.
+pub fn difference(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -> bool) -> Difference {
+    let mut difference = Difference::default();
+    memberships(plan, snapshot, is_skipped, &mut difference);
+    let needed = additions(plan, snapshot, is_skipped, &mut difference);
+    let untouched: Vec<&Policy> = plan.policies.iter().filter(|policy| is_skipped(policy.uplink)).collect();
+    let kept = kept(plan, snapshot);
+    let mut seen: HashSet<&Rule> = HashSet::new();
     for rule in snapshot.rules.iter().filter(|rule| rule.is_ours()) {
         // The kernel keeps a rule as often as it was added; one is enough.
-        let duplicate = seen.contains(&rule);
-        seen.push(rule);
-        if duplicate || !wanted_rules.contains(&rule) && !is_untouched(rule) && !waiting.rules.contains(&rule) {
+        let is_duplicate = !seen.insert(rule);
+        let is_needed = needed.rules.contains(rule) || kept.rules.contains(rule);
+        if is_duplicate || !is_needed && !untouched.iter().any(|policy| is_rule_of(plan, policy, rule)) {
             difference.remove_rules.push(rule.clone());
         }
     }
+    let is_route_of = |policy: &Policy, route: &Route| {
+        plan.uplinks[policy.uplink].family == route.family && policy.table == route.table
+    };
     for route in snapshot.routes.iter().filter(|route| route.is_ours()) {
-        let kept = wanted_routes.contains(&route)
-            || difference.replace_routes.iter().any(|(old, _)| old == route)
-            || waiting.tables.contains(&(route.family, route.table))
-            || untouched
-                .iter()
-                .any(|policy| plan.uplinks[policy.uplink].family == route.family && policy.table == route.table);
-        if !kept {
+        let is_needed = needed.routes.contains(route) || kept.tables.contains(&(route.family, route.table));
+        if !is_needed && !untouched.iter().any(|policy| is_route_of(policy, route)) {
             difference.remove_routes.push(route.clone());
         }
     }
     difference
 }
 
-/// What uplinks have that are waiting for their gateway: it stays as it is.
+/// Rules and routes that the plan needs, or that are replaced in one step.
 #[derive(Default)]
-struct Waiting<'a> {
-    rules: Vec<&'a Rule>,
+struct Needed<'a> {
+    rules: HashSet<&'a Rule>,
+    routes: HashSet<&'a Route>,
+}
+
+/// Adds to `difference` what is missing.
+fn additions<'a>(
+    plan: &'a Plan,
+    snapshot: &'a Snapshot,
+    is_skipped: &dyn Fn(usize) -> bool,
+    difference: &mut Difference,
+) -> Needed<'a> {
+    let installed = Installed::new(snapshot, plan);
+    let mut needed = Needed::default();
+    for policy in wanted(plan) {
+        let by_lines = is_managed_by_lines(plan, policy);
+        // Lines add no rule that depends on other rules of the host.
+        let by_us = |rule: &&Rule| !is_skipped(policy.uplink) || rule.priority < policy.priority;
+        for rule in policy.rules.iter().map(|placed| &placed.item).filter(by_us) {
+            needed.rules.insert(rule);
+            if !installed.has_rule(rule, by_lines) {
+                difference.add_rules.push(rule.clone());
+            }
+        }
+        let routes = policy.routes.iter().map(|placed| &placed.item);
+        for route in routes.filter(|_| !is_skipped(policy.uplink)) {
+            needed.routes.insert(route);
+            if installed.has_route(route) {
+                continue;
+            }
+            match installed.same_key(route).next() {
+                None => difference.add_routes.push(route.clone()),
+                Some(known) if known.is_ours() => {
+                    needed.routes.insert(known);
+                    difference.replace_routes.push((known.clone(), route.clone()));
+                }
+                Some(known) => difference.conflicts.push((route.clone(), known.clone())),
+            }
+        }
+    }
+    needed
+}
+
+/// Is it a rule that the uplink's own lines may have added?
+fn is_rule_of(plan: &Plan, policy: &Policy, rule: &Rule) -> bool {
+    // The rule for an interface may have a priority of another uplink on it.
+    if policy.rules.iter().any(|placed| placed.item == *rule) {
+        return true;
+    }
+    let priorities = policy.priority..policy.priority + PRIORITIES_PER_UPLINK;
+    let uplink = &plan.uplinks[policy.uplink];
+    // The rule for the interface may point to the table of another uplink on it.
+    let is_of_interface = |table: u32| {
+        let mut others = plan.policies.iter().filter(|other| plan.uplinks[other.uplink].interface == uplink.interface);
+        table == MAIN || others.any(|other| other.table == table)
+    };
+    uplink.family == rule.family && priorities.contains(&rule.priority) && is_of_interface(rule.table)
+}
+
+/// What to remove for interfaces that go down, according to the kernel alone: the tables whose default route leaves
+/// through the interface, or that rules look up for its addresses or for sockets bound to it; the rules to these tables;
+/// and the rules to other tables for the same sources.
+pub fn teardown(snapshot: &Snapshot, interfaces: &[&str]) -> Difference {
+    let is_going = |dev: &Option<String>| dev.as_deref().is_some_and(|dev| interfaces.contains(&dev));
+    let rules = || snapshot.rules.iter().filter(|rule| rule.is_ours());
+    let routes = || snapshot.routes.iter().filter(|route| route.is_ours() && route.table != MAIN);
+    let (mut own, mut of_others) = (HashSet::new(), HashSet::new());
+    for route in routes().filter(|route| route.dst.prefix_len() == 0) {
+        let tables = if is_going(&route.dev) { &mut own } else { &mut of_others };
+        tables.insert((route.family, route.table));
+    }
+    // The kernel deletes routes with their link, and keeps the rules.
+    let addresses = snapshot.addresses.iter().filter(|address| interfaces.contains(&address.dev.as_str()));
+    let addresses: Vec<IpAddr> = addresses.map(|address| address.net.addr()).collect();
+    let has_source = |rule: &Rule| rule.src.is_some_and(|src| addresses.iter().any(|address| src.contains(address)));
+    let is_whole = |rule: &&Rule| rule.suppress_prefixlen.is_none() && ![MAIN, LOCAL].contains(&rule.table);
+    for rule in rules().filter(is_whole).filter(|rule| is_going(&rule.oif) || has_source(rule)) {
+        let table = (rule.family, rule.table);
+        own.extend(Some(table).filter(|table| !of_others.contains(table)));
+    }
+    let sources = |tables: &HashSet<(Family, u32)>| -> HashSet<Option<IpNet>> {
+        rules().filter(|rule| tables.contains(&(rule.family, rule.table))).map(|rule| rule.src).collect()
+    };
+    let (leaving_sources, staying_sources) = (sources(&own), sources(&of_others));
+    let goes = |rule: &&Rule| {
+        let of_source =
+            rule.src.is_some() && leaving_sources.contains(&rule.src) && !staying_sources.contains(&rule.src);
+        own.contains(&(rule.family, rule.table)) || is_going(&rule.oif) || of_source
+    };
+    let links = snapshot.links.iter().filter(|link| link.group == GROUP && interfaces.contains(&link.name.as_str()));
+    Difference {
+        remove_rules: rules().filter(goes).cloned().collect(),
+        remove_routes: routes().filter(|route| own.contains(&(route.family, route.table))).cloned().collect(),
+        leave: links.map(|link| Membership { dev: link.name.clone(), from: GROUP, to: NO_GROUP }).collect(),
+        ..Difference::default()
+    }
+}
+
+/// The entries of uplinks that wait for their gateway, or whose stanza has an error: they stay unchanged.
+#[derive(Default)]
+struct Kept<'a> {
+    rules: HashSet<&'a Rule>,
     tables: HashSet<(Family, u32)>,
 }
 
-fn waiting<'a>(plan: &Plan, snapshot: &'a Snapshot) -> Waiting<'a> {
-    let uplinks: Vec<&Uplink> = managed(plan).filter(|uplink| uplink.is_waiting()).collect();
+fn kept<'a>(plan: &Plan, snapshot: &'a Snapshot) -> Kept<'a> {
+    let kept = plan.managed.iter().filter(|index| plan.keeps_installed(**index)).map(|index| &plan.uplinks[*index]);
+    let uplinks: Vec<(&Uplink, Vec<IpAddr>)> = kept.map(|uplink| (uplink, addresses(uplink, snapshot))).collect();
     if uplinks.is_empty() {
-        return Waiting::default();
+        return Kept::default();
     }
-    let is_of = |uplink: &Uplink, rule: &Rule| match (&rule.src, &rule.oif) {
-        (Some(src), _) => uplink.sources.iter().any(|source| src.contains(&source.net.addr())),
+    let is_of = |(uplink, addresses): &(&Uplink, Vec<IpAddr>), rule: &Rule| match (&rule.src, &rule.oif) {
+        _ if uplink.family != rule.family || addresses.is_empty() => false,
+        (Some(src), _) => addresses.iter().any(|address| src.contains(address)),
         (None, oif) => oif.as_ref() == Some(&uplink.interface),
     };
-    let rules = snapshot.rules.iter().filter(|rule| rule.is_ours());
-    let is_kept = |rule: &&Rule| uplinks.iter().any(|uplink| uplink.family == rule.family && is_of(uplink, rule));
-    let rules: Vec<&Rule> = rules.filter(is_kept).collect();
-    let tables = rules.iter().map(|rule| (rule.family, rule.table)).filter(|(_, table)| *table != MAIN).collect();
-    Waiting { rules, tables }
-}
-
-fn managed(plan: &Plan) -> impl Iterator<Item = &Uplink> {
-    plan.managed.iter().filter_map(|at| plan.uplinks.get(*at))
-}
-
-/// Which interfaces have to change their group. A group that symroute did not set stays as it is.
-fn memberships(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) -> bool, difference: &mut Difference) {
-    let is_left_alone = |dev: &str| {
-        let mut uplinks = plan.uplinks.iter().enumerate();
-        uplinks.any(|(at, uplink)| uplink.interface == dev && hands_off(at))
+    // The default route of a table that another uplink gets uses the gateway of that uplink.
+    let planned = |table: &(Family, u32)| {
+        let mut policies = plan.policies.iter();
+        policies.any(|policy| (plan.uplinks[policy.uplink].family, policy.table) == *table)
     };
-    let is_waiting = |dev: &str| managed(plan).any(|uplink| uplink.interface == dev && uplink.is_waiting());
-    for link in snapshot.links.iter().filter(|link| !is_left_alone(&link.name)) {
+    let mut kept = Kept::default();
+    for uplink in &uplinks {
+        let rules: Vec<&Rule> = snapshot.rules.iter().filter(|rule| rule.is_ours() && is_of(uplink, rule)).collect();
+        let tables = rules.iter().map(|rule| (rule.family, rule.table)).filter(|(_, table)| *table != MAIN);
+        let tables: HashSet<(Family, u32)> = tables.collect();
+        if !tables.iter().any(planned) {
+            kept.rules.extend(rules);
+            kept.tables.extend(tables);
+        }
+    }
+    kept
+}
+
+/// The addresses of an uplink that the kernel has. If its stanza has an error, all addresses of its interface.
+fn addresses(uplink: &Uplink, snapshot: &Snapshot) -> Vec<IpAddr> {
+    let is_own = |address: &&Address| {
+        let source = |source: &Source| {
+            let dev = source.other_interface.as_ref().unwrap_or(&uplink.interface);
+            address.dev == *dev && address.net.addr() == source.net.addr()
+        };
+        uplink.sources.iter().any(source) || uplink.is_faulty() && address.dev == uplink.interface
+    };
+    snapshot.addresses.iter().filter(is_own).map(|address| address.net.addr()).collect()
+}
+
+/// The interfaces that have to change their group. A group that symroute did not set stays.
+fn memberships(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -> bool, difference: &mut Difference) {
+    let is_unchanged = |dev: &str| {
+        let mut uplinks = plan.uplinks.iter().enumerate();
+        uplinks.any(|(index, uplink)| uplink.interface == dev && is_skipped(index))
+    };
+    let is_kept = |dev: &str| {
+        let mut managed = plan.managed.iter();
+        managed.any(|index| plan.uplinks[*index].interface == dev && plan.keeps_installed(*index))
+    };
+    for link in snapshot.links.iter().filter(|link| !is_unchanged(&link.name)) {
         let change = |to: u32| Membership { dev: link.name.clone(), from: link.group, to };
         match (link.group, plan.group.is_set_by_us(&link.name)) {
             (NO_GROUP, true) => difference.join.push(change(GROUP)),
-            (GROUP, false) if !is_waiting(&link.name) => difference.leave.push(change(NO_GROUP)),
+            (GROUP, false) if !is_kept(&link.name) => difference.leave.push(change(NO_GROUP)),
             _ => {}
         }
     }
@@ -175,17 +282,15 @@ fn memberships(plan: &Plan, snapshot: &Snapshot, hands_off: &dyn Fn(usize) -> bo
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::interfaces::command::Meeting;
-    use crate::interfaces::{At, Family};
+    use crate::commands::SameMetric;
+    use crate::commands::tables::Names;
+    use crate::interfaces::Location;
+    use crate::network::{Family, Link, PROTOCOL, RouteState};
     use crate::policy::plan;
-    use crate::snapshot::{Address, LOCAL, Link, PROTOCOL, State};
-    use crate::tables::Names;
-    use crate::uplinks::{Found, Origin, Source, Uplink, Wish};
+    use crate::uplinks::{Discovery, Gateway, Origin, Overrides, Source, Uplink};
 
     /// `ethN` in 10.N.0.0/24, up or down.
     pub(crate) fn uplink(n: u8, up: bool) -> Uplink {
@@ -195,21 +300,23 @@ pub(crate) mod tests {
             name: format!("eth{n}"),
             family: Family::Inet,
             stanza: usize::from(n),
-            at: At { file: 0, line: 0 },
-            gateway: Some([10, n, 0, 1].into()),
-            twins: Vec::new(),
+            location: Location { file: 0, line: 0 },
+            gateway: Gateway::Address([10, n, 0, 1].into()),
+            lease: None,
+            same_gateway: Vec::new(),
             in_main: true,
             metric: Some(n.into()),
-            sources: vec![Source { net, peer: None, stanza: Some(n.into()), by_prefix: false, elsewhere: None }],
+            sources: vec![Source { net, peer: None, stanza: Some(n.into()), by_prefix: false, other_interface: None }],
             dynamic: false,
-            wish: Wish::default(),
+            overrides: Overrides::default(),
             written: None,
-            hand_written: false,
+            is_manual: false,
             origin: Origin::Options,
-            meeting: Meeting::Fails,
+            same_metric: SameMetric::Fails,
             skipped: None,
             up,
-            lacks: None,
+            missing: None,
+            faults: Vec::new(),
         }
     }
 
@@ -225,12 +332,12 @@ pub(crate) mod tests {
                 },
                 gateway: via.then(|| [10, dev, 0, 1].into()),
                 dev: Some(format!("eth{dev}")),
-                scope: if via { 0 } else { crate::snapshot::SCOPE_LINK },
+                scope: if via { 0 } else { crate::network::SCOPE_LINK },
                 metric: 0,
                 onlink: false,
                 protocol,
-                more: None,
-                state: State::default(),
+                extras: None,
+                state: RouteState::default(),
             },
         )
     }
@@ -246,7 +353,7 @@ pub(crate) mod tests {
                 suppress_prefixlen: (suppress < 2).then_some(suppress),
                 suppress_ifgroup: (suppress == 1 && net % 2 == 0).then_some(GROUP),
                 protocol,
-                more: None,
+                extras: None,
             },
         )
     }
@@ -255,13 +362,13 @@ pub(crate) mod tests {
     pub(crate) fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
         let mut seen = HashSet::new();
         routes.retain(|route| seen.insert(route.key()));
-        // One that somebody put into a group, and one that is no uplink and in symroute's.
+        // One in a foreign group, and one in symroute's group that is not an uplink.
         let links = [NO_GROUP, NO_GROUP, 5, GROUP].into_iter().enumerate();
         let links = links
             .map(|(n, group)| Link { index: n as u32, name: format!("eth{n}"), up: true, group, ..Link::default() })
             .collect();
         let addresses: Vec<Address> = Vec::new();
-        Snapshot { links, addresses, rules, routes }
+        Snapshot { links, addresses, rules, routes, ..Snapshot::default() }
     }
 
     /// No rule of ours may ever point to a table that has no route.
@@ -290,13 +397,13 @@ pub(crate) mod tests {
         ) {
             let before = snapshot(routes, rules);
             let uplinks = ups.iter().enumerate().map(|(n, up)| uplink(n as u8, *up)).collect();
-            let found = Found { uplinks, ..Found::default() };
+            let found = Discovery { uplinks, ..Discovery::default() };
             let plan = plan(found, Some(&before), &Names::default(), None);
-            let hands_off = |at: usize| at == off;
-            let change = difference(&plan, &before, &hands_off);
-            if !change.obstructed.is_empty() {
+            let is_skipped = |index: usize| index == off;
+            let change = difference(&plan, &before, &is_skipped);
+            if !change.conflicts.is_empty() {
                 // A foreign route came into a table that is in use: nothing is done, and the message says so.
-                let table = change.obstructed[0].0.table;
+                let table = change.conflicts[0].0.table;
                 prop_assert!(before.routes.iter().any(|route| route.is_ours() && route.table == table));
                 return Ok(());
             }
@@ -318,8 +425,8 @@ pub(crate) mod tests {
                 prop_assert!(dangling(&now) <= at_first, "{rule} points to an empty table");
             }
             for rule in &change.remove_rules {
-                let at = now.rules.iter().position(|known| known == rule);
-                now.rules.remove(at.expect("there to be removed"));
+                let index = now.rules.iter().position(|known| known == rule);
+                now.rules.remove(index.expect("there to be removed"));
             }
             let without_rules = dangling(&now);
             for route in &change.remove_routes {
@@ -327,11 +434,11 @@ pub(crate) mod tests {
                 prop_assert!(dangling(&now) <= without_rules, "{route} went before its rules");
             }
             prop_assert_eq!(foreign(&now), foreign(&before));
-            let again = difference(&plan, &now, &hands_off);
+            let again = difference(&plan, &now, &is_skipped);
             prop_assert_eq!(again, Difference::default());
             for policy in wanted(&plan).filter(|policy| policy.uplink != off) {
                 for route in &policy.routes {
-                    prop_assert!(route_in_place(&now, &route.item));
+                    prop_assert!(Installed::new(&now, &plan).has_route(&route.item));
                 }
                 for rule in &policy.rules {
                     prop_assert_eq!(now.rules.iter().filter(|known| **known == rule.item).count(), 1);

@@ -1,18 +1,19 @@
-//! The interface group of the uplinks. The rules reject what main routes through an interface of the group
+//! The interface group of the uplinks. The rules suppress the main table's routes through an interface of the group
 //! (`suppress_ifgroup`), so that an address leaves through its own uplink only.
 
-use crate::interfaces::{Diagnostic, Family};
-use crate::snapshot::{PROTOCOL, Snapshot};
+use crate::interfaces::Diagnostic;
+use crate::network::{Family, PROTOCOL, Snapshot};
 use crate::uplinks::Uplink;
 
-/// What symroute puts an interface into. An interface in this group is symroute's: nothing else says who put it there.
+/// The group that symroute sets. An interface in this group counts as set by symroute: the kernel does not record who
+/// set it.
 pub const GROUP: u32 = PROTOCOL as u32;
-/// `INIT_NETDEV_GROUP` (linux/netdevice.h), `default` in iproute2: an interface that nobody put anywhere.
+/// `INIT_NETDEV_GROUP` (linux/netdevice.h), `default` in iproute2: an interface without a group.
 pub const NO_GROUP: u32 = 0;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// What the rules name: [`GROUP`], or the number that the administrator gave to the interfaces of all uplinks.
+    /// The group in the rules: [`GROUP`], or the number that the administrator gave to the interfaces of all uplinks.
     pub number: u32,
     /// The interfaces that are in it, or that symroute puts into it.
     pub interfaces: Vec<String>,
@@ -35,17 +36,19 @@ impl Group {
     }
 }
 
-/// The group for all uplinks of the families in which a layered policy is in place: also of those that have no
-/// policy, as their networks are behind a gateway for the others.
+/// The group of all uplinks of the families that have a layered policy. It includes uplinks without a policy: the others
+/// reach their networks via a gateway.
 pub fn group(
     uplinks: &[Uplink],
     layered: &[usize],
     snapshot: Option<&Snapshot>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Group {
-    let is_layered = |family: Family| layered.iter().any(|at| uplinks[*at].family == family && uplinks[*at].up);
+    let is_layered =
+        |family: Family| layered.iter().any(|index| uplinks[*index].family == family && uplinks[*index].up);
     let is_member = |uplink: &&Uplink| {
-        uplink.up && uplink.gateway.is_some() && uplink.skipped.is_none() && is_layered(uplink.family)
+        let is_complete = !(uplink.dynamic && uplink.sources.is_empty());
+        uplink.up && uplink.gateway.is_known() && is_complete && uplink.skipped.is_none() && is_layered(uplink.family)
     };
     let mut members: Vec<&Uplink> = Vec::new();
     for uplink in uplinks.iter().filter(is_member) {
@@ -60,7 +63,7 @@ pub fn group(
     let interfaces = |members: &[&Uplink]| members.iter().map(|uplink| uplink.interface.clone()).collect();
     let is_shared = |shared: &u32| {
         let is_member = |name: &str| members.iter().any(|uplink| uplink.interface == name);
-        // An interface that is no uplink must not be in it: main's routes through it would be rejected as well.
+        // No other interface may be in it: the rules would suppress the main table's routes through it as well.
         let others = links().any(|link| link.group == *shared && link.name != "lo" && !is_member(&link.name));
         is_foreign(*shared) && !others && members.iter().all(|uplink| number(uplink) == *shared)
     };
@@ -76,7 +79,7 @@ pub fn group(
 fn in_the_way(uplink: &Uplink, number: u32) -> Diagnostic {
     let dev = &uplink.interface;
     Diagnostic::warning(
-        uplink.at,
+        uplink.location,
         b"",
         format!(
             "{dev} is in interface group {number}, which symroute did not set: replies from the other uplinks' addresses \

@@ -1,99 +1,178 @@
-//! What main routes through the uplinks' interfaces, and where it goes from an address of one uplink.
+//! The main table's routes through the interfaces of uplinks, and which of them each uplink's table needs.
 //!
-//! The first rule of an address rejects all of it. What does not use an uplink's gateway is copied into the uplink's
-//! table: networks of the own interface, private networks and further routers on the others'. The rest is the
-//! Internet, for which the own gateway is the way, and needs no route but the default.
+//! The first rule of an address suppresses all of them. Routes that do not use an uplink's gateway are copied into the
+//! uplink's table: networks of its own interface, and private networks and further routers on other interfaces. All
+//! other destinations are on the Internet: the uplink's default route is used for them.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::group::Group;
-use super::layout::NEARLY_DEFAULT;
-use crate::interfaces::Family;
-use crate::snapshot::{Kind, MAIN, Route, Snapshot};
-use crate::uplinks::{StaticRoute, Uplink};
+use crate::network::prefixes::Prefixes;
+use crate::network::{Family, Kind, MAIN, Route, RouteExtras, Snapshot, is_ipv4_link_local};
+use crate::uplinks::{Gateway, StaticRoute, Uplink};
 
-/// Where packets to a destination go next.
+/// The longest prefixes, IPv4 and IPv6, that are used instead of a default route: VPNs halve the default route, and IPv6
+/// hosts use 2000::/3 for it.
+pub const MAX_DEFAULT_LIKE_PREFIX_LENGTH: [u32; 2] = [1, 3];
+
+/// The next hop of packets to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
     pub gateway: Option<IpAddr>,
     pub dev: String,
 }
 
-/// What main routes through the interfaces of the group, by destination: the route that a lookup takes. No hop where
-/// the route says that another table has to decide.
+/// The main table's routes through the interfaces of the group, of one family.
 #[derive(Debug, Default)]
-pub struct Networks(BTreeMap<IpNet, Vec<Hop>>);
+pub struct Networks<'a> {
+    uplinks: &'a [Uplink],
+    /// The interfaces of the uplinks of the family.
+    interfaces: HashMap<&'a str, Interface>,
+    /// For each destination the route that a lookup uses, sorted: a network comes after those that contain it. Without a
+    /// hop for a `throw` route: the lookup continues in the next table.
+    routes: Vec<(IpNet, Vec<Hop>)>,
+    /// Routes that any uplink may need a copy of, as indexes into `routes`.
+    for_all: Vec<usize>,
+    /// Routes to private networks.
+    private: Vec<usize>,
+}
 
-impl Networks {
-    /// Of one family; from the files where main has nothing through an interface yet.
+/// What the uplinks of one interface have in common.
+#[derive(Debug, Default)]
+struct Interface {
+    gateways: BTreeSet<IpAddr>,
+    /// Networks of the providers' customers.
+    of_providers: HashSet<IpNet>,
+    in_providers: Prefixes,
+    /// A gateway is outside every network of the interface, or there is none (a point-to-point link): then the
+    /// provider's network is unknown.
+    has_gateway_outside: bool,
+    /// Routes through it that each uplink on it may need, and routes through the gateway of one, as indexes into `routes`.
+    for_each: Vec<usize>,
+    through_gateway: HashMap<IpAddr, Vec<usize>>,
+}
+
+impl Interface {
+    /// For these uplinks, if the main table has routes to the networks `on_link`.
+    fn new<'a>(uplinks: &[&'a Uplink], on_link: &Prefixes) -> Self {
+        let of_providers: HashSet<IpNet> = uplinks.iter().flat_map(|uplink| uplink.provider_networks()).collect();
+        let is_outside = |uplink: &&&'a Uplink| {
+            let is_far = |gateway: IpAddr| !on_link.hold(gateway) && !Prefixes::new(uplink.on_link()).hold(gateway);
+            uplink.gateway == Gateway::OnLink || uplink.gateway.address().is_some_and(is_far)
+        };
+        Interface {
+            gateways: uplinks.iter().filter_map(|uplink| uplink.gateway.address()).collect(),
+            in_providers: Prefixes::new(of_providers.iter().copied()),
+            of_providers,
+            has_gateway_outside: uplinks.iter().any(|uplink| is_outside(&uplink)),
+            ..Interface::default()
+        }
+    }
+
+    /// Is the destination on the Internet: behind an uplink's gateway, or in a network of a provider's customers?
+    fn is_of_provider(&self, dst: &IpNet, gateway: Option<IpAddr>) -> bool {
+        match gateway {
+            Some(gateway) => self.gateways.contains(&gateway),
+            None => {
+                self.in_providers.hold(*dst)
+                    || self.gateways.range(dst.network()..=dst.broadcast()).next().is_some()
+                    || self.has_gateway_outside && !is_private(dst)
+            }
+        }
+    }
+
+    /// Is the destination neither a network of an uplink on this interface, nor behind the gateway of one?
+    fn is_for_each(&self, dst: &IpNet, gateway: Option<IpAddr>) -> bool {
+        gateway.map_or_else(|| !self.of_providers.contains(dst), |gateway| !self.gateways.contains(&gateway))
+    }
+}
+
+impl<'a> Networks<'a> {
+    /// The routes of the files are used for interfaces through which the main table has no route yet.
     pub fn new(
-        uplinks: &[Uplink],
+        uplinks: &'a [Uplink],
         static_routes: &[StaticRoute],
         family: Family,
         group: &Group,
         snapshot: Option<&Snapshot>,
     ) -> Self {
-        let main = || {
-            let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes);
-            let routes = routes.filter(|route| route.table == MAIN && route.family == family);
-            routes.filter(|route| is_specific(&route.dst) && !is_own(&route.dst, snapshot))
-        };
-        // Behind a `throw` comes the uplink's table as well, which may have a shorter route.
-        let is_passed_on =
-            |route: &&Route| route.kind() == Kind::Throw || hops(route).iter().any(|hop| group.has(&hop.dev));
-        let mut best: BTreeMap<IpNet, &Route> = BTreeMap::new();
-        for route in main().filter(is_passed_on) {
-            let known = best.entry(route.dst).or_insert(route);
-            if route.metric < known.metric {
-                *known = route;
-            }
+        let group: HashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
+        let mut routes = snapshot.map(|snapshot| of_main(snapshot, family, &group)).unwrap_or_default();
+        let used = routes.values().flatten().filter_map(|hop| group.get(&hop.dev[..]));
+        let in_main: HashSet<&str> = used.copied().collect();
+        let is_of_files = |dev: &str| group.contains(dev) && !in_main.contains(dev);
+        let of_family = || uplinks.iter().enumerate().filter(|(_, uplink)| uplink.family == family);
+        let on_link = of_family().filter(|(_, uplink)| uplink.up && is_of_files(&uplink.interface));
+        let on_link = on_link.flat_map(|(_, uplink)| {
+            let hop = Hop { gateway: None, dev: uplink.interface.clone() };
+            uplink.on_link().into_iter().map(move |net| (net, hop.clone()))
+        });
+        let by_files = static_routes.iter().filter(|route| route.family == family && is_specific(&route.dst));
+        let by_files = by_files.filter(|route| is_of_files(&route.dev));
+        let by_files =
+            by_files.map(|route| (route.dst.trunc(), Hop { gateway: route.gateway, dev: route.dev.clone() }));
+        for (net, hop) in on_link.chain(by_files) {
+            routes.entry(net).or_insert_with(|| vec![hop]);
         }
-        // A better route through another interface is taken by the first rule.
-        for route in main().filter(|route| !is_passed_on(route)) {
-            if best.get(&route.dst).is_some_and(|known| route.metric < known.metric) {
-                best.remove(&route.dst);
-            }
-        }
-        let mut networks: BTreeMap<IpNet, Vec<Hop>> = best.into_iter().map(|(dst, route)| (dst, hops(route))).collect();
-        let is_in_main = |dev: &str| networks.values().flatten().any(|hop| hop.dev == dev);
-        let in_files = uplinks.iter().filter(|uplink| uplink.family == family && uplink.up);
-        let in_files = in_files.filter(|uplink| group.has(&uplink.interface) && !is_in_main(&uplink.interface));
-        let mut in_files: Vec<(IpNet, Hop)> = in_files
-            .flat_map(|uplink| {
-                let hop = Hop { gateway: None, dev: uplink.interface.clone() };
-                uplink.on_link().into_iter().map(move |net| (net, hop.clone()))
-            })
-            .collect();
-        let by_lines = static_routes.iter().filter(|route| route.family == family && is_specific(&route.dst));
-        let by_lines = by_lines.filter(|route| group.has(&route.dev) && !is_in_main(&route.dev));
-        in_files
-            .extend(by_lines.map(|route| (route.dst.trunc(), Hop { gateway: route.gateway, dev: route.dev.clone() })));
-        for (net, hop) in in_files {
-            networks.entry(net).or_insert_with(|| vec![hop]);
-        }
-        Networks(networks)
+        let mut networks = Networks { uplinks, routes: routes.into_iter().collect(), ..Networks::default() };
+        networks.interfaces = networks.interfaces(family);
+        networks.sort_by_use();
+        networks
     }
 
-    /// The routes that the table of `uplinks[at]` needs beside those to its own networks and the default. A route that
-    /// goes where a shorter one of the table goes is left out.
-    pub fn copies(&self, uplinks: &[Uplink], at: usize) -> Vec<(IpNet, Hop)> {
-        let it = &uplinks[at];
-        let default = Hop { gateway: it.gateway, dev: it.interface.clone() };
-        let direct = Hop { gateway: None, dev: it.interface.clone() };
-        let own: Vec<IpNet> = it.on_link();
-        let mut all: BTreeMap<IpNet, Hop> = BTreeMap::new();
-        for (dst, hops) in &self.0 {
-            let copied = hops.iter().find(|hop| self.is_for(uplinks, it, dst, hop)).unwrap_or(&default);
-            all.insert(*dst, copied.clone());
+    /// The interfaces of the uplinks of the family.
+    fn interfaces(&self, family: Family) -> HashMap<&'a str, Interface> {
+        let mut on_link: HashMap<&str, Vec<IpNet>> = HashMap::new();
+        for (net, hops) in &self.routes {
+            for hop in hops.iter().filter(|hop| hop.gateway.is_none()) {
+                on_link.entry(&hop.dev).or_default().push(*net);
+            }
         }
-        all.extend(own.iter().map(|net| (*net, direct.clone())));
+        let mut uplinks: HashMap<&str, Vec<&Uplink>> = HashMap::new();
+        for uplink in self.uplinks.iter().filter(|uplink| uplink.family == family) {
+            uplinks.entry(&uplink.interface).or_default().push(uplink);
+        }
+        let interface = |(dev, uplinks): (&'a str, Vec<&Uplink>)| {
+            let on_link = Prefixes::new(on_link.remove(dev).unwrap_or_default());
+            (dev, Interface::new(&uplinks, &on_link))
+        };
+        uplinks.into_iter().map(interface).collect()
+    }
+
+    /// Sorts the routes by the uplinks that may need a copy.
+    fn sort_by_use(&mut self) {
+        for (index, (dst, hops)) in self.routes.iter().enumerate() {
+            if is_private(dst) {
+                self.private.push(index);
+            }
+            let mut is_for_all = false;
+            for hop in hops {
+                let interface = self.interfaces.get_mut(&hop.dev[..]);
+                is_for_all |= interface.as_ref().is_none_or(|interface| !interface.is_of_provider(dst, hop.gateway));
+                let Some(interface) = interface else { continue };
+                if interface.is_for_each(dst, hop.gateway) {
+                    interface.for_each.push(index);
+                } else if let Some(gateway) = hop.gateway {
+                    interface.through_gateway.entry(gateway).or_default().push(index);
+                }
+            }
+            self.for_all.extend(is_for_all.then_some(index));
+        }
+    }
+
+    /// The routes that the table of `uplinks[index]` needs in addition to those to its own networks and the default route.
+    /// A route with the next hop of a shorter route of the table is not needed.
+    pub fn copies(&self, index: usize) -> Vec<(IpNet, Hop)> {
+        let uplink = &self.uplinks[index];
+        let default = Hop { gateway: uplink.gateway.address(), dev: uplink.interface.clone() };
+        let own: HashSet<IpNet> = uplink.on_link().into_iter().collect();
         let mut copies = Vec::new();
-        // Sorted, a network comes after those that hold it.
+        // They are sorted: a network comes after those that contain it.
         let mut above: Vec<(IpNet, Hop)> = Vec::new();
-        for (dst, hop) in all {
+        for (dst, hop) in self.considered(uplink, &own, &default) {
             while above.last().is_some_and(|(net, _)| !net.contains(&dst)) {
                 above.pop();
             }
@@ -107,92 +186,223 @@ impl Networks {
         copies
     }
 
-    /// Does the address of an uplink go there as main does?
-    fn is_for(&self, uplinks: &[Uplink], it: &Uplink, dst: &IpNet, hop: &Hop) -> bool {
+    /// The destinations for which an uplink does not use its default route, and the networks inside them for which it does.
+    fn considered(&self, uplink: &Uplink, own: &HashSet<IpNet>, default: &Hop) -> BTreeMap<IpNet, Hop> {
+        let private: &[usize] = if is_in_private_network(uplink) { &[] } else { &self.private };
+        let interface = self.interfaces.get(&uplink.interface[..]);
+        let for_each = interface.iter().flat_map(|interface| &interface.for_each);
+        let through_gateway = interface
+            .and_then(|interface| interface.through_gateway.get(&uplink.gateway.address()?))
+            .into_iter()
+            .flatten();
+        let copied = self.for_all.iter().chain(private).chain(for_each).chain(through_gateway).filter_map(|index| {
+            let (dst, hops) = &self.routes[*index];
+            hops.iter().find(|hop| self.is_for(uplink, own, dst, hop)).map(|hop| (*dst, hop.clone()))
+        });
+        let mut considered: BTreeMap<IpNet, Hop> = copied.collect();
+        let direct = Hop { gateway: None, dev: uplink.interface.clone() };
+        considered.extend(own.iter().map(|net| (*net, direct.clone())));
+        let (mut inside, mut end) = (Vec::new(), 0);
+        for net in considered.iter().filter(|(_, hop)| *hop != default).map(|(net, _)| net) {
+            let start = self.routes.partition_point(|(dst, _)| dst < net).max(end);
+            end = start + self.routes[start..].partition_point(|(dst, _)| net.contains(dst));
+            inside.extend(start..end);
+        }
+        for index in inside {
+            considered.entry(self.routes[index].0).or_insert_with(|| default.clone());
+        }
+        considered
+    }
+
+    /// Does an uplink with these networks use the main table's next hop?
+    fn is_for(&self, uplink: &Uplink, own: &HashSet<IpNet>, dst: &IpNet, hop: &Hop) -> bool {
         if hop.gateway.is_some_and(|gateway| gateway.is_ipv6() != dst.addr().is_ipv6()) {
             return false;
         }
-        if hop.dev != it.interface {
-            return !self.is_of_provider(uplinks, it.family, dst, hop) || is_private(dst) && !is_in_private_network(it);
+        if hop.dev != uplink.interface {
+            return !self.is_of_provider(dst, hop) || is_private(dst) && !is_in_private_network(uplink);
         }
-        // Of several uplinks on one interface, each has its own networks and its own gateway.
-        let on_device = |other: &&Uplink| other.interface == it.interface && other.family == it.family;
-        let mut others = uplinks.iter().filter(on_device).filter(|other| !std::ptr::eq(*other, it));
-        match hop.gateway {
-            Some(gateway) => it.gateway == Some(gateway) || others.all(|other| other.gateway != Some(gateway)),
-            None => it.on_link().contains(dst) || others.all(|other| !other.provider_networks().contains(dst)),
-        }
+        let is_own = hop.gateway.map_or_else(|| own.contains(dst), |gateway| uplink.gateway.is(gateway));
+        is_own || self.interfaces.get(&hop.dev[..]).is_none_or(|interface| interface.is_for_each(dst, hop.gateway))
     }
 
-    /// Is it the Internet: behind an uplink's gateway, or a network of a provider's customers?
-    fn is_of_provider(&self, uplinks: &[Uplink], family: Family, dst: &IpNet, hop: &Hop) -> bool {
-        let mut there = uplinks.iter().filter(|uplink| uplink.family == family && uplink.interface == hop.dev);
-        if hop.gateway.is_some() {
-            return there.any(|uplink| uplink.gateway == hop.gateway);
-        }
-        there.any(|uplink| {
-            let Some(gateway) = uplink.gateway else { return false };
-            if uplink.provider_networks().iter().any(|net| net.contains(dst)) {
-                return true;
-            }
-            // A gateway outside every network of its interface does not tell which of them is the provider's.
-            let outside = || !self.on_link(&hop.dev).chain(uplink.on_link()).any(|net| net.contains(&gateway));
-            dst.contains(&gateway) || outside() && !is_private(dst)
-        })
-    }
-
-    fn on_link<'a>(&'a self, dev: &'a str) -> impl Iterator<Item = IpNet> + 'a {
-        let on_link = move |hop: &Hop| hop.dev == dev && hop.gateway.is_none();
-        self.0.iter().filter(move |(_, hops)| hops.iter().any(on_link)).map(|(net, _)| *net)
+    fn is_of_provider(&self, dst: &IpNet, hop: &Hop) -> bool {
+        self.interfaces.get(&hop.dev[..]).is_some_and(|interface| interface.is_of_provider(dst, hop.gateway))
     }
 }
 
-/// Of a unicast route that a lookup takes; nothing for any other.
+/// The main table's best route to each destination, if it leaves through the group or is a `throw` route.
+fn of_main(snapshot: &Snapshot, family: Family, group: &HashSet<&str>) -> BTreeMap<IpNet, Vec<Hop>> {
+    let addresses: HashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
+    // The host's own address: for IPv6, the main table has it as well.
+    let is_own = |dst: &IpNet| dst.prefix_len() == dst.max_prefix_len() && addresses.contains(&dst.addr());
+    let is_in_main = |route: &&Route| route.table == MAIN && route.family == family;
+    let main = snapshot.routes.iter().filter(is_in_main);
+    let mut main: Vec<&Route> = main.filter(|route| is_specific(&route.dst) && !is_own(&route.dst)).collect();
+    // A router may have a million routes; the kernel lists them almost in this order.
+    main.sort_by_key(|route| route.dst);
+    // After a `throw` route, the lookup also reaches the uplink's table, which may have a shorter route.
+    let is_passed_on =
+        |route: &&&Route| route.kind() == Kind::Throw || nexthops(route).any(|(_, dev)| group.contains(dev));
+    let best = main.chunk_by(|one, other| one.dst == other.dst).filter_map(|same| {
+        let best = same.iter().filter(is_passed_on).min_by_key(|route| route.metric)?;
+        // The first rule uses a better route through another interface.
+        let is_better = |route: &&Route| route.metric < best.metric && !is_passed_on(&route);
+        (!same.iter().any(is_better)).then(|| (best.dst, hops(best)))
+    });
+    best.collect()
+}
+
 fn hops(route: &Route) -> Vec<Hop> {
-    let hop = |gateway: Option<IpAddr>, dev: &Option<String>| dev.clone().map(|dev| Hop { gateway, dev });
-    match &route.more {
-        _ if route.state.dead => Vec::new(),
-        Some(more) if more.kind != Kind::Unicast || more.tos != 0 || more.src.is_some() => Vec::new(),
-        Some(more) if !more.nexthops.is_empty() => {
-            let alive = more.nexthops.iter().filter(|nexthop| !nexthop.state.dead);
-            alive.filter_map(|nexthop| hop(nexthop.gateway, &nexthop.dev)).collect()
-        }
-        _ => hop(route.gateway, &route.dev).into_iter().collect(),
-    }
+    nexthops(route).map(|(gateway, dev)| Hop { gateway, dev: dev.to_string() }).collect()
 }
 
-/// The host's own address, which inet6 has in main as well.
-fn is_own(dst: &IpNet, snapshot: Option<&Snapshot>) -> bool {
-    let mut addresses = snapshot.iter().flat_map(|snapshot| &snapshot.addresses);
-    dst.prefix_len() == dst.max_prefix_len() && addresses.any(|address| address.net.addr() == dst.addr())
+/// The next hops of a unicast route that lookups use; none for other routes.
+fn nexthops(route: &Route) -> impl Iterator<Item = (Option<IpAddr>, &str)> {
+    let extras = route.extras.as_deref();
+    let is_plain = |extras: &RouteExtras| extras.kind == Kind::Unicast && extras.tos == 0 && extras.src.is_none();
+    let is_taken = !route.state.dead && extras.is_none_or(is_plain);
+    let several = extras.map_or(&[][..], |extras| &extras.nexthops);
+    let alive = several.iter().filter(|nexthop| !nexthop.state.dead).map(|nexthop| (nexthop.gateway, &nexthop.dev));
+    let single = several.is_empty().then_some((route.gateway, &route.dev));
+    let found = single.into_iter().chain(alive).filter(move |_| is_taken);
+    found.filter_map(|(gateway, dev)| Some((gateway, dev.as_deref()?)))
 }
 
-/// Longer than what stands for the whole Internet, and not of a scope below it.
+/// Is it more specific than a default route, and neither loopback, link-local nor multicast?
 fn is_specific(dst: &IpNet) -> bool {
-    let length = NEARLY_DEFAULT[usize::from(dst.addr().is_ipv6())];
+    let length = MAX_DEFAULT_LIKE_PREFIX_LENGTH[usize::from(dst.addr().is_ipv6())];
     let local = match dst.addr() {
         IpAddr::V4(address) => address.is_loopback() || address.is_multicast(),
         IpAddr::V6(address) => address.is_loopback() || address.is_multicast() || address.is_unicast_link_local(),
     };
-    u32::from(dst.prefix_len()) > length && !local
+    u32::from(dst.prefix_len()) > length && !local && !is_ipv4_link_local(dst)
 }
 
 /// Within RFC 1918, RFC 6598 or RFC 4193: no provider has a route to it.
 pub fn is_private(net: &IpNet) -> bool {
     match net {
-        IpNet::V4(net) => [([10, 0, 0, 0], 8), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16), ([100, 64, 0, 0], 10)]
-            .iter()
-            .filter_map(|(address, length)| Ipv4Net::new(Ipv4Addr::from(*address), *length).ok())
-            .any(|private| private.contains(net)),
-        IpNet::V6(net) => {
-            let unique_local = Ipv6Net::new(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7);
-            unique_local.is_ok_and(|private| private.contains(net))
+        IpNet::V4(net) => {
+            let within = |(octets, length): &([u8; 4], u8)| {
+                let differs = u32::from(net.addr()) ^ u32::from_be_bytes(*octets);
+                net.prefix_len() >= *length && differs >> (32 - length) == 0
+            };
+            PRIVATE.iter().any(within)
         }
+        IpNet::V6(net) => net.prefix_len() >= 7 && net.addr().is_unique_local(),
     }
 }
 
-/// Is the uplink's own network private? Its address tells: a provider may give a private gateway to a public address.
-fn is_in_private_network(it: &Uplink) -> bool {
-    let address = it.sources.first().map(|source| source.net.addr()).or(it.gateway);
+const PRIVATE: [([u8; 4], u8); 4] =
+    [([10, 0, 0, 0], 8), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16), ([100, 64, 0, 0], 10)];
+
+/// Is the uplink's own network private? The address decides: a public address may have a private gateway.
+fn is_in_private_network(uplink: &Uplink) -> bool {
+    let address = uplink.sources.first().map(|source| source.net.addr()).or(uplink.gateway.address());
     address.is_some_and(|address| is_private(&address.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::expected::tests::{snapshot, uplinks};
+
+    /// By all uplinks of the interface, one after the other.
+    fn is_for(networks: &Networks, uplink: &Uplink, dst: &IpNet, hop: &Hop) -> bool {
+        if hop.dev != uplink.interface {
+            return !is_of_provider(networks, dst, hop) || is_private(dst) && !is_in_private_network(uplink);
+        }
+        let on_interface = networks.uplinks.iter().filter(|other| other.interface == hop.dev);
+        let mut others = on_interface.filter(|other| !std::ptr::eq(*other, uplink));
+        match hop.gateway {
+            Some(gateway) => uplink.gateway.is(gateway) || others.all(|other| !other.gateway.is(gateway)),
+            None => uplink.on_link().contains(dst) || others.all(|other| !other.provider_networks().contains(dst)),
+        }
+    }
+
+    fn is_of_provider(networks: &Networks, dst: &IpNet, hop: &Hop) -> bool {
+        let mut there = networks.uplinks.iter().filter(|uplink| uplink.interface == hop.dev);
+        if hop.gateway.is_some() {
+            return there.any(|uplink| uplink.gateway.address() == hop.gateway);
+        }
+        let on_link =
+            |(_, hops): &&(IpNet, Vec<Hop>)| hops.iter().any(|known| known.dev == hop.dev && known.gateway.is_none());
+        let routes = || networks.routes.iter().filter(on_link).map(|(net, _)| *net);
+        there.any(|uplink| {
+            if uplink.provider_networks().iter().any(|net| net.contains(dst)) {
+                return true;
+            }
+            let gateway = match uplink.gateway {
+                Gateway::Unknown => return false,
+                Gateway::OnLink => return !is_private(dst),
+                Gateway::Address(gateway) => gateway,
+            };
+            let outside = || !routes().chain(uplink.on_link()).any(|net| net.contains(&gateway));
+            dst.contains(&gateway) || outside() && !is_private(dst)
+        })
+    }
+
+    /// Every network of main, not only those that are considered.
+    fn by_all(networks: &Networks, index: usize) -> Vec<(IpNet, Hop)> {
+        let uplink = &networks.uplinks[index];
+        let default = Hop { gateway: uplink.gateway.address(), dev: uplink.interface.clone() };
+        let hop_to = |(dst, hops): &(IpNet, Vec<Hop>)| {
+            (*dst, hops.iter().find(|hop| is_for(networks, uplink, dst, hop)).unwrap_or(&default).clone())
+        };
+        let mut all: BTreeMap<IpNet, Hop> = networks.routes.iter().map(hop_to).collect();
+        all.extend(uplink.on_link().iter().map(|net| (*net, Hop { gateway: None, dev: uplink.interface.clone() })));
+        let holder = |dst: &IpNet| {
+            let holders = all.iter().filter(|(net, _)| *net != dst && net.contains(dst));
+            holders.max_by_key(|(net, _)| net.prefix_len()).map_or(&default, |(_, hop)| hop)
+        };
+        let differs = |(dst, hop): &(&IpNet, &Hop)| holder(dst) != *hop && !uplink.on_link().contains(dst);
+        all.iter().filter(differs).map(|(dst, hop)| (*dst, hop.clone())).collect()
+    }
+
+    /// Networks in networks, through uplinks and routers, in an order that a seed decides.
+    #[test]
+    fn what_is_not_considered_needs_no_copy() {
+        let text = "eth0 192.0.2.10/24 via 192.0.2.1\n eth1 198.51.100.10/24 via 198.51.100.1\n \
+                    eth2 10.1.0.10/16 via 10.1.0.1\n eth0 192.0.2.11/24 via 192.0.2.2\n \
+                    ppp0 203.0.113.7/32 10.3.0.7/24 via none";
+        let uplinks = uplinks(text);
+        let interfaces = ["eth0", "eth1", "eth2", "ppp0"].map(str::to_string).to_vec();
+        let group = Group { interfaces, ..Group::default() };
+        let ways = [
+            "192.0.2.1 dev eth0",
+            "192.0.2.9 dev eth0",
+            "198.51.100.1 dev eth1",
+            "10.1.0.1 dev eth2",
+            "10.1.0.9 dev eth2",
+        ];
+        let devs = ["eth0", "eth1", "eth2", "ppp0"];
+        let nets = [
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "10.1.2.0/24",
+            "192.0.0.0/16",
+            "192.0.2.64/26",
+            "203.0.113.0/24",
+            "203.0.113.64/26",
+        ];
+        let mut copied = 0;
+        for seed in 0..400_usize {
+            let mut routes = String::from("0.0.0.0/0 via 192.0.2.1 dev eth0\n");
+            for (index, net) in nets.iter().enumerate() {
+                let pick = seed.wrapping_mul(2_654_435_761).wrapping_add(index * 40_503) >> index;
+                match ways.get(pick % 7) {
+                    Some(way) => routes += &format!("{net} via {way}\n"),
+                    None if pick % 7 == 5 => routes += &format!("{net} dev {}\n", devs[pick % 4]),
+                    None => {}
+                }
+            }
+            let snapshot = snapshot(&routes);
+            let networks = Networks::new(&uplinks, &[], Family::Inet, &group, Some(&snapshot));
+            for (index, uplink) in uplinks.iter().enumerate() {
+                copied += networks.copies(index).len();
+                assert_eq!(networks.copies(index), by_all(&networks, index), "{} of\n{routes}", uplink.label());
+            }
+        }
+        assert!(copied > 1000, "{copied}");
+    }
 }

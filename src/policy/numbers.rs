@@ -1,52 +1,76 @@
-//! Allotting tables and priorities: 1, 2, … and 100, 110, … as in the article, past everything taken.
+//! Assigns tables and priorities: 1, 2, … and 100, 110, … as in the article, without those in use.
 //!
-//! What an uplink has stays: an explicit option wins, then the number in its block, then the one that the
-//! kernel already has for it, then the first free one. So a new stanza renumbers nothing.
+//! An uplink keeps its numbers: an explicit option has precedence, then the number in its block, then the one that the
+//! kernel has for it, then the first free one. So a new stanza does not change the numbers of others.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
+use crate::commands::tables::{Names, RESERVED};
 use crate::interfaces::Diagnostic;
-use crate::snapshot::{LOCAL, MAIN, Route, Rule, Snapshot};
-use crate::tables::{Names, RESERVED};
-use crate::uplinks::{Layout, MAX_PRIORITY, Uplink};
+use crate::network::{Family, LOCAL, MAIN, Route, Rule, Snapshot};
+use crate::uplinks::{DEVICE_RULE, Layout, MAX_PRIORITY, Uplink};
 
-/// Priorities per uplink.
-pub const SLOT: u32 = 10;
+/// Consecutive priorities that each uplink gets.
+pub const PRIORITIES_PER_UPLINK: u32 = 10;
 const FIRST_PRIORITY: u32 = 100;
-/// From here on, tables that are exchanged wait for each other; none is kept, should a run be killed meanwhile.
+/// Tables from this number on are used only while tables are exchanged. If a run is killed meanwhile, the next run does
+/// not keep them.
 pub const SPARE: u32 = 1 << 31;
 
+/// The numbers of one uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    pub table: u32,
+    pub priority: u32,
+}
+
 /// Numbers that others use.
-pub struct Taken {
+pub struct ReservedNumbers {
     tables: HashSet<u32>,
     priorities: HashSet<u32>,
 }
 
-impl Taken {
+impl ReservedNumbers {
     pub fn new(names: &Names, snapshot: Option<&Snapshot>, tables: &[u32], priorities: &[u32]) -> Self {
-        let mut taken = Taken {
+        let mut reserved = ReservedNumbers {
             tables: RESERVED.into_iter().chain(names.numbers()).chain(tables.iter().copied()).collect(),
             priorities: priorities.iter().copied().collect(),
         };
         if let Some(snapshot) = snapshot {
             for rule in snapshot.rules.iter().filter(|rule| !rule.is_ours()) {
-                taken.tables.insert(rule.table);
-                taken.priorities.insert(rule.priority);
+                reserved.tables.insert(rule.table);
+                reserved.priorities.insert(rule.priority);
             }
-            taken.tables.extend(snapshot.routes.iter().filter(|route| !route.is_ours()).map(|route| route.table));
+            reserved.tables.extend(foreign_tables(snapshot));
         }
-        taken
+        reserved
     }
 }
 
-/// inet and inet6 of one interface share their numbers; several uplinks of one family on it do not.
-fn group(uplinks: &[Uplink], at: usize) -> (&str, usize) {
-    let it = &uplinks[at];
-    let before = uplinks[..at].iter().filter(|other| other.interface == it.interface && other.family == it.family);
-    (&it.interface, before.count())
+/// Groups of uplinks that share their numbers: the IPv4 and the IPv6 uplink of an interface. Several uplinks of one
+/// family on it do not share.
+fn groups(uplinks: &[Uplink], managed: &[usize]) -> Vec<Vec<usize>> {
+    let mut counts: HashMap<(&str, Family), usize> = HashMap::new();
+    let mut positions = Vec::new();
+    for uplink in uplinks {
+        let count = counts.entry((&uplink.interface, uplink.family)).or_default();
+        positions.push(*count);
+        *count += 1;
+    }
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut group_of: HashMap<(&str, usize), usize> = HashMap::new();
+    for &index in managed {
+        let group = *group_of.entry((&uplinks[index].interface, positions[index])).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(index);
+    }
+    groups
 }
 
-/// Rules of one uplink, by layout.
+/// The number of priorities that the rules of one uplink use.
 fn width(layout: Layout) -> u32 {
     match layout {
         Layout::Layered => 4,
@@ -54,202 +78,309 @@ fn width(layout: Layout) -> u32 {
     }
 }
 
-/// Table and priority by uplink; a clash is a diagnostic that names both sides.
-pub fn allot(
-    uplinks: &[Uplink],
-    layouts: &HashMap<usize, Layout>,
-    managed: &[usize],
-    snapshot: Option<&Snapshot>,
-    taken: Taken,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> HashMap<usize, (u32, u32)> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut index: HashMap<(&str, usize), usize> = HashMap::new();
-    for &at in managed {
-        let slot = *index.entry(group(uplinks, at)).or_insert_with(|| {
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
-        groups[slot].push(at);
-    }
-    // Explicit wishes first, over all uplinks: what is allotted must keep clear of them.
-    let mut tables: HashMap<u32, usize> = HashMap::new();
-    let mut priorities: Vec<(u32, u32, usize)> = Vec::new();
-    let mut wished: HashMap<usize, (Option<u32>, Option<u32>)> = HashMap::new();
-    for group in &groups {
-        for &at in group {
-            let of_group = |wish: fn(&Uplink) -> Option<u32>| {
-                wish(&uplinks[at]).or_else(|| group.iter().find_map(|other| wish(&uplinks[*other])))
-            };
-            let (table, priority) = (of_group(|it| it.wish.table), of_group(|it| it.wish.priority));
-            if let Some(table) = table {
-                let first = *tables.entry(table).or_insert(at);
-                if !group.contains(&first) {
-                    let what = format!("table {table}");
-                    diagnostics.push(both_ask(&what, &uplinks[first], &uplinks[at]));
-                }
-            }
-            if let Some(priority) = priority {
-                let end = priority + width(layouts[&at]);
-                let clash = priorities
-                    .iter()
-                    .find(|(start, stop, other)| *start < end && priority < *stop && !group.contains(other));
-                if let Some((_, _, other)) = clash {
-                    let what = format!("priority {priority} (the rules reach to {})", end - 1);
-                    diagnostics.push(both_ask(&what, &uplinks[*other], &uplinks[at]));
-                }
-                priorities.push((priority, end, at));
-            }
-            wished.insert(at, (table, priority));
-        }
-    }
-    let mut numbers = HashMap::new();
-    // Those that have numbers come before those that need new ones, or a stanza put before them would take
-    // their numbers away.
-    let in_use = |at: usize| {
-        let written = uplinks[at].written;
-        let kernel = snapshot.and_then(|snapshot| in_kernel(snapshot, uplinks, at));
-        let table = written.and_then(|written| written.table).or(kernel.map(|(table, _)| table));
-        (table, written.and_then(|written| written.priority).or(kernel.and_then(|(_, priority)| priority)))
-    };
-    let had: Vec<(Option<u32>, Option<u32>)> = groups
-        .iter()
-        .map(|group| {
-            let each: Vec<_> = group.iter().map(|at| in_use(*at)).collect();
-            (each.iter().find_map(|had| had.0), each.iter().find_map(|had| had.1))
-        })
-        .collect();
-    let mut kept: Vec<(Option<u32>, Option<u32>)> = Vec::new();
-    for (group, (table, priority)) in groups.iter().zip(had) {
-        let free = |table: &u32| tables.get(table).is_none_or(|other| group.contains(other));
-        let table = table.filter(free).filter(|table| !RESERVED.contains(table));
-        if let Some(table) = table {
-            tables.insert(table, group[0]);
-        }
-        let clear = |priority: &u32| {
-            priorities
-                .iter()
-                .all(|(start, stop, other)| *start >= priority + SLOT || priority >= stop || group.contains(other))
-        };
-        let priority = priority.filter(|priority| *priority <= MAX_PRIORITY).filter(clear);
-        if let Some(priority) = priority {
-            priorities.push((priority, priority + SLOT, group[0]));
-        }
-        kept.push((table, priority));
-    }
-    for (group, (table, priority)) in groups.iter().zip(kept) {
-        let needs_table = group.iter().any(|at| wished[at].0.is_none());
-        let needs_priority = group.iter().any(|at| wished[at].1.is_none());
-        let table = table.or_else(|| {
-            let free = |table: &u32| !tables.contains_key(table) && !taken.tables.contains(table);
-            let table = needs_table.then(|| (1..=u32::MAX).find(free)).flatten();
-            tables.extend(table.map(|table| (table, group[0])));
-            table
-        });
-        let priority = priority.or_else(|| {
-            let clear = |priority: &u32| {
-                let end = priority + SLOT;
-                priorities.iter().all(|(start, stop, _)| *start >= end || priority >= stop)
-                    && !(*priority..end).any(|number| taken.priorities.contains(&number))
-            };
-            let mut slots = (FIRST_PRIORITY..=MAX_PRIORITY).step_by(SLOT as usize);
-            let priority = needs_priority.then(|| slots.find(clear)).flatten();
-            priorities.extend(priority.map(|priority| (priority, priority + SLOT, group[0])));
-            priority
-        });
-        for at in group {
-            let (wished_table, wished_priority) = wished[at];
-            match (wished_table.or(table), wished_priority.or(priority)) {
-                (Some(table), Some(priority)) => {
-                    numbers.insert(*at, (table, priority));
-                }
-                _ => diagnostics.push(Diagnostic::error(
-                    uplinks[*at].at,
-                    b"",
-                    match priorities.last() {
-                        Some((start, end, other)) => format!(
-                            "no priorities are left for {}: {} has {start} to {}, and others the rest",
-                            uplinks[*at].label(),
-                            uplinks[*other].label(),
-                            end - 1
-                        ),
-                        None => format!("no priorities are left for {}: others have all", uplinks[*at].label()),
-                    },
-                    format!(
-                        "Between {FIRST_PRIORITY} and {MAX_PRIORITY}, no {SLOT} priorities in a row are free of other \
-                         uplinks and of rules that are not symroute's ('ip rule' shows them): remove some of those, or \
-                         name one with 'symroute-priority'."
-                    ),
-                )),
-            }
-        }
-    }
-    numbers
+/// The numbers of an uplink that are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Known {
+    table: Option<u32>,
+    priority: Option<u32>,
 }
 
-fn both_ask(what: &str, first: &Uplink, second: &Uplink) -> Diagnostic {
+impl Known {
+    /// Is one of the numbers the same?
+    fn overlaps(self, other: Known) -> bool {
+        self.table.is_some() && self.table == other.table || self.priority.is_some() && self.priority == other.priority
+    }
+
+    /// Missing numbers are those of `other`.
+    fn or(self, other: Known) -> Known {
+        Known { table: self.table.or(other.table), priority: self.priority.or(other.priority) }
+    }
+}
+
+/// The uplinks that need numbers, by their index, with what the numbers depend on.
+pub struct Request<'a> {
+    pub uplinks: &'a [Uplink],
+    pub managed: &'a [usize],
+    pub layouts: &'a HashMap<usize, Layout>,
+    pub snapshot: Option<&'a Snapshot>,
+}
+
+/// Numbers by uplink, and why an uplink has none, or has the number of another.
+#[derive(Debug, Default)]
+pub struct Assignment {
+    pub numbers: HashMap<usize, Numbers>,
+    pub faults: Vec<(usize, Diagnostic)>,
+}
+
+/// Assigns a table and a priority to each uplink.
+pub fn assign(request: &Request, reserved: ReservedNumbers) -> Assignment {
+    let uplinks = request.uplinks;
+    let groups = groups(uplinks, request.managed);
+    let mut allocator = Allocator::new(uplinks, reserved);
+    let kernel = request.snapshot.map(|snapshot| Kernel::new(snapshot, uplinks));
+    let installed = |index: usize| kernel.as_ref().and_then(|kernel| kernel.numbers_of(index)).unwrap_or_default();
+    // Options first, over all uplinks: other numbers must not collide with them. If two uplinks request one number, the
+    // one that has it in the kernel keeps it.
+    let has_requested =
+        |group: &[usize]| group.iter().any(|index| installed(*index).overlaps(overrides(&uplinks[*index])));
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.sort_by_cached_key(|group| !has_requested(&groups[*group]));
+    let mut assignment = Assignment::default();
+    let mut requested: Vec<Vec<Known>> = vec![Vec::new(); groups.len()];
+    for group in order {
+        requested[group] = allocator.request(&groups[group], request.layouts, &mut assignment.faults);
+    }
+    // Uplinks that have numbers come before those that need new ones. Otherwise a new stanza before them would get
+    // their numbers.
+    let current = |index: &usize| {
+        let written = uplinks[*index].written.unwrap_or_default();
+        Known { table: written.table, priority: written.priority }.or(installed(*index))
+    };
+    let currents = groups.iter().map(|group| group.iter().map(current).fold(Known::default(), Known::or));
+    let kept: Vec<Known> = groups.iter().zip(currents).map(|(group, current)| allocator.keep(group, current)).collect();
+    for ((group, requested), kept) in groups.iter().zip(requested).zip(kept) {
+        let allocated = allocator.complete(group, kept, &requested);
+        for (index, requested) in group.iter().zip(requested) {
+            match requested.or(allocated) {
+                Known { table: Some(table), priority: Some(priority) } => {
+                    assignment.numbers.insert(*index, Numbers { table, priority });
+                }
+                _ => assignment.faults.push((*index, allocator.none_left(*index))),
+            }
+        }
+    }
+    assignment
+}
+
+/// The numbers that the options of an uplink request.
+fn overrides(uplink: &Uplink) -> Known {
+    Known { table: uplink.overrides.table, priority: uplink.overrides.priority }
+}
+
+/// Assigns numbers, one group of uplinks after the other.
+struct Allocator<'a> {
+    uplinks: &'a [Uplink],
+    reserved: ReservedNumbers,
+    /// By table, the uplink that has it.
+    tables: HashMap<u32, usize>,
+    /// By priority, the uplink that has it.
+    priorities: HashMap<u32, usize>,
+    /// The uplink that got priorities last, and these priorities.
+    last: Option<(usize, Range<u32>)>,
+    /// All numbers below these are in use.
+    next_table: u32,
+    next_priority: u32,
+}
+
+impl<'a> Allocator<'a> {
+    fn new(uplinks: &'a [Uplink], reserved: ReservedNumbers) -> Self {
+        let (tables, priorities) = (HashMap::new(), HashMap::new());
+        Allocator { uplinks, reserved, tables, priorities, last: None, next_table: 1, next_priority: FIRST_PRIORITY }
+    }
+
+    fn claim(&mut self, index: usize, priorities: Range<u32>) {
+        for priority in priorities.clone() {
+            self.priorities.entry(priority).or_insert(index);
+        }
+        self.last = Some((index, priorities));
+    }
+
+    /// The uplink outside the group that has one of these priorities.
+    fn other_with(&self, mut priorities: Range<u32>, group: &[usize]) -> Option<usize> {
+        priorities.find_map(|priority| self.priorities.get(&priority).copied().filter(|other| !group.contains(other)))
+    }
+
+    /// The numbers that the options of a group request, by uplink.
+    fn request(
+        &mut self,
+        group: &[usize],
+        layouts: &HashMap<usize, Layout>,
+        faults: &mut Vec<(usize, Diagnostic)>,
+    ) -> Vec<Known> {
+        let of_group = group.iter().map(|index| overrides(&self.uplinks[*index])).fold(Known::default(), Known::or);
+        let requested: Vec<Known> = group.iter().map(|index| overrides(&self.uplinks[*index]).or(of_group)).collect();
+        for (&index, requested) in group.iter().zip(&requested) {
+            if let Some(table) = requested.table {
+                let first = *self.tables.entry(table).or_insert(index);
+                if !group.contains(&first) {
+                    let what = format!("table {table}");
+                    faults.push((index, requested_twice(&what, &self.uplinks[first], &self.uplinks[index])));
+                }
+            }
+            if let Some(priority) = requested.priority {
+                let end = priority + width(layouts[&index]);
+                if let Some(other) = self.other_with(priority..end, group) {
+                    let what = format!("priority {priority} (rules up to {})", end - 1);
+                    faults.push((index, requested_twice(&what, &self.uplinks[other], &self.uplinks[index])));
+                }
+                self.claim(index, priority..end);
+            }
+        }
+        requested
+    }
+
+    /// A group keeps the numbers that it has, unless another uplink requests them.
+    fn keep(&mut self, group: &[usize], current: Known) -> Known {
+        let is_free = |table: &u32| self.tables.get(table).is_none_or(|other| group.contains(other));
+        let table = current.table.filter(is_free).filter(|table| !RESERVED.contains(table));
+        let are_free = |priority: &u32| self.other_with(*priority..*priority + PRIORITIES_PER_UPLINK, group).is_none();
+        let priority = current.priority.filter(|priority| *priority <= MAX_PRIORITY).filter(are_free);
+        self.tables.extend(table.map(|table| (table, group[0])));
+        if let Some(priority) = priority {
+            self.claim(group[0], priority..priority + PRIORITIES_PER_UPLINK);
+        }
+        Known { table, priority }
+    }
+
+    /// The first free numbers for what is neither requested nor kept.
+    fn complete(&mut self, group: &[usize], kept: Known, requested: &[Known]) -> Known {
+        let needs_table = kept.table.is_none() && requested.iter().any(|requested| requested.table.is_none());
+        let needs_priority = kept.priority.is_none() && requested.iter().any(|requested| requested.priority.is_none());
+        let table = needs_table.then(|| self.free_table()).flatten();
+        let priority = needs_priority.then(|| self.free_priority()).flatten();
+        self.tables.extend(table.map(|table| (table, group[0])));
+        if let Some(priority) = priority {
+            self.claim(group[0], priority..priority + PRIORITIES_PER_UPLINK);
+        }
+        kept.or(Known { table, priority })
+    }
+
+    fn free_table(&mut self) -> Option<u32> {
+        let is_free = |table: &u32| !self.tables.contains_key(table) && !self.reserved.tables.contains(table);
+        let table = (self.next_table..=u32::MAX).find(is_free)?;
+        self.next_table = table;
+        Some(table)
+    }
+
+    fn free_priority(&mut self) -> Option<u32> {
+        let is_free =
+            |priority: u32| !self.priorities.contains_key(&priority) && !self.reserved.priorities.contains(&priority);
+        let mut priorities = (self.next_priority..=MAX_PRIORITY).step_by(PRIORITIES_PER_UPLINK as usize);
+        let priority = priorities.find(|first| (*first..first + PRIORITIES_PER_UPLINK).all(is_free));
+        self.next_priority = priority.unwrap_or(MAX_PRIORITY + 1);
+        priority
+    }
+
+    fn none_left(&self, index: usize) -> Diagnostic {
+        let label = self.uplinks[index].label();
+        let message = match &self.last {
+            Some((other, priorities)) => format!(
+                "{label}: no free priorities; {} uses {} to {}, the rest is in use",
+                self.uplinks[*other].label(),
+                priorities.start,
+                priorities.end - 1
+            ),
+            None => format!("{label}: no free priorities; all are in use"),
+        };
+        let help = format!(
+            "Remove foreign rules ('ip rule' lists them), or set 'symroute-priority'. An uplink needs \
+             {PRIORITIES_PER_UPLINK} consecutive free priorities from {FIRST_PRIORITY} to {MAX_PRIORITY}."
+        );
+        Diagnostic::error(self.uplinks[index].location, b"", message, help)
+    }
+}
+
+fn requested_twice(what: &str, first: &Uplink, second: &Uplink) -> Diagnostic {
     Diagnostic::error(
-        second.at,
+        second.location,
         b"",
-        format!("{what} is asked for by two uplinks: {} and {}", first.label(), second.label()),
-        "Give one of them another number, or take its line out to have one allotted.",
+        format!("{what} is requested by two uplinks: {} and {}", first.label(), second.label()),
+        "Set another number for one of them. Or remove the option: symroute then assigns a free number.",
     )
 }
 
-/// The table and priority that an uplink already has in the kernel, by what is ours there.
-fn in_kernel(snapshot: &Snapshot, uplinks: &[Uplink], at: usize) -> Option<(u32, Option<u32>)> {
-    let it = &uplinks[at];
-    let alone =
-        uplinks.iter().filter(|other| other.interface == it.interface && other.family == it.family).count() == 1;
-    let ours = || snapshot.rules.iter().filter(|rule| rule.is_ours() && rule.family == it.family);
-    let of_source =
-        |rule: &Rule| rule.src.is_some_and(|src| it.sources.iter().any(|own| src.contains(&own.net.addr())));
-    // Other tables have routes through its interface as well; the default route is the table's own.
-    let defaults = snapshot.routes.iter().filter(|route| route.is_ours() && route.dst.prefix_len() == 0);
-    let defaults = defaults.filter(|route| route.family == it.family && route.table != MAIN && route.table < SPARE);
-    let by_default = defaults
-        .filter(|route| route.dev.as_deref() == Some(&it.interface))
-        .find(|route| alone || route.gateway == it.gateway)
-        .map(|route| route.table);
-    // The kernel drops routes with their link, and keeps the rules.
-    let by_rule = || {
-        let of_device = ours().find(|rule| alone && rule.oif.as_deref() == Some(&it.interface));
-        let own = |rule: &&Rule| of_source(rule) && rule.suppress_ifgroup.is_none() && rule.table != LOCAL;
-        let rule = of_device.or_else(|| ours().find(|rule| own(rule) && rule.table != MAIN))?;
-        // Another uplink may have the address as well: a table with its default route is that one's.
-        let is_anothers = |route: &Route| {
-            route.family == it.family && route.dst.prefix_len() == 0 && route.dev.as_deref() != Some(&it.interface)
+/// Tables with foreign routes. The kernel lists its routes by table, so the result has few duplicates.
+fn foreign_tables(snapshot: &Snapshot) -> impl Iterator<Item = u32> + '_ {
+    let of_tables = snapshot.routes.chunk_by(|one, other| one.table == other.table);
+    of_tables.filter_map(|routes| routes.iter().find(|route| !route.is_ours()).map(|route| route.table))
+}
+
+/// The rules and routes of the kernel, indexed: a host may have a million routes.
+struct Kernel<'a> {
+    uplinks: &'a [Uplink],
+    /// The number of uplinks on an interface, by family.
+    counts: HashMap<(&'a str, Family), usize>,
+    /// Rules that symroute added.
+    rules: Vec<&'a Rule>,
+    /// Default routes that symroute added, by interface.
+    defaults: HashMap<Option<&'a str>, Vec<&'a Route>>,
+    /// Tables with foreign routes.
+    foreign: HashSet<u32>,
+}
+
+impl<'a> Kernel<'a> {
+    fn new(snapshot: &'a Snapshot, uplinks: &'a [Uplink]) -> Self {
+        let mut kernel = Kernel {
+            uplinks,
+            counts: HashMap::new(),
+            rules: snapshot.rules.iter().filter(|rule| rule.is_ours()).collect(),
+            defaults: HashMap::new(),
+            foreign: foreign_tables(snapshot).collect(),
         };
-        let is_free = |route: &Route| route.table != rule.table || route.is_ours() && !is_anothers(route);
-        snapshot.routes.iter().all(is_free).then_some(rule.table)
-    };
-    let table = by_default.or_else(by_rule).filter(|table| *table < SPARE)?;
-    // Somebody may have taken a rule away: each of the others tells where the first one was (`layout::rules`).
-    let first = |rule: &Rule| match (rule.table == table, rule.suppress_prefixlen, &rule.oif) {
-        (false, Some(_), _) if rule.table == MAIN && of_source(rule) && rule.suppress_ifgroup.is_some() => {
-            Some(rule.priority)
+        for uplink in uplinks {
+            *kernel.counts.entry((&uplink.interface, uplink.family)).or_default() += 1;
         }
-        // As symroute had them before it used interface groups.
-        (true, Some(_), _) => Some(rule.priority),
-        (false, Some(_), _) if rule.table == MAIN && of_source(rule) => rule.priority.checked_sub(1),
-        (true, None, Some(_)) if alone => rule.priority.checked_sub(3),
-        _ => None,
-    };
-    let last = || ours().filter(|rule| rule.table == table).map(|rule| rule.priority).min();
-    Some((table, ours().filter_map(first).min().or_else(last)))
+        for route in snapshot.routes.iter().filter(|route| route.is_ours() && route.dst.prefix_len() == 0) {
+            kernel.defaults.entry(route.dev.as_deref()).or_default().push(route);
+        }
+        kernel
+    }
+
+    /// The table and priority that an uplink has, according to the rules and routes that symroute added.
+    fn numbers_of(&self, index: usize) -> Option<Known> {
+        let uplink = &self.uplinks[index];
+        let alone = self.counts[&(&uplink.interface[..], uplink.family)] == 1;
+        let ours = || self.rules.iter().copied().filter(|rule| rule.family == uplink.family);
+        let of_source =
+            |rule: &Rule| rule.src.is_some_and(|src| uplink.sources.iter().any(|own| src.contains(&own.net.addr())));
+        let table = self.table_of_default(uplink, alone);
+        let table = table.or_else(|| self.table_of_rule(uplink, alone, &of_source)).filter(|table| *table < SPARE)?;
+        // Another program may have removed a rule: the priority of each other rule gives that of the first
+        // (`layout::rules`).
+        let first = |rule: &Rule| match (rule.table == table, rule.suppress_prefixlen, &rule.oif) {
+            (false, Some(_), _) if rule.table == MAIN && of_source(rule) && rule.suppress_ifgroup.is_some() => {
+                Some(rule.priority)
+            }
+            // As symroute added them before it used interface groups.
+            (true, Some(_), _) => Some(rule.priority),
+            (false, Some(_), _) if rule.table == MAIN && of_source(rule) => rule.priority.checked_sub(1),
+            (true, None, Some(_)) if alone => rule.priority.checked_sub(DEVICE_RULE),
+            _ => None,
+        };
+        let last = || ours().filter(|rule| rule.table == table).map(|rule| rule.priority).min();
+        Some(Known { table: Some(table), priority: ours().filter_map(first).min().or_else(last) })
+    }
+
+    /// The table whose default route leaves through the uplink's interface. Other tables may have other routes through it.
+    fn table_of_default(&self, uplink: &Uplink, alone: bool) -> Option<u32> {
+        let through = self.defaults.get(&Some(&uplink.interface[..]))?.iter();
+        let mut defaults =
+            through.filter(|route| route.family == uplink.family && route.table != MAIN && route.table < SPARE);
+        defaults.find(|route| alone || route.gateway == uplink.gateway.address()).map(|route| route.table)
+    }
+
+    /// The table that rules for the uplink look up. The kernel deletes routes with their link, and keeps the rules.
+    fn table_of_rule(&self, uplink: &Uplink, alone: bool, of_source: &dyn Fn(&Rule) -> bool) -> Option<u32> {
+        let ours = || self.rules.iter().copied().filter(|rule| rule.family == uplink.family);
+        let of_device = ours().find(|rule| alone && rule.oif.as_deref() == Some(&uplink.interface));
+        let is_source_rule = |rule: &&Rule| of_source(rule) && rule.suppress_ifgroup.is_none() && rule.table != LOCAL;
+        let rule = of_device.or_else(|| ours().find(|rule| is_source_rule(rule) && rule.table != MAIN))?;
+        // Another uplink may have the address as well: a table with its default route belongs to that uplink.
+        let defaults =
+            self.defaults.iter().filter(|(dev, _)| **dev != Some(&uplink.interface)).flat_map(|(_, routes)| routes);
+        let mut others = defaults.filter(|route| route.family == uplink.family && route.table == rule.table);
+        (!self.foreign.contains(&rule.table) && others.next().is_none()).then_some(rule.table)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interfaces::Family;
+    use crate::network::{PROTOCOL, RouteState};
     use crate::policy::difference::tests::uplink;
-    use crate::snapshot::{PROTOCOL, State};
 
-    /// The table of another uplink may have a route through its interface too.
-    #[test]
-    fn its_own_table_is_that_of_its_default() {
-        let route = |table: u32, dst: &str, dev: u8| Route {
+    fn route(table: u32, dst: &str, dev: u8) -> Route {
+        Route {
             family: Family::Inet,
             table,
             dst: dst.parse().unwrap(),
@@ -259,34 +390,59 @@ mod tests {
             metric: 0,
             onlink: false,
             protocol: PROTOCOL,
-            more: None,
-            state: State::default(),
+            extras: None,
+            state: RouteState::default(),
+        }
+    }
+
+    /// An uplink that is up keeps its table, even if another stanza requests it.
+    #[test]
+    fn an_active_uplink_keeps_its_table() {
+        let layouts = HashMap::from([(0, Layout::Layered), (1, Layout::Layered)]);
+        let mut uplinks = [uplink(0, true), uplink(1, true)];
+        uplinks.iter_mut().for_each(|uplink| uplink.overrides.table = Some(7));
+        let faulty = |snapshot: &Snapshot| {
+            let reserved = ReservedNumbers::new(&Names::default(), Some(snapshot), &[], &[]);
+            let request = Request { uplinks: &uplinks, managed: &[0, 1], layouts: &layouts, snapshot: Some(snapshot) };
+            assign(&request, reserved).faults.into_iter().map(|(index, _)| index).collect::<Vec<_>>()
         };
-        let all = [("192.0.2.0/24", 1), ("0.0.0.0/0", 0)].map(|(dst, dev)| route(1, dst, dev));
-        let routes = all.into_iter().chain([route(2, "0.0.0.0/0", 1)]).collect();
+        assert_eq!(faulty(&Snapshot::default()), [1]);
+        for (dev, without_policy) in [(0, 1), (1, 0)] {
+            let snapshot = Snapshot { routes: vec![route(7, "0.0.0.0/0", dev)], ..Snapshot::default() };
+            assert_eq!(faulty(&snapshot), [without_policy]);
+        }
+    }
+
+    /// The table of another uplink may have a route through its interface too.
+    #[test]
+    fn its_own_table_is_that_of_its_default() {
+        let table_1 = [("192.0.2.0/24", 1), ("0.0.0.0/0", 0)].map(|(dst, dev)| route(1, dst, dev));
+        let routes = table_1.into_iter().chain([route(2, "0.0.0.0/0", 1)]).collect();
         let snapshot = Snapshot { routes, ..Snapshot::default() };
         let uplinks = [uplink(0, true), uplink(1, true)];
-        assert_eq!([0, 1].map(|at| in_kernel(&snapshot, &uplinks, at)), [Some((1, None)), Some((2, None))]);
+        let kernel = Kernel::new(&snapshot, &uplinks);
+        let tables = [0, 1].map(|index| kernel.numbers_of(index));
+        assert_eq!(tables, [1, 2].map(|table| Some(Known { table: Some(table), priority: None })));
     }
 
     #[test]
     fn out_of_priorities() {
         let uplinks = [uplink(0, true), uplink(1, true)];
         let layouts = HashMap::from([(0, Layout::Layered), (1, Layout::Layered)]);
-        // One slot of ten is left.
+        // Only 200 to 209 are free.
         let priorities: Vec<u32> =
-            (1..=MAX_PRIORITY + SLOT).filter(|priority| !(200..210).contains(priority)).collect();
-        let taken = Taken::new(&Names::default(), None, &[1, 3], &priorities);
-        let mut diagnostics = Vec::new();
-        let numbers = allot(&uplinks, &layouts, &[0, 1], None, taken, &mut diagnostics);
-        assert_eq!(numbers, HashMap::from([(0, (2, 200))]));
-        let said: Vec<String> = diagnostics.iter().map(|d| format!("{}: {}", d.message, d.help)).collect();
+            (1..=MAX_PRIORITY + PRIORITIES_PER_UPLINK).filter(|priority| !(200..210).contains(priority)).collect();
+        let reserved = ReservedNumbers::new(&Names::default(), None, &[1, 3], &priorities);
+        let request = Request { uplinks: &uplinks, managed: &[0, 1], layouts: &layouts, snapshot: None };
+        let Assignment { numbers, faults } = assign(&request, reserved);
+        assert_eq!(numbers, HashMap::from([(0, Numbers { table: 2, priority: 200 })]));
+        let texts: Vec<String> = faults.iter().map(|(index, d)| format!("{index} {}: {}", d.message, d.help)).collect();
         assert_eq!(
-            said,
+            texts,
             [
-                "no priorities are left for eth1 inet: eth0 inet has 200 to 209, and others the rest: Between 100 and 32755, no 10 priorities in a row are free of \
-              other uplinks and of rules that are not symroute's ('ip rule' shows them): remove some of those, or name \
-              one with 'symroute-priority'."
+                "1 eth1 (IPv4): no free priorities; eth0 (IPv4) uses 200 to 209, the rest is in use: Remove foreign rules \
+                 ('ip rule' lists them), or set 'symroute-priority'. An uplink needs 10 consecutive free priorities \
+                 from 100 to 32755."
             ]
         );
     }

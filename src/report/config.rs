@@ -1,15 +1,14 @@
-//! The files as ifupdown reads them.
+//! The configuration files as ifupdown reads them.
 
 use std::fmt::Write;
 
 use bstr::ByteSlice;
 use serde_json::{Map, Value, json};
 
-use super::diagnostics::{begins, diagnostics_json};
-use crate::files::Root;
-use crate::interfaces::{Config, Family};
+use super::diagnostics::{diagnostics_json, file_and_line};
+use crate::interfaces::{AddressFamily, Config, Files};
 
-pub fn config_json(config: &Config, root: &Root) -> Value {
+pub fn config_json(config: &Config, root: &dyn Files) -> Value {
     let text = |bytes: &[u8]| Value::from(bytes.to_str_lossy().into_owned());
     let texts = |list: &[bstr::BString]| Value::from_iter(list.iter().map(|item| text(item)));
     let mut lists = Map::new();
@@ -27,14 +26,14 @@ pub fn config_json(config: &Config, root: &Root) -> Value {
         }
     }
     let stanzas = config.stanzas.iter().map(|stanza| {
-        let place = stanza.at.map(|at| begins(config, root, at));
+        let place = stanza.location.map(|location| file_and_line(config, root, location));
         let options = stanza.options().into_iter().map(|option| {
-            let (file, line) = begins(config, root, option.at);
+            let (file, line) = file_and_line(config, root, option.location);
             json!({"name": text(&option.name), "value": text(&option.value), "file": file, "line": line})
         });
         json!({
             "interface": text(&stanza.interface),
-            "family": (stanza.family != Family::Any).then(|| stanza.family.name()),
+            "family": (stanza.family != AddressFamily::Any).then(|| stanza.family.name()),
             "method": text(&stanza.method),
             "inherits": stanza.inherits.as_ref().map(|name| text(name)),
             "file": place.as_ref().map(|place| &place.0),
@@ -50,7 +49,7 @@ pub fn config_json(config: &Config, root: &Root) -> Value {
             "map": texts(&mapping.maps),
         })
     });
-    let files = config.files.iter().map(|file| root.locate(&file.path).display().to_string());
+    let files = config.files.iter().map(|file| root.shown(&file.path).display().to_string());
     json!({
         "files": Value::from_iter(files),
         "lists": lists,
@@ -60,7 +59,7 @@ pub fn config_json(config: &Config, root: &Root) -> Value {
     })
 }
 
-pub fn config_text(config: &Config, root: &Root) -> String {
+pub fn config_text(config: &Config, root: &dyn Files) -> String {
     let mut out = String::new();
     for (class, names) in &config.lists.allow {
         let key = if class == "auto" { "auto".to_string() } else { format!("allow-{class}") };
@@ -79,15 +78,15 @@ pub fn config_text(config: &Config, root: &Root) -> String {
         let _ = writeln!(out, "\nmapping {}", bstr::join(" ", &mapping.patterns).to_str_lossy());
     }
     for stanza in &config.stanzas {
-        let place = stanza.at.map(|at| begins(config, root, at));
+        let place = stanza.location.map(|location| file_and_line(config, root, location));
         let place = place.map_or("implicit".into(), |(file, line)| format!("{file}:{line}"));
         let head = format!("iface {} {} {}", stanza.interface, stanza.family, stanza.method);
         let inherits = stanza.inherits.as_ref().map_or(String::new(), |name| format!(" inherits {name}"));
-        let _ = writeln!(out, "\n{:<50}# {place}", head + &inherits);
+        let _ = writeln!(out, "\n{:<49} # {place}", head + &inherits);
         for option in stanza.options() {
-            let (_, line) = begins(config, root, option.at);
+            let (_, line) = file_and_line(config, root, option.location);
             let value = option.value.to_str_lossy().replace('\n', "\\n");
-            let _ = writeln!(out, "{:<50}# {line}", format!("    {} {value}", option.name));
+            let _ = writeln!(out, "{:<49} # {line}", format!("    {} {value}", option.name));
         }
     }
     out

@@ -1,17 +1,16 @@
-//! Diagnostics as a compiler shows them, on one line, and as JSON.
+//! Diagnostics in the style of a compiler, on one line, and as JSON.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet as Cited};
 use bstr::ByteSlice;
 use serde_json::{Value, json};
 
-use crate::files::Root;
-use crate::interfaces::{At, Config, Diagnostic, Severity};
+use crate::interfaces::{Config, Diagnostic, Files, Location, Severity};
 
-/// A cited line is cut here, in characters.
+/// Longer cited lines are cut to this number of characters.
 const LONGEST: usize = 300;
 
-/// A diagnostic's place: file as it was opened, line as ifupdown counts, column in characters, cited text,
-/// and the bytes of it to point at.
+/// The place of a diagnostic: the file as it was opened, ifupdown's line number, the column in characters, the cited
+/// text, and the range of bytes to mark in it.
 struct Place {
     file: String,
     line: usize,
@@ -20,28 +19,28 @@ struct Place {
     span: std::ops::Range<usize>,
 }
 
-fn place(config: &Config, root: &Root, at: At, word: &[u8]) -> Place {
-    let file = &config.files[at.file];
-    let raw = file.document.lines().get(at.line).map_or(&b""[..], |_| file.document.raw(at.line));
+fn place(config: &Config, root: &dyn Files, location: Location, word: &[u8]) -> Place {
+    let file = &config.files[location.file];
+    let raw = file.document.lines().get(location.line).map_or(&b""[..], |_| file.document.raw(location.line));
     let last = raw.strip_suffix(b"\n").unwrap_or(raw).rsplit(|b| *b == b'\n').next().unwrap_or_default();
     let text: String = last.to_str_lossy().trim_end().chars().take(LONGEST).collect();
     let start = text.len() - text.trim_start().len();
     let word = word.lines().next().unwrap_or_default().to_str_lossy();
     let span = match text.find(word.as_ref()) {
-        Some(at) if !word.is_empty() => at..at + word.len(),
+        Some(start) if !word.is_empty() => start..start + word.len(),
         _ => start..text.len(),
     };
     Place {
-        file: root.locate(&file.path).display().to_string(),
-        line: file.document.lines().get(at.line).map_or(1, |line| line.last),
+        file: root.shown(&file.path).display().to_string(),
+        line: file.document.lines().get(location.line).map_or(1, |line| line.last),
         column: text[..span.start].chars().count() + 1,
         text,
         span,
     }
 }
 
-/// As a compiler shows it: `file:line:column`, the cited line, a caret, what to do.
-pub fn diagnostic(config: &Config, root: &Root, diagnostic: &Diagnostic, color: bool) -> String {
+/// In the style of a compiler: `file:line:column`, the cited line, a caret, the fix.
+pub fn diagnostic(config: &Config, root: &dyn Files, diagnostic: &Diagnostic, color: bool) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -52,9 +51,9 @@ pub fn diagnostic(config: &Config, root: &Root, diagnostic: &Diagnostic, color: 
         title = title.id(id);
     }
     let help = Level::HELP.message(diagnostic.help.as_str());
-    let report = match diagnostic.at {
-        Some(at) => {
-            let place = place(config, root, at, &diagnostic.word);
+    let report = match diagnostic.location {
+        Some(location) => {
+            let place = place(config, root, location, &diagnostic.word);
             let annotation = AnnotationKind::Primary.span(place.span);
             let cited = Cited::source(place.text).line_start(place.line).path(place.file).annotation(annotation);
             title.element(cited).element(help)
@@ -66,10 +65,10 @@ pub fn diagnostic(config: &Config, root: &Root, diagnostic: &Diagnostic, color: 
 }
 
 /// The same on one line, for hooks: `file:line: message`.
-pub fn one_line(config: &Config, root: &Root, diagnostic: &Diagnostic) -> String {
-    match diagnostic.at {
-        Some(at) => {
-            let place = place(config, root, at, &diagnostic.word);
+pub fn one_line(config: &Config, root: &dyn Files, diagnostic: &Diagnostic) -> String {
+    match diagnostic.location {
+        Some(location) => {
+            let place = place(config, root, location, &diagnostic.word);
             format!("{}:{}: {}", place.file, place.line, diagnostic.message)
         }
         None => diagnostic.message.clone(),
@@ -78,11 +77,11 @@ pub fn one_line(config: &Config, root: &Root, diagnostic: &Diagnostic) -> String
 
 pub fn diagnostics_json<'a>(
     config: &Config,
-    root: &Root,
+    root: &dyn Files,
     diagnostics: impl IntoIterator<Item = &'a Diagnostic>,
 ) -> Value {
     let one = |diagnostic: &Diagnostic| {
-        let place = diagnostic.at.map(|at| place(config, root, at, &diagnostic.word));
+        let place = diagnostic.location.map(|location| place(config, root, location, &diagnostic.word));
         json!({
             "severity": diagnostic.severity.name(),
             "id": diagnostic.id,
@@ -96,8 +95,8 @@ pub fn diagnostics_json<'a>(
     diagnostics.into_iter().map(one).collect()
 }
 
-/// Where a logical line begins: file and line.
-pub(super) fn begins(config: &Config, root: &Root, at: At) -> (String, usize) {
-    let file = &config.files[at.file];
-    (root.locate(&file.path).display().to_string(), file.document.lines()[at.line].first)
+/// File and number of the first line of a logical line.
+pub(super) fn file_and_line(config: &Config, root: &dyn Files, location: Location) -> (String, usize) {
+    let file = &config.files[location.file];
+    (root.shown(&file.path).display().to_string(), file.document.lines()[location.line].first)
 }

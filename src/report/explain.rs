@@ -1,19 +1,19 @@
-//! A walk through the rules, to be read at 3 a.m., and its JSON.
+//! `symroute explain` as text and JSON: every rule and its result.
 
 use std::fmt::Write;
 
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 
-use super::iproute2::{protocol_name, route_json, route_text, rule_json, rule_words, table_name};
-use crate::check::walk::{Outcome, Said, Step, Verdict, Walk};
-use crate::snapshot::{Answer, Kind, Query, Way};
+use super::iproute2::{protocol_name, route_json, route_text, rule_json, rule_words};
+use crate::network::lookup::{Comparison, Lookup, Outcome, RuleVerdict, Step};
+use crate::network::{Answer, Kind, Query, ResolvedRoute, table_name};
 
-/// Rules longer than this get no padding.
+/// Rules longer than this are not padded.
 const WIDEST: usize = 80;
 
-/// The question in `ip route get`'s words.
-fn question(query: &Query) -> String {
+/// The query in the words of `ip route get`.
+fn query_text(query: &Query) -> String {
     let mut text = match (query.from, &query.iif) {
         (Some(from), _) => format!("from {from} to {}", query.to),
         (None, _) => format!("to {}", query.to),
@@ -31,78 +31,82 @@ fn question(query: &Query) -> String {
     text
 }
 
-/// What came of a rule: the words of the table, and for JSON a stable name.
-fn said(step: &Step) -> (&'static str, String) {
+/// The result of a rule: a stable name for JSON, and text.
+fn verdict(step: &Step) -> (&'static str, String) {
     let table = || format!("table {}", table_name(step.rule.table));
-    match &step.said {
-        Said::No(why) => ("no match", format!("no: {why}")),
-        Said::Goto(priority) => ("goto", format!("yes: on to rule {priority}")),
-        Said::GotoNowhere(priority) => ("goto", format!("yes, but there is no rule {priority}: on to the next")),
-        Said::Nop => ("nop", "yes, and does nothing".into()),
-        Said::NoRoute => ("no route", format!("{}: no route", table())),
-        Said::Throw(route) => ("throw", format!("{}: {}: on to the next rule", table(), route_text(route))),
-        Said::Suppressed(route, why) => {
+    match &step.verdict {
+        RuleVerdict::NoMatch(why) => ("no match", format!("no match: {why}")),
+        RuleVerdict::Goto(priority) => ("goto", format!("continues at rule {priority}")),
+        RuleVerdict::GotoNowhere(priority) => {
+            ("goto", format!("rule {priority} does not exist: continues at the next rule"))
+        }
+        RuleVerdict::Nop => ("nop", "no action".into()),
+        RuleVerdict::NoRoute => ("no route", format!("{}: no route", table())),
+        RuleVerdict::Throw(route) => {
+            ("throw", format!("{}: {}: continues at the next rule", table(), route_text(route)))
+        }
+        RuleVerdict::Suppressed(route, why) => {
             ("suppressed", format!("{}: {}, suppressed ({why})", table(), route_text(route)))
         }
-        Said::Route(route) => ("route", format!("{}: {}", table(), route_text(route))),
-        Said::Refused(Some(route), _) => ("refused", format!("{}: {}", table(), route_text(route))),
-        Said::Refused(None, errno) => ("refused", format!("yes: {}", errno.desc())),
-        Said::Unsure(why) => ("unsure", format!("cannot be told: {why}")),
-        Said::Passed => ("passed", "jumped past".into()),
-        Said::NotAsked => ("not asked", "not asked".into()),
+        RuleVerdict::Route(route) => ("route", format!("{}: {}", table(), route_text(route))),
+        RuleVerdict::Rejected(Some(route), _) => ("rejected", format!("{}: {}", table(), route_text(route))),
+        RuleVerdict::Rejected(None, errno) => ("rejected", format!("rejected: {}", errno.desc())),
+        RuleVerdict::Unknown(why) => ("unknown", format!("unknown: {why}")),
+        RuleVerdict::Skipped => ("skipped", "skipped".into()),
+        RuleVerdict::NotEvaluated => ("not evaluated", "not evaluated".into()),
     }
 }
 
 /// `via 192.0.2.1 dev eth0`, as `ip route get` has it.
-fn way_text(way: &Way) -> String {
-    let mut text = if way.kind == Kind::Unicast { String::new() } else { format!("{} ", way.kind.name()) };
-    if let Some(gateway) = way.gateway {
+fn resolved_text(route: &ResolvedRoute) -> String {
+    let mut text = if route.kind == Kind::Unicast { String::new() } else { format!("{} ", route.kind.name()) };
+    if let Some(gateway) = route.gateway {
         let _ = write!(text, "via {gateway} ");
     }
-    let _ = write!(text, "dev {}", way.dev.as_deref().unwrap_or("?"));
+    let _ = write!(text, "dev {}", route.dev.as_deref().unwrap_or("?"));
     text
 }
 
-/// The answer in words.
-pub fn outcome_text(walk: &Walk) -> String {
-    let rule = |step: usize| walk.steps.get(step).map_or(0, |step| step.rule.priority);
-    match &walk.outcome {
-        Outcome::Route { step, route, ways } => {
+/// The outcome in words.
+pub fn outcome_text(lookup: &Lookup) -> String {
+    let rule = |step: usize| lookup.steps.get(step).map_or(0, |step| step.rule.priority);
+    match &lookup.outcome {
+        Outcome::Route { step, route, candidates } => {
             let by = format!("(table {}, rule {})", table_name(route.table), rule(*step));
-            match (route.kind(), ways.len()) {
-                (Kind::Local, _) => format!("it is for this host itself: {} {by}", route_text(route)),
+            match (route.kind(), candidates.len()) {
+                (Kind::Local, _) => format!("delivered locally: {} {by}", route_text(route)),
                 (_, 0 | 1) => format!("{} {by}", route_text(route)),
                 (_, count) => {
-                    let ways: Vec<String> = ways.iter().map(way_text).collect();
+                    let candidates: Vec<String> = candidates.iter().map(resolved_text).collect();
                     format!(
-                        "one of {count} ways, chosen by a hash or by which router answers: {} {by}",
-                        ways.join(", or ")
+                        "one of {count} routes, selected by a hash or by the reachability of the router: {} {by}",
+                        candidates.join(", or ")
                     )
                 }
             }
         }
         Outcome::OnLink { dev } => format!(
-            "no route for a socket bound to {dev}; the kernel then takes the destination for a neighbour there and asks \
-             for it by ARP"
+            "no route for a socket bound to {dev}; the kernel treats the destination as on-link there and sends ARP \
+             requests"
         ),
-        Outcome::Refused { step, errno, why } => {
+        Outcome::Rejected { step, errno, why } => {
             let by = step.map_or(String::new(), |step| format!(" (rule {})", rule(step)));
             let why = if why.is_empty() { String::new() } else { format!(": {why}") };
             format!("none, '{}'{by}{why}", errno.desc())
         }
-        Outcome::Unsure(why) => format!("cannot be told: {why}"),
+        Outcome::Unknown(why) => format!("unknown: {why}"),
     }
 }
 
 fn answer_text(answer: &Answer) -> String {
     match answer {
-        Answer::Refused(errno) => format!("'{}'", errno.desc()),
-        Answer::Route(way) => {
-            let mut text = way_text(way);
-            if way.table != 0 {
-                let _ = write!(text, " table {}", table_name(way.table));
+        Answer::Rejected(errno) => format!("'{}'", errno.desc()),
+        Answer::Route(route) => {
+            let mut text = resolved_text(route);
+            if route.table != 0 {
+                let _ = write!(text, " table {}", table_name(route.table));
             }
-            if let Some(source) = way.source {
+            if let Some(source) = route.source {
                 let _ = write!(text, " src {source}");
             }
             text
@@ -110,32 +114,33 @@ fn answer_text(answer: &Answer) -> String {
     }
 }
 
-/// Rules, answer, the kernel's answer. `more`: also the rules after the one that decided. `notes` follow.
-pub fn explain_text(query: &Query, walk: &Walk, answer: &Answer, more: bool, notes: &[String]) -> String {
-    let mut out = format!("{}\n", question(query));
-    let shown: Vec<&Step> = walk.steps.iter().filter(|step| more || step.said != Said::NotAsked).collect();
+/// Rules, answer, the kernel's answer, notes. `verbose`: also the rules after the one that decided.
+pub fn explain_text(query: &Query, lookup: &Lookup, answer: &Answer, verbose: bool, notes: &[String]) -> String {
+    let mut out = format!("{}\n", query_text(query));
+    let shown: Vec<&Step> =
+        lookup.steps.iter().filter(|step| verbose || step.verdict != RuleVerdict::NotEvaluated).collect();
     let words: Vec<String> = shown.iter().map(|step| rule_words(&step.rule)).collect();
     let width = words.iter().map(String::len).filter(|width| *width <= WIDEST).max().unwrap_or(0);
     for (step, words) in shown.iter().zip(&words) {
-        let _ = writeln!(out, "{:>7}  {words:width$}  {}", step.rule.priority, said(step).1);
+        let _ = writeln!(out, "{:>7}  {words:width$}  {}", step.rule.priority, verdict(step).1);
     }
-    let _ = writeln!(out, "Answer: {}", outcome_text(walk));
+    let _ = writeln!(out, "Answer: {}", outcome_text(lookup));
     let theirs = answer_text(answer);
-    let _ = match walk.verdict(query, answer) {
-        Verdict::Same => writeln!(out, "The kernel says the same: {theirs}"),
-        Verdict::Unsure => writeln!(out, "The kernel says: {theirs}"),
-        Verdict::SourceCheck => writeln!(
+    let _ = match lookup.compare(query, answer) {
+        Comparison::Same => writeln!(out, "The kernel returns the same: {theirs}"),
+        Comparison::Unknown => writeln!(out, "The kernel returns: {theirs}"),
+        Comparison::SourceCheck => writeln!(
             out,
-            "But the kernel drops the packet: {theirs}. Its source check (rp_filter, or a source that is this host's own) \
-             does not let {} in by {}.",
-            query.from.map_or("it".into(), |from| from.to_string()),
+            "But the kernel drops the packet: {theirs}. Its source check (rp_filter, or a source address of this host) \
+             rejects packets{} on {}.",
+            query.from.map_or(String::new(), |from| format!(" from {from}")),
             query.iif.as_deref().unwrap_or("?")
         ),
-        Verdict::Differs => writeln!(
+        Comparison::Differs => writeln!(
             out,
-            "THE KERNEL SAYS OTHERWISE: {theirs}\n\
-             The kernel is right, and this is a defect of symroute. Please report it, with the output of 'ip rule', \
-             'ip route show table all' (with -6 for IPv6) and the question."
+            "The kernel returns another route: {theirs}\n\
+             The kernel is right; this is a bug in symroute. Report it to the maintainer ('apt show symroute'). Include \
+             this command, its output, and the output of 'ip rule' and 'ip route show table all' (with -6 for IPv6)."
         ),
     };
     for note in notes {
@@ -148,53 +153,54 @@ fn errno_name(errno: Errno) -> String {
     format!("{errno:?}")
 }
 
-fn way_json(way: &Way) -> Map<String, Value> {
+fn resolved_json(route: &ResolvedRoute) -> Map<String, Value> {
     let mut out = Map::new();
-    out.insert("type".into(), way.kind.name().into());
-    out.extend(way.gateway.map(|gateway| ("gateway".into(), gateway.to_string().into())));
-    out.extend(way.dev.as_deref().map(|dev| ("dev".into(), dev.into())));
-    out.extend(Some(way.table).filter(|table| *table != 0).map(|table| ("table".into(), table_name(table).into())));
-    out.extend(way.source.map(|source| ("prefsrc".into(), source.to_string().into())));
+    out.insert("type".into(), route.kind.name().into());
+    out.extend(route.gateway.map(|gateway| ("gateway".into(), gateway.to_string().into())));
+    out.extend(route.dev.as_deref().map(|dev| ("dev".into(), dev.into())));
+    out.extend(Some(route.table).filter(|table| *table != 0).map(|table| ("table".into(), table_name(table).into())));
+    out.extend(route.source.map(|source| ("prefsrc".into(), source.to_string().into())));
     out
 }
 
-/// The question, every rule with what came of it, the answer and the kernel's, with iproute2's keys.
-pub fn explain_json(query: &Query, walk: &Walk, answer: &Answer, notes: &[String]) -> Value {
-    let rules = walk.steps.iter().map(|step| {
+/// The query, every rule with its result, the answer and the kernel's answer, with iproute2's keys.
+pub fn explain_json(query: &Query, lookup: &Lookup, answer: &Answer, notes: &[String]) -> Value {
+    let rules = lookup.steps.iter().map(|step| {
         let mut out = rule_json(&step.rule);
-        let (result, text) = said(step);
+        let (result, text) = verdict(step);
         out.insert("result".into(), result.into());
         out.insert("explanation".into(), text.into());
-        let route = match &step.said {
-            Said::Throw(route) | Said::Suppressed(route, _) | Said::Route(route) | Said::Refused(Some(route), _) => {
-                Some(route_json(route))
-            }
+        let route = match &step.verdict {
+            RuleVerdict::Throw(route)
+            | RuleVerdict::Suppressed(route, _)
+            | RuleVerdict::Route(route)
+            | RuleVerdict::Rejected(Some(route), _) => Some(route_json(route)),
             _ => None,
         };
         out.extend(route.map(|route| ("route".to_string(), route.into())));
         out
     });
-    let priority = |step: Option<usize>| step.and_then(|step| walk.steps.get(step)).map(|step| step.rule.priority);
-    let refused = |errno: Errno| json!({"error": errno_name(errno)});
-    let ours = match &walk.outcome {
-        Outcome::Route { step, ways, .. } => {
-            json!({"priority": priority(Some(*step)), "ways": Value::from_iter(ways.iter().map(way_json))})
+    let priority = |step: Option<usize>| step.and_then(|step| lookup.steps.get(step)).map(|step| step.rule.priority);
+    let rejected = |errno: Errno| json!({"error": errno_name(errno)});
+    let ours = match &lookup.outcome {
+        Outcome::Route { step, candidates, .. } => {
+            json!({"priority": priority(Some(*step)), "routes": Value::from_iter(candidates.iter().map(resolved_json))})
         }
         Outcome::OnLink { dev } => {
-            json!({"priority": null, "ways": [{"type": "unicast", "dev": dev}], "on_link": true})
+            json!({"priority": null, "routes": [{"type": "unicast", "dev": dev}], "on_link": true})
         }
-        Outcome::Refused { step, errno, .. } => json!({"priority": priority(*step), "error": errno_name(*errno)}),
-        Outcome::Unsure(why) => json!({"unsure": why}),
+        Outcome::Rejected { step, errno, .. } => json!({"priority": priority(*step), "error": errno_name(*errno)}),
+        Outcome::Unknown(why) => json!({"unknown": why}),
     };
     let theirs = match answer {
-        Answer::Route(way) => way_json(way).into(),
-        Answer::Refused(errno) => refused(*errno),
+        Answer::Route(route) => resolved_json(route).into(),
+        Answer::Rejected(errno) => rejected(*errno),
     };
-    let verdict = match walk.verdict(query, answer) {
-        Verdict::Same => "same",
-        Verdict::SourceCheck => "source check",
-        Verdict::Differs => "differs",
-        Verdict::Unsure => "unsure",
+    let verdict = match lookup.compare(query, answer) {
+        Comparison::Same => "same",
+        Comparison::SourceCheck => "source check",
+        Comparison::Differs => "differs",
+        Comparison::Unknown => "unknown",
     };
     json!({
         "from": query.from.map(|from| from.to_string()),
@@ -207,7 +213,7 @@ pub fn explain_json(query: &Query, walk: &Walk, answer: &Answer, notes: &[String
         "sport": query.sport,
         "dport": query.dport,
         "rules": Value::from_iter(rules),
-        "explanation": outcome_text(walk),
+        "explanation": outcome_text(lookup),
         "answer": ours,
         "kernel": theirs,
         "verdict": verdict,

@@ -1,50 +1,48 @@
-//! Rules and routes as `ip rule show`, `ip route show` and `ip -j` have them.
+//! Rules and routes in the formats of `ip rule show`, `ip route show` and `ip -j`.
 
 use std::fmt::Write;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use crate::interfaces::Family;
-use crate::snapshot::{
-    Action, INET6_METRIC, Kind, LOCAL, MAIN, Route, RouteMore, Rule, RuleMore, SCOPE_LINK, State, dscp_text, prefix,
+use crate::network::{
+    Action, Family, INET6_METRIC, Kind, PROTOCOL, Route, RouteExtras, RouteState, Rule, RuleExtras, SCOPE_LINK,
+    dscp_text, prefix, table_name,
 };
 
-/// `RT_TABLE_DEFAULT` (rtnetlink(7)).
-const DEFAULT: u32 = 253;
-
-/// A rule as `ip rule show` has it.
+/// A rule in the format of `ip rule show`.
 pub(super) fn rule_text(rule: &Rule) -> String {
     format!("{}:\t{}", rule.priority, rule_words(rule))
 }
 
 /// The same without its priority.
 pub(super) fn rule_words(rule: &Rule) -> String {
-    let plain = RuleMore::default();
-    let more = rule.more.as_deref().unwrap_or(&plain);
-    let mut text = if more.not { "not " } else { "" }.to_string();
+    let plain = RuleExtras::default();
+    let extras = rule.extras.as_deref().unwrap_or(&plain);
+    let mut text = if extras.not { "not " } else { "" }.to_string();
     let _ = write!(text, "from {}", rule.src.as_ref().map_or("all".into(), prefix));
     let mut add = |key: &str, value: Option<String>| {
         let _ = value.map(|value| write!(text, " {key} {value}"));
     };
     let range = |(first, last): (u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
-    add("to", more.dst.as_ref().map(prefix));
-    add("tos", Some(more.tos).filter(|tos| *tos != 0).map(|tos| format!("{tos:#x}")));
-    add("dscp", more.dscp.map(dscp_text));
+    add("to", extras.dst.as_ref().map(prefix));
+    add("tos", Some(extras.tos).filter(|tos| *tos != 0).map(|tos| format!("{tos:#x}")));
+    add("dscp", extras.dscp.map(dscp_text));
     add(
         "fwmark",
-        more.mark
+        extras
+            .mark
             .map(|mark| [Some(fwmark(mark).0), fwmark(mark).1].into_iter().flatten().collect::<Vec<_>>().join("/")),
     );
-    add("iif", more.iif.clone());
+    add("iif", extras.iif.clone());
     add("oif", rule.oif.clone());
-    add("tun_id", more.tun_id.map(|id| id.to_string()));
-    add("uidrange", more.uids.map(|(first, last)| format!("{first}-{last}")));
-    add("ipproto", more.ip_protocol.map(protocol_name));
-    add("sport", more.sports.map(range));
-    add("dport", more.dports.map(range));
-    let table = if more.l3mdev { "[l3mdev-table]".into() } else { table_name(rule.table) };
-    match more.action {
+    add("tun_id", extras.tun_id.map(|id| id.to_string()));
+    add("uidrange", extras.uids.map(|(first, last)| format!("{first}-{last}")));
+    add("ipproto", extras.ip_protocol.map(protocol_name));
+    add("sport", extras.sports.map(range));
+    add("dport", extras.dports.map(range));
+    let table = if extras.l3mdev { "[l3mdev-table]".into() } else { table_name(rule.table) };
+    match extras.action {
         Action::Lookup => add("lookup", Some(table)),
         Action::Goto(priority) => add("goto", Some(priority.to_string())),
         action => text.push_str(&format!(" {}", action_name(action))),
@@ -55,10 +53,10 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     if let Some(group) = rule.suppress_ifgroup {
         let _ = write!(text, " suppress_ifgroup {group}");
     }
-    text + if more.unknown { " and more" } else { "" }
+    text + if extras.unknown { " and more" } else { "" }
 }
 
-/// Mark and mask; no mask where all bits count.
+/// Mark and mask; no mask if all bits count.
 fn fwmark((mark, mask): (u32, u32)) -> (String, Option<String>) {
     (format!("{mark:#x}"), (mask != u32::MAX).then(|| format!("{mask:#x}")))
 }
@@ -74,7 +72,7 @@ fn action_name(action: Action) -> &'static str {
     }
 }
 
-/// As iproute2 names the protocols that a rule is likely to have.
+/// iproute2's names of the protocols that rules usually have.
 pub(super) fn protocol_name(protocol: u8) -> String {
     match protocol {
         1 => "icmp".into(),
@@ -85,25 +83,26 @@ pub(super) fn protocol_name(protocol: u8) -> String {
     }
 }
 
-/// A route as `ip route show table N` has it.
+/// A route in the format of `ip route show table N`.
 pub(super) fn route_text(route: &Route) -> String {
-    let plain = RouteMore::default();
-    let more = route.more.as_deref().unwrap_or(&plain);
-    let leads = matches!(more.kind, Kind::Unicast | Kind::Local | Kind::Broadcast | Kind::Anycast | Kind::Multicast);
-    let mut text = if more.kind == Kind::Unicast { String::new() } else { format!("{} ", more.kind.name()) };
-    let of_route = Route { dev: route.dev.clone().filter(|_| leads), ..route.clone() }.to_string();
+    let plain = RouteExtras::default();
+    let extras = route.extras.as_deref().unwrap_or(&plain);
+    let has_interface =
+        matches!(extras.kind, Kind::Unicast | Kind::Local | Kind::Broadcast | Kind::Anycast | Kind::Multicast);
+    let mut text = if extras.kind == Kind::Unicast { String::new() } else { format!("{} ", extras.kind.name()) };
+    let of_route = Route { dev: route.dev.clone().filter(|_| has_interface), ..route.clone() }.to_string();
     text.push_str(of_route.rsplit_once(" table ").map_or(of_route.as_str(), |(text, _)| text));
-    if let Some(src) = &more.src {
+    if let Some(src) = &extras.src {
         let _ = write!(text, " from {}", prefix(src));
     }
     let unset = if route.family == Family::Inet6 { [0, INET6_METRIC] } else { [0, 0] };
     if !unset.contains(&route.metric) {
         let _ = write!(text, " metric {}", route.metric);
     }
-    if let Some(id) = more.nexthop_id {
+    if let Some(id) = extras.nexthop_id {
         let _ = write!(text, " nhid {id}");
     }
-    for hop in &more.nexthops {
+    for hop in &extras.nexthops {
         text.push_str(" nexthop");
         if let Some(gateway) = hop.gateway {
             let _ = write!(text, " via {gateway}");
@@ -113,7 +112,7 @@ pub(super) fn route_text(route: &Route) -> String {
     text + state_text(route.state)
 }
 
-fn state_text(state: State) -> &'static str {
+fn state_text(state: RouteState) -> &'static str {
     match (state.dead, state.linkdown) {
         (false, false) => "",
         (false, true) => " linkdown",
@@ -122,25 +121,47 @@ fn state_text(state: State) -> &'static str {
     }
 }
 
-pub(super) fn table_name(table: u32) -> String {
-    match table {
-        MAIN => "main".into(),
-        LOCAL => "local".into(),
-        DEFAULT => "default".into(),
-        number => number.to_string(),
-    }
+/// The name that `ip -j` prints with iproute2's and symroute's files in rt_protos.d; otherwise the number.
+fn routing_protocol_name(protocol: u8) -> String {
+    let name = match protocol {
+        0 => "unspec",
+        1 => "redirect",
+        2 => "kernel",
+        3 => "boot",
+        4 => "static",
+        8 => "gated",
+        9 => "ra",
+        10 => "mrt",
+        11 => "zebra",
+        12 => "bird",
+        13 => "dnrouted",
+        14 => "xorp",
+        15 => "ntk",
+        16 => "dhcp",
+        18 => "keepalived",
+        42 => "babel",
+        PROTOCOL => "symroute",
+        99 => "openr",
+        186 => "bgp",
+        187 => "isis",
+        188 => "ospf",
+        189 => "rip",
+        192 => "eigrp",
+        number => return number.to_string(),
+    };
+    name.into()
 }
 
 pub(super) fn route_json(route: &Route) -> Map<String, Value> {
-    let plain = RouteMore::default();
-    let more = route.more.as_deref().unwrap_or(&plain);
+    let plain = RouteExtras::default();
+    let extras = route.extras.as_deref().unwrap_or(&plain);
     let mut out = Map::new();
-    if more.kind != Kind::Unicast {
-        out.insert("type".into(), more.kind.name().into());
+    if extras.kind != Kind::Unicast {
+        out.insert("type".into(), extras.kind.name().into());
     }
     let dst = if route.dst.prefix_len() == 0 { "default".into() } else { prefix(&route.dst) };
     out.insert("dst".into(), dst.into());
-    if let Some(src) = &more.src {
+    if let Some(src) = &extras.src {
         out.insert("from".into(), prefix(src).into());
     }
     if let Some(gateway) = route.gateway {
@@ -150,26 +171,26 @@ pub(super) fn route_json(route: &Route) -> Map<String, Value> {
         out.insert("dev".into(), dev.as_str().into());
     }
     out.insert("table".into(), table_name(route.table).into());
-    out.insert("protocol".into(), route.protocol.to_string().into());
+    out.insert("protocol".into(), routing_protocol_name(route.protocol).into());
     if route.scope == SCOPE_LINK {
         out.insert("scope".into(), "link".into());
     }
-    if let Some(source) = more.prefsrc {
+    if let Some(source) = extras.prefsrc {
         out.insert("prefsrc".into(), source.to_string().into());
     }
     if route.metric != 0 {
         out.insert("metric".into(), route.metric.into());
     }
-    if let Some(id) = more.nexthop_id {
+    if let Some(id) = extras.nexthop_id {
         out.insert("nhid".into(), id.into());
     }
-    let flags = |onlink: bool, state: State| {
+    let flags = |onlink: bool, state: RouteState| {
         let named = [("dead", state.dead), ("onlink", onlink), ("linkdown", state.linkdown)];
         Value::from_iter(named.into_iter().filter(|(_, set)| *set).map(|(name, _)| name))
     };
     out.insert("flags".into(), flags(route.onlink, route.state));
-    if !more.nexthops.is_empty() {
-        let nexthops = more.nexthops.iter().map(|hop| {
+    if !extras.nexthops.is_empty() {
+        let nexthops = extras.nexthops.iter().map(|hop| {
             let mut out = Map::new();
             out.extend(hop.gateway.map(|gateway| ("gateway".into(), gateway.to_string().into())));
             out.extend(hop.dev.as_deref().map(|dev| ("dev".into(), dev.into())));
@@ -183,31 +204,31 @@ pub(super) fn route_json(route: &Route) -> Map<String, Value> {
 }
 
 pub(super) fn rule_json(rule: &Rule) -> Map<String, Value> {
-    let plain = RuleMore::default();
-    let more = rule.more.as_deref().unwrap_or(&plain);
+    let plain = RuleExtras::default();
+    let extras = rule.extras.as_deref().unwrap_or(&plain);
     let mut out = Map::new();
     let mut add = |key: &str, value: Option<Value>| out.extend(value.map(|value| (key.to_string(), value)));
     let length = |net: &Option<IpNet>| {
         net.filter(|net| net.prefix_len() < net.max_prefix_len()).map(|net| net.prefix_len().into())
     };
     add("priority", Some(rule.priority.into()));
-    add("not", more.not.then_some(Value::Null));
+    add("not", extras.not.then_some(Value::Null));
     add("src", Some(rule.src.map_or("all".into(), |src| src.addr().to_string()).into()));
     add("srclen", length(&rule.src));
-    add("dst", more.dst.map(|dst| dst.addr().to_string().into()));
-    add("dstlen", length(&more.dst));
-    add("tos", Some(more.tos).filter(|tos| *tos != 0).map(|tos| format!("{tos:#x}").into()));
-    add("dscp", more.dscp.map(|(dscp, _)| format!("{dscp:#x}").into()));
-    add("dscp_mask", more.dscp.filter(|(_, mask)| *mask < 0x3f).map(|(_, mask)| format!("{mask:#x}").into()));
-    add("fwmark", more.mark.map(|mark| fwmark(mark).0.into()));
-    add("fwmask", more.mark.and_then(|mark| fwmark(mark).1).map(Value::from));
-    add("iif", more.iif.as_deref().map(Value::from));
+    add("dst", extras.dst.map(|dst| dst.addr().to_string().into()));
+    add("dstlen", length(&extras.dst));
+    add("tos", Some(extras.tos).filter(|tos| *tos != 0).map(|tos| format!("{tos:#x}").into()));
+    add("dscp", extras.dscp.map(|(dscp, _)| format!("{dscp:#x}").into()));
+    add("dscp_mask", extras.dscp.filter(|(_, mask)| *mask < 0x3f).map(|(_, mask)| format!("{mask:#x}").into()));
+    add("fwmark", extras.mark.map(|mark| fwmark(mark).0.into()));
+    add("fwmask", extras.mark.and_then(|mark| fwmark(mark).1).map(Value::from));
+    add("iif", extras.iif.as_deref().map(Value::from));
     add("oif", rule.oif.as_deref().map(Value::from));
-    add("tun_id", more.tun_id.map(Value::from));
-    add("uid_start", more.uids.map(|(first, _)| first.into()));
-    add("uid_end", more.uids.map(|(_, last)| last.into()));
-    add("ipproto", more.ip_protocol.map(|protocol| protocol_name(protocol).into()));
-    for (key, ports) in [("sport", more.sports), ("dport", more.dports)] {
+    add("tun_id", extras.tun_id.map(Value::from));
+    add("uid_start", extras.uids.map(|(first, _)| first.into()));
+    add("uid_end", extras.uids.map(|(_, last)| last.into()));
+    add("ipproto", extras.ip_protocol.map(|protocol| protocol_name(protocol).into()));
+    for (key, ports) in [("sport", extras.sports), ("dport", extras.dports)] {
         if let Some((first, last)) = ports.filter(|(first, last)| first != last) {
             add(&format!("{key}_start"), Some(first.into()));
             add(&format!("{key}_end"), Some(last.into()));
@@ -215,8 +236,8 @@ pub(super) fn rule_json(rule: &Rule) -> Map<String, Value> {
             add(key, ports.map(|(first, _)| first.into()));
         }
     }
-    match more.action {
-        Action::Lookup if more.l3mdev => add("l3mdev", Some(Value::Null)),
+    match extras.action {
+        Action::Lookup if extras.l3mdev => add("l3mdev", Some(Value::Null)),
         Action::Lookup => add("table", Some(table_name(rule.table).into())),
         Action::Goto(priority) => add("goto", Some(priority.into())),
         Action::Nop => add("nop", Some(Value::Null)),
@@ -224,6 +245,6 @@ pub(super) fn rule_json(rule: &Rule) -> Map<String, Value> {
     }
     add("suppress_prefixlen", rule.suppress_prefixlen.map(Value::from));
     add("suppress_ifgroup", rule.suppress_ifgroup.map(|group| group.to_string().into()));
-    add("protocol", Some(rule.protocol.to_string().into()));
+    add("protocol", Some(routing_protocol_name(rule.protocol).into()));
     out
 }

@@ -1,156 +1,189 @@
-//! The plan beside the kernel.
+//! The plan compared with the kernel.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
 use super::iproute2::{route_json, route_text, rule_json, rule_text};
-use super::plan::{OTHER_UPLINKS, group_text, has_layered, reads_as, table, unknown_defaults, uplink_json};
-use crate::check::{GroupStatus, PolicyStatus, Status};
-use crate::files::Root;
-use crate::interfaces::Config;
+use super::plan::{
+    OTHER_UPLINKS, cells, group_text, has_layered, name, reads_as, unknown_defaults, uplink_json, uplinks,
+};
+use crate::check::{PolicyStatus, Status};
+use crate::interfaces::{Config, Files};
+use crate::network::{Route, Rule};
 use crate::policy::Plan;
 use crate::policy::group::GROUP;
-use crate::uplinks::{Lack, Layout};
+use crate::uplinks::{Layout, Missing, Selection};
 
-pub fn status_json(plan: &Plan, status: &Status, config: &Config, root: &Root) -> Value {
-    let state = |in_place: bool| if in_place { "in place" } else { "missing" };
-    let with = |mut item: Map<String, Value>, in_place: bool| {
-        item.insert("state".into(), state(in_place).into());
+pub fn status_json(plan: &Plan, status: &Status, selection: &Selection, config: &Config, root: &dyn Files) -> Value {
+    let state = |is_installed: bool| if is_installed { "installed" } else { "missing" };
+    let with = |mut item: Map<String, Value>, is_installed: bool| {
+        item.insert("state".into(), state(is_installed).into());
         item
     };
-    let uplinks = (0..plan.uplinks.len()).map(|at| {
-        let mut out = uplink_json(plan, at, config, root);
-        let found = status.policies.iter().find(|policy| policy.uplink == at);
+    let selected = (0..plan.uplinks.len()).filter(|index| selection.has(&plan.uplinks[*index]));
+    let uplinks = selected.map(|index| {
+        let mut out = uplink_json(plan, index, config, root);
+        let found = status.policies.iter().find(|policy| policy.uplink == index);
         let routes =
-            found.iter().flat_map(|found| &found.routes).map(|route| with(route_json(&route.item), route.in_place));
-        let rules = found.iter().flat_map(|found| &found.rules).map(|rule| with(rule_json(&rule.item), rule.in_place));
-        if let Some(group) = status.group(&plan.uplinks[at].interface) {
-            out.insert("group_state".into(), state(group.in_place).into());
+            found.iter().flat_map(|found| &found.routes).map(|route| with(route_json(&route.item), route.is_installed));
+        let rules =
+            found.iter().flat_map(|found| &found.rules).map(|rule| with(rule_json(&rule.item), rule.is_installed));
+        if let Some(group) = status.group(&plan.uplinks[index].interface) {
+            out.insert("group_state".into(), state(group.is_installed).into());
         }
         out.insert("routes".into(), Value::from_iter(routes));
         out.insert("rules".into(), Value::from_iter(rules));
-        out.insert("state".into(), state_of(plan, status, at).word.into());
+        out.insert("state".into(), state_of(plan, status, index).text.into());
         out
     });
     json!({
-        "in_step": status.in_step(),
+        "in_sync": status.in_sync(),
         "uplinks": Value::from_iter(uplinks),
         "unknown_defaults": Value::from_iter(plan.unknown_defaults.iter().map(route_json)),
-        "left_over": {
-            "routes": Value::from_iter(status.left_over_routes.iter().map(route_json)),
-            "rules": Value::from_iter(status.left_over_rules.iter().map(rule_json)),
+        "stale": {
+            "routes": Value::from_iter(status.stale_routes.iter().map(route_json)),
+            "rules": Value::from_iter(status.stale_rules.iter().map(rule_json)),
             "links": Value::from_iter(
-                status.left_over_groups.iter().map(|dev| json!({"ifname": dev, "group": GROUP.to_string()})),
+                status.stale_groups.iter().map(|dev| json!({"ifname": dev, "group": GROUP.to_string()})),
             ),
         },
-        "not_ours": {
+        "foreign": {
             "routes": Value::from_iter(status.foreign_routes.iter().map(route_json)),
             "rules": Value::from_iter(status.foreign_rules.iter().map(rule_json)),
         },
     })
 }
 
-/// How it stands with an uplink.
-struct Standing {
-    word: String,
-    /// An SGR code (ECMA-48); none for the terminal's own.
+/// The state of an uplink.
+struct UplinkState {
+    text: String,
+    /// An SGR code (ECMA-48); empty for the default color.
     color: &'static str,
 }
 
-fn state_of(plan: &Plan, status: &Status, at: usize) -> Standing {
-    let found = status.policies.iter().find(|policy| policy.uplink == at);
-    let missing = |found: &PolicyStatus| {
-        let group = status.group(&plan.uplinks[at].interface);
-        group.into_iter().filter(|group| !group.in_place).count()
-            + found.routes.iter().filter(|route| !route.in_place).count()
-            + found.rules.iter().filter(|rule| !rule.in_place).count()
-    };
-    let lack = plan.uplinks[at].lacks.map(Lack::state);
-    let (word, color) = match (found.map(missing), plan.managed.contains(&at)) {
-        (Some(0), _) if found.is_some_and(|found| found.is_linkdown) => ("no carrier".into(), "33"),
-        (Some(0), _) => ("ok".into(), "32"),
-        (Some(missing), _) => (format!("{missing} missing"), "31"),
-        (None, true) => (lack.unwrap_or("no table").into(), "33"),
-        (None, false) => ("skipped".into(), ""),
-    };
-    Standing { word, color }
+fn state_of(plan: &Plan, status: &Status, index: usize) -> UplinkState {
+    let state = |text: &str, color: &'static str| UplinkState { text: text.to_string(), color };
+    let uplink = &plan.uplinks[index];
+    if uplink.is_faulty() {
+        return state("error in stanza", "31");
+    }
+    let found = status.policies.iter().find(|policy| policy.uplink == index);
+    match (found, plan.managed.contains(&index)) {
+        (Some(found), _) => {
+            let entries = entries(plan, status, found);
+            let missing = entries.iter().filter(|entry| !entry.is_installed).count();
+            match missing {
+                0 if found.is_linkdown => state("no carrier", "33"),
+                0 if status.without_default.contains(&index) => state("ok, default route missing in main", "33"),
+                0 => state("ok", "32"),
+                _ => state(&format!("{missing} of {} missing", entries.len()), "31"),
+            }
+        }
+        (None, true) => state(uplink.missing.map_or("no table", Missing::state), "33"),
+        (None, false) => state(plan.reason_without(index).unwrap_or("skipped"), ""),
+    }
 }
 
-/// `inactive` tells of the uplinks that are not active.
-pub fn status_text(plan: &Plan, status: &Status, inactive: &str, color: bool) -> String {
-    let plain = |text: &str, code: &str| match color && !code.is_empty() {
-        true => format!("\x1b[{code}m{text}\x1b[0m"),
-        false => text.to_string(),
+/// A route, a rule or a group membership, as text.
+struct Entry {
+    text: String,
+    is_installed: bool,
+}
+
+fn entries(plan: &Plan, status: &Status, policy: &PolicyStatus) -> Vec<Entry> {
+    let is_layered = plan.policy(policy.uplink).is_some_and(|planned| planned.layout == Layout::Layered);
+    let group = status.group(&plan.uplinks[policy.uplink].interface).filter(|_| is_layered);
+    let group =
+        group.map(|group| Entry { text: group_text(&group.interface, group.number), is_installed: group.is_installed });
+    let routes =
+        policy.routes.iter().map(|route| Entry { text: route_text(&route.item), is_installed: route.is_installed });
+    let rules = policy.rules.iter().map(|rule| Entry { text: rule_text(&rule.item), is_installed: rule.is_installed });
+    group.into_iter().chain(routes).chain(rules).collect()
+}
+
+/// Options of the text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// Also installed entries, not only missing ones.
+    pub verbose: bool,
+    pub color: bool,
+}
+
+impl Style {
+    fn paint(self, text: &str, code: &str) -> String {
+        match self.color && !code.is_empty() {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_string(),
+        }
+    }
+}
+
+/// `inactive` names the uplinks that are not active.
+pub fn status_text(plan: &Plan, status: &Status, selection: &Selection, inactive: &str, style: Style) -> String {
+    let row = |index: usize| {
+        let UplinkState { text, color } = state_of(plan, status, index);
+        cells(plan, index).into_iter().chain([style.paint(&text, color)]).collect()
     };
-    let states: Vec<Standing> = (0..plan.uplinks.len()).map(|at| state_of(plan, status, at)).collect();
-    let width = states.iter().map(|state| state.word.len()).max().unwrap_or(0);
-    let state = |at: usize| format!("{}  ", plain(&format!("{:width$}", states[at].word), states[at].color));
-    let mut out = table(plan, state, &status.without_default);
+    let mut out = uplinks(plan, selection, "STATE", row);
     out.push_str(&unknown_defaults(plan));
-    let paint = |text: &str, code: &str| plain(&format!("{text:<9}"), code);
-    let state = |in_place: bool| if in_place { paint("in place", "32") } else { paint("MISSING", "31") };
     for policy in &status.policies {
-        let planned = plan.policies.iter().find(|planned| planned.uplink == policy.uplink);
-        let _ =
-            writeln!(out, "\n{}: {}", plan.uplinks[policy.uplink].label(), planned.map(reads_as).unwrap_or_default());
-        let layered = planned.is_some_and(|planned| planned.layout == Layout::Layered);
-        if let Some(group) = status.group(&plan.uplinks[policy.uplink].interface).filter(|_| layered) {
-            let _ = writeln!(out, "    {} {}", state(group.in_place), group_text(&group.interface, group.number));
+        let entries = entries(plan, status, policy);
+        let name = name(&plan.uplinks[policy.uplink]);
+        if style.verbose {
+            let planned = plan.policy(policy.uplink).map(reads_as).unwrap_or_default();
+            let _ = writeln!(out, "\n{name}: {planned}");
+        } else if entries.iter().any(|entry| !entry.is_installed) {
+            let _ = writeln!(out, "\n{name}, missing:");
         }
-        for route in &policy.routes {
-            let _ = writeln!(out, "    {} {}", state(route.in_place), route_text(&route.item));
-        }
-        for rule in &policy.rules {
-            let _ = writeln!(out, "    {} {}", state(rule.in_place), rule_text(&rule.item));
-        }
-    }
-    let others: Vec<&GroupStatus> = status.groups.iter().filter(|group| !has_layered(plan, &group.interface)).collect();
-    if !others.is_empty() {
-        let _ = writeln!(out, "\n{OTHER_UPLINKS}");
-    }
-    for group in others {
-        let _ = writeln!(out, "    {} {}", state(group.in_place), group_text(&group.interface, group.number));
-    }
-    for (title, word, code, routes, rules) in [
-        (
-            "Made by symroute, but wanted by no uplink that is up:",
-            "LEFT",
-            "31",
-            &status.left_over_routes,
-            &status.left_over_rules,
-        ),
-        (
-            "Foreign entries in the same tables or priority range:",
-            "not ours",
-            "33",
-            &status.foreign_routes,
-            &status.foreign_rules,
-        ),
-    ] {
-        let groups = if word == "LEFT" { &status.left_over_groups[..] } else { &[] };
-        if !routes.is_empty() || !rules.is_empty() || !groups.is_empty() {
-            let _ = writeln!(out, "\n{title}");
-        }
-        for dev in groups {
-            let _ = writeln!(out, "    {} {}", paint(word, code), group_text(dev, GROUP));
-        }
-        for route in routes {
-            let _ = writeln!(out, "    {} {} (table {})", paint(word, code), route_text(route), route.table);
-        }
-        for rule in rules {
-            let _ = writeln!(out, "    {} {}", paint(word, code), rule_text(rule));
+        for Entry { text, is_installed } in entries {
+            match (style.verbose, is_installed) {
+                (true, true) => _ = writeln!(out, "    {} {text}", style.paint("installed", "32")),
+                (true, false) => _ = writeln!(out, "    {} {text}", style.paint("MISSING  ", "31")),
+                (false, false) => _ = writeln!(out, "    {text}"),
+                (false, true) => {}
+            }
         }
     }
+    out += &other_groups(plan, status, style);
+    out += &section("Stale entries (added by symroute, no longer needed):", &stale(status));
+    out += &section("Foreign entries in the same tables or priority range:", &foreign(status));
     out.push('\n');
     out.push_str(match () {
-        () if !status.in_step() => {
-            "Routing does not match the configuration. Preview: 'symroute apply --dry-run'. Fix: 'symroute apply'.\n"
-        }
+        () if !status.is_installed() => "Out of sync. Preview: symroute apply --dry-run   Fix: symroute apply\n",
         () if plan.managed.is_empty() => "Nothing to do: neither IPv4 nor IPv6 has two or more uplinks.\n",
-        () if inactive.is_empty() => "Everything is in place.\n",
+        () if inactive.is_empty() => "Everything is installed.\n",
         () => "",
     });
     out.push_str(inactive);
     out
+}
+
+/// The groups of interfaces whose uplinks have no policy.
+fn other_groups(plan: &Plan, status: &Status, style: Style) -> String {
+    let others = status.groups.iter().filter(|group| !has_layered(plan, &group.interface));
+    let lines = others.filter(|group| style.verbose || !group.is_installed).map(|group| {
+        let state = if group.is_installed { "" } else { " (missing)" };
+        format!("{}{state}", group_text(&group.interface, group.number))
+    });
+    section(OTHER_UPLINKS, &lines.collect::<Vec<_>>())
+}
+
+fn stale(status: &Status) -> Vec<String> {
+    let groups = status.stale_groups.iter().map(|interface| group_text(interface, GROUP));
+    groups.chain(entries_text(&status.stale_routes, &status.stale_rules)).collect()
+}
+
+fn foreign(status: &Status) -> Vec<String> {
+    entries_text(&status.foreign_routes, &status.foreign_rules).collect()
+}
+
+fn entries_text<'a>(routes: &'a [Route], rules: &'a [Rule]) -> impl Iterator<Item = String> + 'a {
+    let routes = routes.iter().map(|route| format!("{} (table {})", route_text(route), route.table));
+    routes.chain(rules.iter().map(rule_text))
+}
+
+fn section(title: &str, lines: &[String]) -> String {
+    let list: String = lines.iter().map(|line| format!("    {line}\n")).collect();
+    if lines.is_empty() { String::new() } else { format!("\n{title}\n{list}") }
 }

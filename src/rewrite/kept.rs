@@ -1,4 +1,4 @@
-//! What the blocks of a file tell: which kind of lines they have, and which lines in them are not symroute-gen's.
+//! The present blocks of a file: the kind of their lines, and foreign lines in them.
 
 use std::ffi::OsStr;
 use std::ops::Range;
@@ -7,18 +7,18 @@ use std::path::PathBuf;
 
 use bstr::ByteSlice;
 
+use crate::commands::{Object, commands};
 use crate::interfaces::block::template_of;
-use crate::interfaces::command::{Object, commands};
 use crate::interfaces::grammar::{Statement, statement};
-use crate::interfaces::{At, Config, Diagnostic, Document};
+use crate::interfaces::{Config, Diagnostic, Document, Location};
 
-/// What the lines of a block were made from.
+/// The source of the lines of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// By its name for `--style`.
     Style(&'static str),
-    /// A template of the user's, with the marker that names it.
-    Template { path: PathBuf, at: At },
+    /// A custom template, with the marker that names it.
+    Template { path: PathBuf, location: Location },
 }
 
 /// The kind of the first block that has one; the lines of an uplink with a lease are the same in every style.
@@ -28,7 +28,7 @@ pub fn kind(config: &Config) -> Option<Kind> {
     blocks.find_map(|(file, document, block)| {
         if let Some(path) = template_of(document.raw(block.start)) {
             let path = PathBuf::from(OsStr::from_bytes(path));
-            return Some(Kind::Template { path, at: At { file, line: block.start } });
+            return Some(Kind::Template { path, location: Location { file, line: block.start } });
         }
         style(document, block).map(Kind::Style)
     })
@@ -37,16 +37,18 @@ pub fn kind(config: &Config) -> Option<Kind> {
 fn style(document: &Document, block: &Range<usize>) -> Option<&'static str> {
     let lines = inner(block).map(|line| document.text(line).into_owned());
     let commands: Vec<Vec<u8>> = lines.filter(|line| is_command(line)).collect();
-    let has = |word: &str| commands.iter().any(|line| line.contains_str(word));
+    let has_word = |word: &str| commands.iter().any(|line| line.contains_str(word));
     match () {
         () if commands.is_empty() => Some("hook"),
-        () if has(" proto 97") || has(" protocol 97") => Some("iproute2"),
-        () if has("ip route ") || has("ip -6 route ") || has("ip rule ") || has("ip -6 rule ") => Some("article"),
+        () if has_word(" proto 97") || has_word(" protocol 97") => Some("iproute2"),
+        () if has_word("ip route ") || has_word("ip -6 route ") || has_word("ip rule ") || has_word("ip -6 rule ") => {
+            Some("article")
+        }
         () => None,
     }
 }
 
-/// The lines of the administrator's inside blocks: a write would lose them.
+/// Foreign lines inside blocks: a write would lose them.
 pub fn foreign_lines(config: &Config) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (file, read) in config.files.iter().enumerate() {
@@ -63,9 +65,9 @@ pub fn foreign_lines(config: &Config) -> Vec<Diagnostic> {
                 };
                 if !is_ours {
                     found.push(Diagnostic::error(
-                        At { file, line },
+                        Location { file, line },
                         b"",
-                        "symroute-gen did not write this line of its block: replacing the block would remove it",
+                        "this line in the block was not written by symroute-gen; replacing the block would remove it",
                         "Move the line out of the block: above 'symroute: begin' or below 'symroute: end'.",
                     ));
                 }
@@ -87,22 +89,25 @@ fn is_command(line: &[u8]) -> bool {
     )
 }
 
-/// The tables that the block's own routes and rules are in: that of its uplink, or none for what only sets a metric.
+/// The tables of the block's routes and rules: that of its uplink, or none for a block that only sets a metric. If a
+/// stanza has several gateways, its block has the lines of several uplinks.
 fn tables(document: &Document, block: &Range<usize>) -> Vec<String> {
     let mut tables: Vec<String> = Vec::new();
-    // A block with routes or rules flushes the cache after them.
-    if !inner(block).any(|line| document.text(line).starts_with(b"post-up ip route flush cache")) {
-        return tables;
-    }
+    let mut first = None;
     for line in inner(block) {
         let text = document.text(line);
         let Statement::Option { name: b"post-up", value } = statement(&text) else { continue };
+        // The cache is flushed after the routes and rules of each uplink.
+        if value.starts_with(b"ip route flush cache") {
+            tables.push("main".into());
+            tables.extend(first.take());
+            continue;
+        }
         for command in commands(&value.to_str_lossy(), &|_| None) {
             let table = command.get("table").filter(|table| *table != "main" && command.object != Object::Address);
-            tables.extend(table.filter(|_| tables.is_empty()).map(str::to_string));
+            first = first.or(table.map(str::to_string));
         }
     }
-    tables.push("main".into());
     tables
 }
 
@@ -126,8 +131,8 @@ fn is_our_command(line: &str, tables: &[String]) -> bool {
     }
     let commands = commands(line, &|_| None);
     let flushes_cache = matches!(line, "ip route flush cache" | "ip route flush cache || true");
-    let own = |table: Option<&str>| table.is_some_and(|table| tables.iter().any(|own| own == table));
+    let is_of_block = |table: Option<&str>| table.is_some_and(|table| tables.iter().any(|known| known == table));
     flushes_cache
         || !commands.is_empty()
-            && commands.iter().all(|command| command.object != Object::Address && own(command.get("table")))
+            && commands.iter().all(|command| command.object != Object::Address && is_of_block(command.get("table")))
 }

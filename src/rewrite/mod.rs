@@ -1,33 +1,28 @@
-//! Rewriting: the plan as lines in the stanzas. Pure: bytes in, bytes out; `store` puts them on disk.
+//! Rewriting: the plan as lines in the stanzas.
+//!
+//! Bytes in, bytes out. `system::store` replaces the files.
 
+mod change;
 pub mod kept;
-pub mod store;
 pub mod template;
+pub mod verify;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use bstr::{BString, ByteSlice};
 
+pub use self::change::Change;
+use self::template::Template;
 use crate::interfaces::block::{BEGIN, END, removal};
-use crate::interfaces::grammar::{Statement, statement};
-use crate::interfaces::{Config, Diagnostic, Document, Edit, Stanza};
+use crate::interfaces::{Config, Diagnostic, Document, Edit, Stanza, without_alias};
 use crate::policy::Plan;
-use template::Template;
 
-/// A file whose bytes change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// As in `Config::files`.
-    pub path: PathBuf,
-    pub old: Vec<u8>,
-    pub new: Vec<u8>,
-}
-
-/// The files with every block taken out, and, given a template, the plan's blocks put in.
+/// The files without their blocks or, with a template, with the blocks of the plan. Then a stanza of an uplink with an
+/// error keeps its block.
 ///
 /// # Errors
-/// Where a file cannot be edited safely, or the template makes what is no option.
+/// If a file cannot be edited safely, or a line of the template is not an option.
 pub fn rewrite(
     config: &Config,
     plan: &Plan,
@@ -37,31 +32,37 @@ pub fn rewrite(
     if let Some(template) = template {
         bodies = template.bodies(plan)?;
     }
+    let faulty = if template.is_some() { faulty_stanzas(config, plan) } else { HashSet::new() };
+    bodies.retain(|stanza, _| !faulty.contains(stanza));
     let mut changes = Vec::new();
     let marker = template.map_or(BEGIN, |template| template.marker());
-    let mut wrong = kept::foreign_lines(config);
-    wrong.extend(inherited(config, bodies.keys().copied()));
+    let mut errors = kept::foreign_lines(config);
+    errors.extend(inherited(config, bodies.keys().copied()));
     for (index, file) in config.files.iter().enumerate() {
-        let blocks = &file.blocks;
-        let stripped = Document::parse(file.document.edited(&removal(&file.document, blocks)));
+        let is_kept = |block: &&Range<usize>| {
+            let mut entries = faulty.iter().flat_map(|stanza| &config.stanzas[*stanza].entries);
+            entries.any(|entry| entry.in_block && entry.location.file == index && block.contains(&entry.location.line))
+        };
+        let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
+        let stripped = Document::parse(file.document.edited(&removal(&file.document, &blocks)));
         let moved = |line: usize| {
             line - blocks.iter().filter(|block| block.start < line).map(|block| block.end - block.start).sum::<usize>()
         };
         let mut edits = Vec::new();
         for (stanza, body) in &bodies {
             let stanza = &config.stanzas[*stanza];
-            let (Some(at), Some(last)) = (stanza.at, stanza.last) else { continue };
-            if at.file != index {
+            let (Some(first), Some(last)) = (stanza.location, stanza.last) else { continue };
+            if first.file != index {
                 continue;
             }
             let lines = Lines { marker, indent: indentation(config, stanza), body };
-            match insertion(&stripped, moved(at.line), moved(last.line), &lines) {
+            match insertion(&stripped, moved(first.line), moved(last.line), &lines) {
                 Some(edit) => edits.push(edit),
-                None => wrong.push(Diagnostic::error(
-                    at,
+                None => errors.push(Diagnostic::error(
+                    first,
                     b"",
-                    "the file ends in a backslash: whatever follows would become a part of this line",
-                    "Take the backslash away, or end the file with an empty line.",
+                    "the file ends with a backslash; added lines would become part of this line",
+                    "Remove the backslash, or add an empty line at the end of the file.",
                 )),
             }
         }
@@ -70,17 +71,25 @@ pub fn rewrite(
         if new == file.document.bytes() {
             continue;
         }
-        if file.refused {
-            let at = crate::interfaces::At { file: index, line: 0 };
-            let what = "this file needs lines, but ifupdown does not read it to its end";
-            wrong.push(Diagnostic::error(at, b"", what, "Correct the line that the warning names first."));
+        if file.is_rejected {
+            let location = crate::interfaces::Location { file: index, line: 0 };
+            let what = "this file needs new lines, but ifupdown does not read it to its end";
+            errors.push(Diagnostic::error(location, b"", what, "Fix the line of the warning first."));
         }
         changes.push(Change { path: file.path.clone(), old: file.document.bytes().to_vec(), new });
     }
-    Ok(if wrong.is_empty() { Ok(changes) } else { Err(wrong) })
+    Ok(if errors.is_empty() { Ok(changes) } else { Err(errors) })
 }
 
-/// What is written into a stanza that another one inherits from would run for both.
+/// The stanzas of the interfaces of faulty uplinks.
+fn faulty_stanzas(config: &Config, plan: &Plan) -> HashSet<usize> {
+    let link = |stanza: &Stanza| without_alias(&stanza.interface).to_vec();
+    let faulty = plan.uplinks.iter().filter(|uplink| uplink.is_faulty());
+    let links: HashSet<Vec<u8>> = faulty.map(|uplink| link(&config.stanzas[uplink.stanza])).collect();
+    (0..config.stanzas.len()).filter(|index| links.contains(&link(&config.stanzas[*index]))).collect()
+}
+
+/// Stanzas that others inherit from: lines written into them would run for both.
 fn inherited(config: &Config, stanzas: impl Iterator<Item = usize>) -> Vec<Diagnostic> {
     let mut heirs: HashMap<&BString, usize> = HashMap::new();
     for (index, stanza) in config.stanzas.iter().enumerate() {
@@ -88,27 +97,25 @@ fn inherited(config: &Config, stanzas: impl Iterator<Item = usize>) -> Vec<Diagn
     }
     let one = |index: usize| {
         let stanza = &config.stanzas[index];
-        // The last heir is the one that counts: it comes after the stanza if any does.
+        // The last heir is enough: if any heir comes after the stanza, it does.
         let heir = heirs.get(&stanza.interface).filter(|heir| **heir > index)?;
         let (interface, heir) = (&stanza.interface, &config.stanzas[*heir].interface);
-        let message = format!("{interface} needs lines of its own, but {heir} inherits from it and would run them too");
-        let help = format!(
-            "Put what both share into a third stanza that nothing brings up, and let {interface} inherit from that."
-        );
-        Some(Diagnostic::error(stanza.at?, interface, message, help))
+        let message = format!("{interface} needs new lines, but {heir} inherits from it and would run them too");
+        let help = "Move the shared options to a third stanza that is not started, and let both inherit from it.";
+        Some(Diagnostic::error(stanza.location?, interface, message, help))
     };
     stanzas.filter_map(one).collect()
 }
 
 /// The lines of a block.
 struct Lines<'a> {
-    /// The opening one.
+    /// The opening marker.
     marker: &'a str,
     indent: Vec<u8>,
     body: &'a [String],
 }
 
-/// The block as an edit behind the stanza's last line; nothing where it cannot be put safely.
+/// The edit that inserts the block after the stanza's last line; nothing if it cannot be inserted safely.
 fn insertion(document: &Document, iface: usize, last: usize, lines: &Lines) -> Option<Edit> {
     let crlf = document.raw(iface).ends_with(b"\r\n");
     let end: &[u8] = if crlf { b"\r\n" } else { b"\n" };
@@ -118,39 +125,34 @@ fn insertion(document: &Document, iface: usize, last: usize, lines: &Lines) -> O
         text.extend_from_slice(line.as_bytes());
         text.extend_from_slice(end);
     }
-    let mut at = last + 1;
-    if document.swallows_next(last) {
+    let mut line = last + 1;
+    if document.ends_in_continuation(last) {
         if last == iface {
             return None;
         }
-        at = last;
+        line = last;
     } else if !document.raw(last).ends_with(b"\n") {
         // The file has no final newline, and has none afterwards.
         text.truncate(text.len() - end.len());
         text.splice(0..0, end.iter().copied());
     }
-    Some(Edit { lines: at..at, text })
+    Some(Edit { lines: line..line, text })
 }
 
-/// The blanks before the stanza's last own option; without one, those of the first option of any stanza.
+/// The blanks before the stanza's last option; if it has none, before the last option of the first stanza that has one.
 fn indentation(config: &Config, stanza: &Stanza) -> Vec<u8> {
-    let own = |stanza: &Stanza| {
-        let at = stanza.at?;
-        let mine =
-            |entry: &&crate::interfaces::Entry| !entry.in_block && entry.at.file == at.file && entry.at.line > at.line;
-        let entry = stanza.entries.iter().filter(mine).last()?;
-        let raw = config.raw(entry.at);
+    let of_last_option = |stanza: &Stanza| {
+        let start = stanza.location?;
+        let is_own = |entry: &&crate::interfaces::Entry| {
+            !entry.in_block && entry.location.file == start.file && entry.location.line > start.line
+        };
+        let entry = stanza.entries.iter().filter(is_own).last()?;
+        let raw = config.raw(entry.location);
         Some(raw.iter().copied().take_while(|b| matches!(b, b' ' | b'\t')).collect::<Vec<u8>>())
     };
-    own(stanza).or_else(|| config.stanzas.iter().find_map(own)).unwrap_or_else(|| b"    ".to_vec())
-}
-
-/// Is it a line that can stand in a block?
-fn is_option(line: &str) -> bool {
-    let text = line.trim();
-    let comment = text.starts_with('#') && !text.starts_with("# symroute:");
-    let option = matches!(statement(text.as_bytes()), Statement::Option { value, .. } if !value.is_empty());
-    !line.contains(['\n', '\r', '\0']) && (comment || option && !text.ends_with('\\'))
+    of_last_option(stanza)
+        .or_else(|| config.stanzas.iter().find_map(of_last_option))
+        .unwrap_or_else(|| b"    ".to_vec())
 }
 
 /// A unified diff of the changes, as `diff -u` and `patch` have it.

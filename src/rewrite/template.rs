@@ -1,22 +1,24 @@
 //! The lines of a block, from a minijinja template.
 //!
-//! What a template is given is documented for users in `docs/templates.md`.
+//! `docs/templates.md` describes the variables of a template.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value, context};
 
-use super::is_option;
-use crate::interfaces::Family;
 use crate::interfaces::block::{BEGIN, begin_from};
-use crate::policy::group::NO_GROUP;
-use crate::policy::{Placed, Plan};
-use crate::snapshot::{MAIN, PROTOCOL, Route, Rule, prefix};
+use crate::interfaces::grammar::{Statement, statement};
+use crate::network::prefixes::Prefixes;
+use crate::network::{MAIN, PROTOCOL, Route, Rule, prefix};
+use crate::policy::group::{GROUP, NO_GROUP};
+use crate::policy::{Plan, Policy, StanzaItem};
 use crate::uplinks::{Layout, Uplink};
 
-/// The templates that ship, by `--style`.
+/// The templates of this package, by `--style`.
 pub const STYLES: [(&str, &str); 3] = [
     ("iproute2", include_str!("../../templates/iproute2.j2")),
     ("article", include_str!("../../templates/article.j2")),
@@ -31,7 +33,7 @@ pub struct Template {
 
 impl Template {
     /// # Errors
-    /// When it is no template; the message has its name, line and reason.
+    /// If it is not a valid template; the message has its name, line and reason.
     pub fn new(name: &str, source: String) -> Result<Self> {
         let mut environment = Environment::new();
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
@@ -45,22 +47,23 @@ impl Template {
         &self.marker
     }
 
-    /// The same, and its blocks name its file: the next run makes them from it again.
+    /// The same; its blocks name its file, so that the next run uses it again.
     pub fn named(self, path: &str) -> Self {
         Template { marker: begin_from(path), ..self }
     }
 
-    /// The lines by stanza, without indentation; stanzas that need none are left out.
+    /// The lines by stanza, without indentation; only stanzas that need lines.
     pub fn bodies(&self, plan: &Plan) -> Result<BTreeMap<usize, Vec<String>>> {
         let template = self.environment.get_template(&self.name).map_err(explain)?;
+        let index = Index::new(plan);
         let mut bodies = BTreeMap::new();
-        for &at in &plan.managed {
-            for (stanza, context) in contexts(plan, at) {
+        for &position in &plan.managed {
+            for (stanza, context) in contexts(plan, &index, position) {
                 let text = template.render(context).map_err(explain)?;
                 let lines: Vec<String> =
                     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
                 if let Some(line) = lines.iter().find(|line| !is_option(line)) {
-                    bail!("the template {} makes the line '{line}', which is no option of a stanza", self.name);
+                    bail!("template {} writes the line '{line}', which is not an option of a stanza", self.name);
                 }
                 if !lines.is_empty() {
                     let body: &mut Vec<String> = bodies.entry(stanza).or_default();
@@ -87,92 +90,137 @@ fn one_metric(body: &mut Vec<String>) {
     });
 }
 
-/// minijinja's errors hold the file and line in their debug form's first lines only.
+/// Only the first lines of the debug form of minijinja's errors have the file and line.
 fn explain(error: minijinja::Error) -> anyhow::Error {
     let place = match (error.name(), error.line()) {
         (Some(name), Some(line)) => format!("{name}:{line}: "),
         _ => String::new(),
     };
-    anyhow::anyhow!("{place}{error}").context("the template cannot be used")
+    anyhow::anyhow!("{place}{error}").context("invalid template")
 }
 
-/// One context for each stanza that has a part in the uplink.
-fn contexts(plan: &Plan, at: usize) -> Vec<(usize, Value)> {
-    let uplink = &plan.uplinks[at];
+/// One context for each stanza of the uplink.
+fn contexts(plan: &Plan, index: &Index, position: usize) -> Vec<(usize, Value)> {
+    let uplink = &plan.uplinks[position];
     let common = context! {
         interface => uplink.interface.clone(),
         family => uplink.family.name(),
-        ip => if uplink.family == Family::Inet6 { "ip -6" } else { "ip" },
+        ip => uplink.family.ip(),
         protocol => PROTOCOL,
         dynamic => uplink.dynamic,
     };
-    let metric = plan.metrics.get(&at);
-    let policy = plan.policy(at).filter(|_| !uplink.dynamic);
+    let metric = plan.metrics.get(&position);
+    let policy = plan.policy(position).filter(|_| !uplink.dynamic);
     let Some(policy) = policy else {
-        // A further stanza of it brings its address when the lines of this one have run.
+        // A further stanza adds its address after the lines of this one have run.
         let further = uplink.sources.iter().filter_map(|source| source.stanza).filter(|_| uplink.dynamic);
         let stanzas: BTreeSet<usize> = further.chain([uplink.stanza]).collect();
         let none = Vec::<Value>::new;
-        let own = |stanza: usize| {
+        let without_policy = |stanza: usize| {
             let owner = stanza == uplink.stanza;
             context! { owner, metric => metric.filter(|_| owner), routes => none(), rules => none(),
             groups => none(), lent => none(), gateway => (), table => (), priority => (), layout => (),
             asked_layout => (), ..common.clone() }
         };
-        return stanzas.into_iter().map(|stanza| (stanza, own(stanza))).collect();
+        return stanzas.into_iter().map(|stanza| (stanza, without_policy(stanza))).collect();
     };
-    let mut stanzas: Vec<usize> = vec![uplink.stanza];
-    let placed = policy.routes.iter().map(|route| route.stanza).chain(policy.rules.iter().map(|rule| rule.stanza));
-    placed.for_each(|stanza| {
-        if !stanzas.contains(&stanza) {
-            stanzas.push(stanza);
-        }
-    });
-    let asked = uplink.wish.layout.is_none() && policy.layout == Layout::Article;
-    stanzas
-        .into_iter()
-        .map(|stanza| {
-            let owner = stanza == uplink.stanza;
-            let routes: Vec<Value> =
-                here(&policy.routes, stanza).map(|route| route_value(route, plan, uplink)).collect();
-            // What depends on other rules of the host is for the hooks: no file tells it.
-            let rules = here(&policy.rules, stanza).filter(|rule| rule.priority >= policy.priority);
-            let rules: Vec<Value> = rules.map(rule_value).collect();
-            let groups = groups(plan, uplink);
-            let lent = if owner { lent(plan, uplink) } else { Vec::new() };
-            let own = context! {
-                owner,
-                metric => metric.filter(|_| owner),
-                gateway => uplink.gateway.map(|gateway| gateway.to_string()),
-                table => policy.table,
-                priority => policy.priority,
-                layout => policy.layout.name(),
-                asked_layout => (asked && owner).then_some(policy.layout.name()),
-                routes,
-                rules,
-                groups,
-                lent,
-                ..common.clone()
-            };
-            (stanza, own)
-        })
-        .collect()
+    let on_link = Prefixes::new(uplink.on_link());
+    let mut parts: BTreeMap<usize, (Vec<Value>, Vec<Value>)> = BTreeMap::from([(uplink.stanza, Default::default())]);
+    for StanzaItem { item, stanza } in &policy.routes {
+        parts.entry(*stanza).or_default().0.push(route_value(item, index, uplink, &on_link));
+    }
+    for StanzaItem { item, stanza } in &policy.rules {
+        let rules = &mut parts.entry(*stanza).or_default().1;
+        // Rules that depend on other rules of the host are not in the files: the hooks add them.
+        rules.extend((item.priority >= policy.priority).then(|| rule_value(item)));
+    }
+    let is_requested = uplink.overrides.layout.is_none() && policy.layout == Layout::Article;
+    let groups = groups(plan, index, uplink);
+    let with_policy = |(stanza, (routes, rules))| {
+        let owner = stanza == uplink.stanza;
+        let lent = if owner { lent(plan, index, uplink) } else { Vec::new() };
+        let context = context! {
+            owner,
+            metric => metric.filter(|_| owner),
+            gateway => uplink.gateway.address().map(|gateway| gateway.to_string()),
+            table => policy.table,
+            priority => policy.priority,
+            layout => policy.layout.name(),
+            asked_layout => (is_requested && owner).then_some(policy.layout.name()),
+            routes => routes,
+            rules => rules,
+            groups => groups.clone(),
+            lent,
+            ..common.clone()
+        };
+        (stanza, context)
+    };
+    parts.into_iter().map(with_policy).collect()
 }
 
-/// The interfaces that the stanza puts into the group: its own, and those of uplinks that have no lines for it. Each
-/// with the tables whose rules need it there.
-fn groups(plan: &Plan, uplink: &Uplink) -> Vec<Value> {
-    let has_lines = |interface: &str| {
-        let mut policies = plan.policies.iter().map(|policy| &plan.uplinks[policy.uplink]);
-        policies.any(|other| other.interface == interface)
-    };
-    let all = plan.group.interfaces.iter().filter(|interface| plan.group.is_set_by_us(interface));
-    all.filter(|interface| **interface == uplink.interface || !has_lines(interface))
-        .map(|interface| {
-            let is_for = |other: &Uplink| other.interface == *interface || !has_lines(interface);
-            let policies = plan.policies.iter().filter(|policy| is_for(&plan.uplinks[policy.uplink]));
-            let users = policies.map(|policy| {
-                let ip = if plan.uplinks[policy.uplink].family == Family::Inet6 { "ip -6" } else { "ip" };
+/// What the blocks of all uplinks depend on.
+struct Index<'a> {
+    /// Policies by the interface of their uplink.
+    policies: HashMap<&'a str, Vec<&'a Policy>>,
+    /// Interfaces that symroute puts into the group, and whose uplinks have no lines for it.
+    without_lines: Vec<&'a String>,
+    /// The interfaces of the group, with their position in it.
+    members: HashMap<&'a str, usize>,
+    /// Routes in the tables of other interfaces' uplinks, by interface.
+    lent: HashMap<&'a str, Vec<(usize, &'a Route)>>,
+    /// Interfaces of on-link networks.
+    on_link: HashMap<IpNet, BTreeSet<&'a str>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let (mut policies, mut lent, mut on_link) = (HashMap::new(), HashMap::new(), HashMap::new());
+        for policy in &plan.policies {
+            let interface = &plan.uplinks[policy.uplink].interface[..];
+            policies.entry(interface).or_insert_with(Vec::new).push(policy);
+            for route in policy.routes.iter().map(|placed| &placed.item) {
+                if let Some(dev) = route.dev.as_deref().filter(|dev| *dev != interface) {
+                    lent.entry(dev).or_insert_with(Vec::new).push((policy.uplink, route));
+                }
+            }
+        }
+        for uplink in &plan.uplinks {
+            for net in uplink.on_link() {
+                on_link.entry(net).or_insert_with(BTreeSet::new).insert(&uplink.interface[..]);
+            }
+        }
+        let of_group = plan.group.interfaces.iter().filter(|_| plan.group.number == GROUP);
+        let without_lines = of_group.filter(|interface| !policies.contains_key(&interface[..])).collect();
+        let members =
+            plan.group.interfaces.iter().enumerate().map(|(position, interface)| (&interface[..], position)).collect();
+        Index { policies, without_lines, members, lent, on_link }
+    }
+
+    /// Is the address in an on-link network of another interface?
+    fn is_elsewhere(&self, address: IpAddr, interface: &str) -> bool {
+        let lengths = 0..=IpNet::from(address).max_prefix_len();
+        let networks = lengths.filter_map(|length| IpNet::new(address, length).ok()).map(|net| net.trunc());
+        let mut interfaces = networks.filter_map(|net| self.on_link.get(&net)).flatten();
+        interfaces.any(|other| *other != interface)
+    }
+}
+
+/// The interfaces that the stanza puts into the group: its own, and those of uplinks that have no lines for it. Each has
+/// the tables whose rules need it: 'ip rule show' selects by table, not by group. So N uplinks on one interface have N
+/// lines with N tables.
+fn groups(plan: &Plan, index: &Index, uplink: &Uplink) -> Vec<Value> {
+    let of_uplink = index.policies.get(&uplink.interface[..]).map(|policies| (&uplink.interface, policies.clone()));
+    let of_uplink = of_uplink.filter(|_| plan.group.is_set_by_us(&uplink.interface));
+    let all = || plan.policies.iter().collect::<Vec<_>>();
+    let others = index.without_lines.iter().map(|interface| (*interface, all()));
+    let mut members: Vec<(&String, Vec<&Policy>)> = of_uplink.into_iter().chain(others).collect();
+    // In the order of the group.
+    members.sort_by_key(|(interface, _)| index.members.get(&interface[..]));
+    members
+        .into_iter()
+        .map(|(interface, policies)| {
+            let users = policies.iter().map(|policy| {
+                let ip = plan.uplinks[policy.uplink].family.ip();
                 format!("{ip} rule show table {}", policy.table)
             });
             context! {
@@ -185,29 +233,19 @@ fn groups(plan: &Plan, uplink: &Uplink) -> Vec<Value> {
         .collect()
 }
 
-/// Routes through this uplink's interface in the tables of others: they go when it goes, and come back with it.
-fn lent(plan: &Plan, uplink: &Uplink) -> Vec<Value> {
-    let others = plan.policies.iter().filter(|policy| {
-        let other = &plan.uplinks[policy.uplink];
-        other.family == uplink.family && other.interface != uplink.interface && !other.dynamic
+/// Routes through this uplink's interface in the tables of others: the kernel deletes them with the interface, and they
+/// have to be added again with it.
+fn lent(plan: &Plan, index: &Index, uplink: &Uplink) -> Vec<Value> {
+    let through = index.lent.get(&uplink.interface[..]).into_iter().flatten().filter(|(owner, _)| {
+        let owner = &plan.uplinks[*owner];
+        owner.family == uplink.family && !owner.dynamic
     });
-    let routes = others.flat_map(|policy| policy.routes.iter().map(|placed| &placed.item));
-    let through = routes.filter(|route| route.dev.as_ref() == Some(&uplink.interface));
-    through.map(|route| context! { text => route.to_string(), table => route.table }).collect()
+    through.map(|(_, route)| context! { text => route.to_string(), table => route.table }).collect()
 }
 
-fn here<T>(placed: &[Placed<T>], stanza: usize) -> impl Iterator<Item = &T> {
-    placed.iter().filter(move |placed| placed.stanza == stanza).map(|placed| &placed.item)
-}
-
-fn route_value(route: &Route, plan: &Plan, uplink: &Uplink) -> Value {
-    let elsewhere = |gateway| {
-        let others = plan.uplinks.iter().filter(|other| other.interface != uplink.interface);
-        others.flat_map(Uplink::on_link).any(|net| net.contains(&gateway))
-    };
-    let deduced = route
-        .gateway
-        .is_some_and(|gateway| uplink.on_link().iter().any(|net| net.contains(&gateway)) && !elsewhere(gateway));
+fn route_value(route: &Route, index: &Index, uplink: &Uplink, on_link: &Prefixes) -> Value {
+    let is_elsewhere = |gateway| index.is_elsewhere(gateway, &uplink.interface);
+    let deduced = route.gateway.is_some_and(|gateway| on_link.hold(gateway) && !is_elsewhere(gateway));
     context! {
         text => route.to_string(),
         dst => if route.dst.prefix_len() == 0 { "default".into() } else { prefix(&route.dst) },
@@ -226,7 +264,7 @@ fn rule_value(rule: &Rule) -> Value {
         text => rule.to_string(),
         from => rule.src.as_ref().map(prefix),
         oif => rule.oif.clone(),
-        iif => rule.more.as_ref().and_then(|more| more.iif.clone()),
+        iif => rule.extras.as_ref().and_then(|more| more.iif.clone()),
         table => if rule.table == MAIN { "main".to_string() } else { rule.table.to_string() },
         priority => rule.priority,
         suppress_prefixlength => rule.suppress_prefixlen,
@@ -234,7 +272,15 @@ fn rule_value(rule: &Rule) -> Value {
     }
 }
 
-/// The template of a style that ships.
+/// Is it a valid line of a block?
+fn is_option(line: &str) -> bool {
+    let text = line.trim();
+    let comment = text.starts_with('#') && !text.starts_with("# symroute:");
+    let option = matches!(statement(text.as_bytes()), Statement::Option { value, .. } if !value.is_empty());
+    !line.contains(['\n', '\r', '\0']) && (comment || option && !text.ends_with('\\'))
+}
+
+/// The template of a style of this package.
 ///
 /// # Errors
 /// For a style that there is not.

@@ -5,17 +5,23 @@ use std::net::IpAddr;
 
 use bstr::BStr;
 
-use super::finder::Finder;
-use super::named::is_alias;
-use super::{Lack, Origin, Skipped, Source, Uplink, assign};
-use crate::interfaces::{Family, Stanza};
-use crate::snapshot::{Address, Kind, MAIN, Route, Rule, Snapshot};
+use super::collector::{LinkSource, UplinkCollector};
+use super::gateway::Gateway;
+use super::owners::Owners;
+use super::ppp::is_unit;
+use super::uplink::{Missing, Origin, Skipped, Source, Uplink, is_alias};
+use crate::interfaces::Stanza;
+use crate::network::{Address, Family, Kind, Lease, MAIN, PROTOCOL_DHCP, Route, Rule, Snapshot, is_host};
 
-/// One way out by a default route: a nexthop where the route has several.
+/// `ICMPV6_ROUTER_PREF_HIGH` and `_LOW` (linux/icmpv6.h).
+const HIGH: u8 = 1;
+const LOW: u8 = 3;
+
+/// One nexthop of a default route.
 struct Default<'a> {
     route: &'a Route,
     interface: &'a str,
-    gateway: Option<IpAddr>,
+    gateway: Gateway,
 }
 
 impl Default<'_> {
@@ -26,9 +32,30 @@ impl Default<'_> {
 
 /// The default routes of main, the best first.
 fn of_main(snapshot: &Snapshot) -> Vec<Default<'_>> {
-    let mut routes: Vec<&Route> = default_routes(snapshot).filter(|route| route.table == MAIN).collect();
-    routes.sort_by_key(|route| route.metric);
-    routes.into_iter().flat_map(ways).collect()
+    let routes = default_routes(snapshot).filter(|route| route.table == MAIN);
+    let mut defaults: Vec<Default> = routes.flat_map(ways).collect();
+    defaults.sort_by_key(|default| rank(default, snapshot));
+    defaults
+}
+
+/// The smallest comes first, as in the kernel: it skips an IPv6 router that does not reply if there is another one, and
+/// compares metrics before the preferences of RFC 4191.
+fn rank(default: &Default, snapshot: &Snapshot) -> (bool, u32, u8) {
+    let is_failed =
+        |gateway: IpAddr| snapshot.failed.iter().any(|(dev, address)| dev == default.interface && *address == gateway);
+    let preference = match default.route.extras.as_ref().map(|more| more.preference) {
+        Some(HIGH) => 0,
+        Some(LOW) => 2,
+        _ => 1,
+    };
+    (default.gateway.address().is_some_and(is_failed), default.route.metric, preference)
+}
+
+/// avahi-autoipd adds a default route without a gateway to a LAN, which is no provider's.
+fn is_zeroconf(default: &Default, snapshot: &Snapshot) -> bool {
+    let has_peer = || snapshot.addresses.iter().any(|known| known.dev == default.interface && known.peer.is_some());
+    let is_broadcast = || snapshot.link(default.interface).is_some_and(|link| link.broadcast);
+    default.gateway == Gateway::OnLink && default.route.table == MAIN && is_broadcast() && !has_peer()
 }
 
 /// The default routes that symroute made in other tables, those in use first.
@@ -53,20 +80,25 @@ fn is_in_use(default: &Default, snapshot: &Snapshot) -> bool {
     rules.filter_map(|rule| rule.src.as_ref()).any(own)
 }
 
-/// The ways of one default route.
+/// The ways of one default route. dhcpcd adds one through every router of its lease.
 fn ways(route: &Route) -> impl Iterator<Item = Default<'_>> {
-    let Route { gateway, dev, more, .. } = route;
+    let Route { gateway, dev, extras: more, .. } = route;
     let nexthops = more.iter().flat_map(|more| &more.nexthops).map(|nexthop| (nexthop.gateway, nexthop.dev.as_deref()));
-    [(*gateway, dev.as_deref())].into_iter().chain(nexthops).filter_map(move |(gateway, dev)| {
-        let gateway = gateway.filter(|gateway| gateway.is_ipv6() == (route.family == Family::Inet6));
+    let ways = [(*gateway, dev.as_deref())].into_iter().chain(nexthops);
+    ways.filter(|(gateway, _)| gateway.is_none_or(is_host)).filter_map(move |(gateway, dev)| {
+        let gateway = match gateway {
+            None => Gateway::OnLink,
+            Some(gateway) if gateway.is_ipv6() == (route.family == Family::Inet6) => Gateway::Address(gateway),
+            Some(_) => Gateway::Unknown,
+        };
         Some(Default { route, interface: dev?, gateway })
     })
 }
 
-impl Finder<'_> {
+impl UplinkCollector<'_> {
     /// The uplinks of the files, then those that only main's default routes tell of; and main's default routes that
     /// belong to none.
-    pub(super) fn with_those_of_main(&mut self, snapshot: Option<&Snapshot>) -> (Vec<Uplink>, Vec<Route>) {
+    pub(crate) fn with_those_of_main(&mut self, snapshot: Option<&Snapshot>) -> (Vec<Uplink>, Vec<Route>) {
         let mut uplinks = self.uplinks();
         let mut unknown: Vec<Route> = Vec::new();
         let Some(snapshot) = snapshot else { return (uplinks, unknown) };
@@ -74,79 +106,83 @@ impl Finder<'_> {
         // An uplink that main had may have its own table alone: it goes when its address goes.
         let own_tables = of_own_tables(snapshot).into_iter().filter(|default| is_in_use(default, snapshot));
         for default in &of_main(snapshot).into_iter().chain(own_tables).collect::<Vec<_>>() {
-            if uplinks.iter().any(|uplink| default.is_of(uplink)) {
+            let Route { family, table, metric, .. } = *default.route;
+            if let Some(uplink) = uplinks.iter_mut().find(|uplink| default.is_of(uplink)) {
+                // pppd adds it, or a program that the stanza starts.
+                let is_of_program = uplink.dynamic && uplink.gateway == Gateway::OnLink && !uplink.in_main;
+                if is_of_program && table == MAIN {
+                    (uplink.in_main, uplink.origin, uplink.metric) = (true, Origin::Main, Some(metric));
+                }
                 continue;
             }
-            let Route { family, table, metric, .. } = *default.route;
-            let stanza = self.stanza_of(default.interface, family).filter(|_| default.gateway.is_some());
+            let stanza = self
+                .stanza_of(default.interface, family)
+                .filter(|_| default.gateway.is_known() && !is_zeroconf(default, snapshot));
             match stanza.and_then(|stanza| self.uplink_in(stanza, default.interface, family)) {
                 Some(uplink) => {
                     let metric = Some(metric).filter(|_| table == MAIN);
                     let (in_main, origin) = (metric.is_some(), Origin::Main);
                     uplinks.push(Uplink { dynamic: true, in_main, metric, origin, written: None, ..uplink });
                 }
-                None if table != MAIN || self.is_of_point_to_point(&uplinks, default) => {}
+                None if table != MAIN || self.has_unknown_ppp && is_unit(default.interface) => {}
                 None if unknown.contains(default.route) => {}
                 None => unknown.push(default.route.clone()),
             }
         }
-        for (interface, family, source) in &self.sources {
-            assign(&mut uplinks, interface, *family, source);
+        let mut owners = Owners::new(&mut uplinks);
+        for LinkSource { link, family, source } in &self.sources {
+            owners.assign(link, *family, source);
         }
-        self.mark_hand_written(&mut uplinks[of_files..]);
+        self.mark_manual(&mut uplinks[of_files..]);
         unknown.retain(|route| {
             let out = uplinks.iter().filter(|uplink| uplink.family == route.family && uplink.skipped.is_none());
             out.count() > 0
         });
         (uplinks, unknown)
     }
-
-    /// pppd names its interfaces itself: the stanza is of no use to find out whose default route it is.
-    fn is_of_point_to_point(&self, uplinks: &[Uplink], default: &Default) -> bool {
-        default.interface.starts_with("ppp")
-            && uplinks.iter().any(|uplink| uplink.skipped == Some(Skipped::PointToPoint))
-    }
 }
 
 /// Which uplinks are up, with which addresses, and for dynamic ones through which router.
-pub(super) fn hold_against(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
-    hold_all(uplinks, snapshot);
+pub(crate) fn merge_snapshot(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
+    merge_all(uplinks, snapshot);
     let up: Vec<bool> = uplinks.iter().map(|uplink| uplink.up).collect();
     drop_copies(uplinks, &up);
 }
 
-fn hold_all(uplinks: &mut [Uplink], snapshot: &Snapshot) {
+/// The kernel's addresses, by interface.
+type Addresses<'a> = HashSet<(&'a str, IpAddr)>;
+
+fn merge_all(uplinks: &mut [Uplink], snapshot: &Snapshot) {
+    let addresses = snapshot.addresses.iter().map(|known| (&known.dev[..], known.net.addr())).collect();
     for at in 0..uplinks.len() {
         learn_gateway(uplinks, at, snapshot);
-        as_the_kernel_has_it(&mut uplinks[at], snapshot);
+        as_the_kernel_has_it(&mut uplinks[at], snapshot, &addresses);
     }
     assign_kernel_addresses(uplinks, snapshot);
     for uplink in uplinks {
-        uplink.lacks = lack(uplink, snapshot);
+        uplink.missing = lack(uplink, snapshot, &addresses);
     }
 }
 
 /// What is missing where an uplink is not up.
-fn lack(uplink: &Uplink, snapshot: &Snapshot) -> Option<Lack> {
+fn lack(uplink: &Uplink, snapshot: &Snapshot, addresses: &Addresses) -> Option<Missing> {
     if uplink.up || uplink.skipped.is_some() {
         return None;
     }
-    let has_address = uplink.sources.iter().any(|source| {
-        let is_it = |known: &Address| known.dev == uplink.interface && known.net.addr() == source.net.addr();
-        source.elsewhere.is_none() && snapshot.addresses.iter().any(is_it)
-    });
+    let is_there = |source: &Source| addresses.contains(&(&uplink.interface[..], source.net.addr()));
+    let has_address = uplink.sources.iter().any(|source| source.other_interface.is_none() && is_there(source));
     Some(match snapshot.link(&uplink.interface) {
-        None => Lack::Link,
-        Some(link) if !link.up => Lack::LinkUp,
-        Some(_) if has_address => Lack::Gateway,
-        Some(_) => Lack::Address,
+        None => Missing::Link,
+        Some(link) if !link.up => Missing::LinkUp,
+        Some(_) if has_address => Missing::Gateway,
+        Some(_) => Missing::Address,
     })
 }
 
 /// The same for those that only main tells of; the others stay as the files have them.
-pub(super) fn hold_those_of_main_against(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
+pub(crate) fn merge_snapshot_into_defaults(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
     let mut held = uplinks.clone();
-    hold_all(&mut held, snapshot);
+    merge_all(&mut held, snapshot);
     let up: Vec<bool> = held.iter().map(|uplink| uplink.up).collect();
     for (uplink, held) in uplinks.iter_mut().zip(held) {
         match uplink.origin {
@@ -177,15 +213,15 @@ fn drop_copies(uplinks: &mut Vec<Uplink>, up: &[bool]) {
 
 /// Counts interfaces that are about to go down as down already; an alias (`eth0:1`) takes only what is its own. With the
 /// stanza that they are up as (`eth0:1=extra`), where that is known.
-pub(super) fn take_down(uplinks: &mut [Uplink], finder: &Finder, going: &[&str]) {
-    for name in going {
+pub(crate) fn take_down(uplinks: &mut [Uplink], collector: &UplinkCollector, leaving: &[&str]) {
+    for name in leaving {
         if is_alias(name) {
-            take_alias_down(uplinks, finder, name);
+            take_alias_down(uplinks, collector, name);
             continue;
         }
-        let link = finder.interface_of(BStr::new(name.split('=').next().unwrap_or_default()));
+        let link = collector.interface_of(BStr::new(name.split('=').next().unwrap_or_default()));
         for uplink in &mut *uplinks {
-            uplink.sources.retain(|source| source.elsewhere.as_ref() != Some(&link));
+            uplink.sources.retain(|source| source.other_interface.as_ref() != Some(&link));
             if uplink.interface == link {
                 uplink.leave();
             }
@@ -193,15 +229,15 @@ pub(super) fn take_down(uplinks: &mut [Uplink], finder: &Finder, going: &[&str])
     }
 }
 
-fn take_alias_down(uplinks: &mut [Uplink], finder: &Finder, name: &str) {
+fn take_alias_down(uplinks: &mut [Uplink], collector: &UplinkCollector, name: &str) {
     let (name, logical) = name.split_once('=').unwrap_or((name, name));
-    let link = finder.interface_of(BStr::new(name));
-    let stanzas = finder.config.stanzas.iter().enumerate();
-    let own =
-        stanzas.filter(|(_, stanza)| stanza.interface == logical || finder.links_of(stanza).contains(&BStr::new(name)));
+    let link = collector.interface_of(BStr::new(name));
+    let stanzas = collector.config.stanzas.iter().enumerate();
+    let own = stanzas
+        .filter(|(_, stanza)| stanza.interface == logical || collector.links_of(stanza).contains(&BStr::new(name)));
     let own: Vec<(usize, &Stanza)> = own.collect();
     // No list may have its stanza: then the kernel alone tells that the interface has the address.
-    let addresses: HashSet<IpAddr> = own.iter().flat_map(|(_, stanza)| finder.all_addresses_of(stanza)).collect();
+    let addresses: HashSet<IpAddr> = own.iter().flat_map(|(_, stanza)| collector.all_addresses_of(stanza)).collect();
     let is_own = |source: &Source| match source.stanza {
         Some(stanza) => own.iter().any(|(index, _)| *index == stanza),
         None => addresses.contains(&source.net.addr()),
@@ -213,39 +249,92 @@ fn take_alias_down(uplinks: &mut [Uplink], finder: &Finder, name: &str) {
             continue;
         }
         let interface = uplink.interface.clone();
-        uplink.sources.retain(|source| *source.elsewhere.as_ref().unwrap_or(&interface) != link || !is_own(source));
+        uplink
+            .sources
+            .retain(|source| *source.other_interface.as_ref().unwrap_or(&interface) != link || !is_own(source));
     }
 }
 
-/// The gateway of a dynamic uplink: that of main's default through its interface, or else the last known one, which
-/// its own table still has. Those of other uplinks on the interface are not its.
+/// The gateway of a dynamic uplink, in this order: main's default route if a client changes it with the lease; the router of
+/// the lease; main's default route; the last gateway, which its own table still has; a remembered one. Gateways of other
+/// uplinks on the interface do not count.
 fn learn_gateway(uplinks: &mut [Uplink], at: usize, snapshot: &Snapshot) {
     let uplink = &uplinks[at];
-    if !uplink.dynamic || uplink.gateway.is_some() {
+    if !uplink.dynamic || uplink.gateway.is_known() {
         return;
     }
     let own = |default: &Default| {
         let others = |other: &Uplink| default.is_of(other) && other.gateway == default.gateway;
-        default.is_of(uplink) && default.gateway.is_some() && !uplinks.iter().any(others)
+        // Without a router, an interface with a DHCP client or autoconfiguration reaches nothing beyond its network.
+        let may_be_on_link = uplink.origin == Origin::Main && default.gateway == Gateway::OnLink;
+        let is_usable = default.gateway.address().is_some() || may_be_on_link;
+        default.is_of(uplink) && is_usable && !uplinks.iter().any(others)
     };
-    let known = of_main(snapshot).into_iter().chain(of_own_tables(snapshot)).find(|default| own(default));
-    let gateway = known.and_then(|default| default.gateway);
+    let last = of_own_tables(snapshot).into_iter().find(own);
+    let main: Vec<Default> = of_main(snapshot).into_iter().filter(own).collect();
+    let main = present_or_best(&main, last.as_ref(), snapshot);
+    let gateway_of = |default: Option<&Default>| default.map(|default| default.gateway).unwrap_or_default();
+    let of_main = gateway_of(main);
+    let (gateway, lease) = match (known_lease(uplink, snapshot, false), last.as_ref().and_then(recorded_lease)) {
+        // dhclient does not change its own route, which has no protocol, while the address stays.
+        _ if main.is_some_and(|default| default.route.protocol == PROTOCOL_DHCP) => (of_main, None),
+        (Some(lease), _) => {
+            let is_other = of_main.is_known() && !of_main.is(lease.router);
+            (Gateway::Address(lease.router), is_other.then_some(lease.address))
+        }
+        (None, Some(address)) if has_address(uplink, address, snapshot) => (gateway_of(last.as_ref()), Some(address)),
+        _ => {
+            let remembered = || known_lease(uplink, snapshot, true).map(|lease| Gateway::Address(lease.router));
+            let of_kernel = main.or(last.as_ref()).map(|default| default.gateway);
+            (of_kernel.or_else(remembered).unwrap_or_default(), None)
+        }
+    };
     uplinks[at].gateway = gateway;
+    uplinks[at].lease = lease;
+}
+
+/// The best default route; of equal ones the present one, so that nothing changes back and forth.
+fn present_or_best<'a, 'b>(
+    main: &'b [Default<'a>],
+    present: Option<&Default>,
+    snapshot: &Snapshot,
+) -> Option<&'b Default<'a>> {
+    let best = main.first()?;
+    let mut equal = main.iter().take_while(|default| rank(default, snapshot) == rank(best, snapshot));
+    equal.find(|default| present.is_some_and(|present| present.gateway == default.gateway)).or(Some(best))
+}
+
+fn has_address(uplink: &Uplink, address: IpAddr, snapshot: &Snapshot) -> bool {
+    snapshot.addresses.iter().any(|known| known.dev == uplink.interface && known.net.addr() == address)
+}
+
+/// The lease that the interface's DHCP client reports, or a remembered one, while the interface has its address.
+fn known_lease<'a>(uplink: &Uplink, snapshot: &'a Snapshot, is_remembered: bool) -> Option<&'a Lease> {
+    let of_uplink = |lease: &&Lease| lease.interface == uplink.interface && lease.is_remembered == is_remembered;
+    let mut leases = snapshot.leases.iter().filter(of_uplink);
+    leases.find(|lease| {
+        lease.router.is_ipv6() == (uplink.family == Family::Inet6) && has_address(uplink, lease.address, snapshot)
+    })
+}
+
+/// The address of the lease that has the gateway of the uplink's own default route, if main had another gateway then.
+fn recorded_lease(default: &Default) -> Option<IpAddr> {
+    default.route.extras.as_ref()?.prefsrc
 }
 
 /// Holds an uplink against the kernel: is it up, and which of its addresses are there?
-fn as_the_kernel_has_it(uplink: &mut Uplink, snapshot: &Snapshot) {
+fn as_the_kernel_has_it(uplink: &mut Uplink, snapshot: &Snapshot, addresses: &Addresses) {
     let link = snapshot.link(&uplink.interface);
     if link.is_some_and(|link| link.vrf) {
         uplink.skipped = Some(Skipped::Vrf);
     }
     let present = |source: &&Source| {
-        let dev = source.elsewhere.as_ref().unwrap_or(&uplink.interface);
-        snapshot.addresses.iter().any(|known| known.dev == *dev && known.net.addr() == source.net.addr())
+        let dev = source.other_interface.as_ref().unwrap_or(&uplink.interface);
+        addresses.contains(&(&dev[..], source.net.addr()))
     };
     let there: Vec<Source> = uplink.sources.iter().filter(present).cloned().collect();
-    let has_own = there.iter().any(|source| source.elsewhere.is_none());
-    let has_way = uplink.dynamic && uplink.gateway.is_some() || has_own;
+    let has_own = there.iter().any(|source| source.other_interface.is_none());
+    let has_way = uplink.dynamic && uplink.gateway.is_known() || has_own;
     uplink.up = link.is_some_and(|link| link.up) && has_way && uplink.skipped.is_none();
     if uplink.up {
         uplink.sources = there;
@@ -257,15 +346,16 @@ fn as_the_kernel_has_it(uplink: &mut Uplink, snapshot: &Snapshot) {
 fn assign_kernel_addresses(uplinks: &mut [Uplink], snapshot: &Snapshot) {
     let is_single = |address: &&Address| address.net.prefix_len() == address.net.max_prefix_len();
     // A VRF has its addresses for itself.
-    let in_vrf = |dev: &str| snapshot.link(dev).is_some_and(|link| link.vrf);
-    let global = || snapshot.addresses.iter().filter(|address| !address.local && !in_vrf(&address.dev));
+    let vrfs: HashSet<&str> = snapshot.links.iter().filter(|link| link.vrf).map(|link| &link.name[..]).collect();
+    let global = || snapshot.addresses.iter().filter(|address| !address.local && !vrfs.contains(&address.dev[..]));
+    let mut owners = Owners::new(uplinks);
     for address in global().filter(|address| !is_single(address)).chain(global().filter(is_single)) {
         let family = if address.net.addr().is_ipv6() { Family::Inet6 } else { Family::Inet };
         let by_prefix = family == Family::Inet6 && !is_single(&address);
         let source = Source { peer: address.peer, by_prefix, ..Source::of(address.net) };
-        assign(uplinks, &address.dev, family, &source);
+        owners.assign(&address.dev, family, &source);
     }
     for uplink in uplinks {
-        uplink.up &= uplink.sources.iter().any(|source| source.elsewhere.is_none());
+        uplink.up &= uplink.sources.iter().any(|source| source.other_interface.is_none());
     }
 }

@@ -1,29 +1,32 @@
-//! What a stanza's options say: addresses, gateways, what the administrator asks for, what the block has.
+//! The options of a stanza: addresses, gateways, overrides, and the state of its block.
 //!
-//! Read as ifupdown reads them, slips included; what cannot be meant is a diagnostic that points at its line.
+//! Read as ifupdown reads them, including its errors; an invalid value is a diagnostic at its line.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use bstr::ByteSlice;
 use ipnet::IpNet;
 
-use super::finder::Finder;
-use super::{Layout, MAX_PRIORITY, Source, Wish, Written};
-use crate::interfaces::command::{Object, commands};
-use crate::interfaces::config::Opt;
-use crate::interfaces::{Diagnostic, Dialect, Family, Stanza};
-use crate::snapshot::MAIN;
-use crate::tables::RESERVED;
+use super::collector::UplinkCollector;
+use super::gateway::Gateway;
+use super::stanza::{has_address, of_family};
+use super::uplink::{BlockState, DEVICE_RULE, Layout, MAX_PRIORITY, Overrides, Source, Uplink};
+use crate::commands::tables::RESERVED;
+use crate::commands::{Command, Object, commands, number};
+use crate::interfaces::config::MergedOption;
+use crate::interfaces::{Diagnostic, Dialect, Stanza};
+use crate::network::{Family, MAIN, table_name};
 
-impl Finder<'_> {
-    /// The addresses of a static stanza, as ifupdown's conversions make them (archcommon.c
-    /// `compute_v4_mask`): one, or for the others as many as there are.
-    pub(super) fn addresses_of(
+impl UplinkCollector<'_> {
+    /// The addresses of a static stanza, as ifupdown converts them (archcommon.c `compute_v4_mask`): one, or with
+    /// ifupdown-ng and ifupdown2 several.
+    pub(crate) fn addresses_of(
         &self,
         stanza: &Stanza,
         family: Family,
         index: usize,
-        options: &[Opt],
+        options: &[MergedOption],
     ) -> Vec<Result<Source, Diagnostic>> {
         let get = |name: &str| options.iter().find(|option| option.name == name);
         let Some(option) = get("address").filter(|_| has_address(self.config.dialect, stanza)) else {
@@ -33,24 +36,24 @@ impl Finder<'_> {
         let peer = get("pointopoint").or(get("point-to-point")).or_else(tunnel);
         let peer = peer.and_then(|option| option.value.to_str().ok()?.parse::<IpAddr>().ok());
         let one = |value: &[u8]| -> Result<Source, Diagnostic> {
-            let wrong = |option: &Opt, what: &str| {
+            let invalid = |option: &MergedOption, what: &str| {
                 let text = option.value.as_bstr();
                 let help = match family {
                     Family::Inet6 => "Write 'address 2001:db8:a::10/64'.",
-                    _ => "Write 'address 192.0.2.10/24'.",
+                    Family::Inet => "Write 'address 192.0.2.10/24'.",
                 };
-                Err(Diagnostic::error(option.at, text, format!("'{text}' is no {what}"), help))
+                Err(Diagnostic::error(option.location, text, format!("invalid {what} '{text}'"), help))
             };
             // ifupdown cuts at the first slash, even where a second 'address' line was joined on.
             let (address, length) = match value.find_byte(b'/') {
-                Some(at) => (&value[..at], Some(&value[at + 1..])),
+                Some(slash) => (&value[..slash], Some(&value[slash + 1..])),
                 None => (value, None),
             };
             let Some(address) = address.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok()) else {
-                return wrong(option, "address");
+                return invalid(option, "address");
             };
             if address.is_ipv6() != (family == Family::Inet6) {
-                return wrong(option, &format!("{family} address"));
+                return invalid(option, &format!("{} address", family.version()));
             }
             let (option, length) = match get("netmask") {
                 Some(netmask) => (netmask, Some(&netmask.value[..])),
@@ -69,7 +72,7 @@ impl Finder<'_> {
                 (None, IpAddr::V6(_)) => Some(128),
             };
             let Some(net) = length.and_then(|length| IpNet::new(address, length).ok()) else {
-                return wrong(option, "netmask or prefix length");
+                return invalid(option, "netmask or prefix length");
             };
             Ok(Source { peer, stanza: Some(index), ..Source::of(net) })
         };
@@ -80,79 +83,102 @@ impl Finder<'_> {
     }
 
     /// The addresses that a stanza's method sets, of both families.
-    pub(super) fn all_addresses_of(&self, stanza: &Stanza) -> Vec<IpAddr> {
+    pub(crate) fn all_addresses_of(&self, stanza: &Stanza) -> Vec<IpAddr> {
         let options = stanza.own_options();
         let of = |family: Family| {
-            let own: Vec<Opt> = options.iter().filter_map(|option| of_family(option, family)).collect();
+            let own: Vec<MergedOption> = options.iter().filter_map(|option| of_family(option, family)).collect();
             self.addresses_of(stanza, family, 0, &own).into_iter().flatten().map(|source| source.net.addr())
         };
-        [Family::Inet, Family::Inet6].into_iter().flat_map(of).collect()
+        Family::ALL.into_iter().flat_map(of).collect()
     }
 
-    /// The gateways of an option: one, or for ifupdown-ng and ifupdown2 one a line.
-    pub(super) fn gateways(&mut self, family: Family, option: &Opt) -> Vec<IpAddr> {
+    /// The gateways of an option: one, or with ifupdown-ng and ifupdown2 one in each line.
+    pub(crate) fn gateways(&mut self, family: Family, option: &MergedOption) -> Vec<Gateway> {
         let lines: Vec<&[u8]> = option.value.split_str("\n").collect();
         if lines.len() > 1 && self.config.dialect == Dialect::Ifupdown {
-            self.wrong.push(Diagnostic::error(
-                option.at,
+            self.diagnostics.push(Diagnostic::error(
+                option.location,
                 lines[0],
                 format!("two '{}' lines in one stanza", option.name),
-                "Give the second uplink a stanza of its own; ifupdown makes one broken command of two gateways.",
+                "Move the second gateway to a separate stanza. ifupdown joins both lines into one invalid command.",
             ));
             return Vec::new();
         }
-        lines.into_iter().filter_map(|line| self.gateway(family, option, line)).collect()
+        let gateway = |line: &[u8]| match line == b"none" && option.name == "symroute-gateway" {
+            true => Some(Gateway::OnLink),
+            false => self.gateway(family, option, line).map(Gateway::Address),
+        };
+        lines.into_iter().filter_map(gateway).collect()
     }
 
-    fn gateway(&mut self, family: Family, option: &Opt, line: &[u8]) -> Option<IpAddr> {
+    fn gateway(&mut self, family: Family, option: &MergedOption, line: &[u8]) -> Option<IpAddr> {
         let mut words = line.fields_with(char::is_whitespace);
         let word = words.next().unwrap_or_default();
         let more = words.next();
         let text = word.as_bstr();
-        let error = |message: String, help: &str| Some(Diagnostic::error(option.at, word, message, help));
+        let error = |message: String, help: &str| Some(Diagnostic::error(option.location, word, message, help));
         let parsed = word.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok());
-        let wrong = match parsed {
-            None => error(format!("'{text}' is no address"), "Give the gateway's address, for example 192.0.2.1."),
+        let problem = match parsed {
+            None => error(format!("invalid gateway address '{text}'"), "Write one address, for example 192.0.2.1."),
             Some(gateway) if gateway.is_ipv6() != (family == Family::Inet6) => error(
-                format!("the gateway {text} is of another family than its {family} stanza"),
-                "Move it to the stanza of its own family.",
+                format!("gateway {text} is not an {} address", family.version()),
+                "Move it to the stanza of its address family.",
             ),
             Some(gateway) if gateway.is_unspecified() || gateway.is_multicast() => {
-                error(format!("{text} cannot be a gateway"), "Give the router's own address.")
+                error(format!("{text} cannot be a gateway"), "Write the router's own address.")
             }
+            Some(_) if self.is_taken_by_ip(family, option, line) => None,
             Some(_) if more.is_some_and(|word| !word.starts_with(b"#")) => {
-                error(format!("'{}' is no address", line.as_bstr()), "Leave only the gateway's address there.")
+                error(format!("invalid gateway address '{}'", line.as_bstr()), "Write only the gateway's address.")
             }
             Some(_) if more.is_some() => Some(Diagnostic::warning(
-                option.at,
+                option.location,
                 b"#",
-                "'#' begins no comment here: ifupdown takes it for a part of the gateway",
-                "Put the comment on a line of its own.",
+                "inline comments are not supported; '#' becomes part of the value of 'gateway'",
+                "Move the comment to a separate line.",
             )),
             Some(_) => None,
         };
-        self.wrong.extend(wrong);
+        self.diagnostics.extend(problem);
         parsed
     }
 
-    pub(super) fn number(&mut self, option: &Opt, least: u32, most: u32, what: &str) -> Option<u32> {
+    /// ifupdown passes all words of `gateway` to `ip route`: `192.0.2.1 metric 20`.
+    fn is_taken_by_ip(&self, family: Family, option: &MergedOption, line: &[u8]) -> bool {
+        let is_option = self.config.dialect == Dialect::Ifupdown && option.name == "gateway";
+        is_option && default_route(family, line).is_some()
+    }
+
+    /// The metric in the value of `gateway`.
+    pub(crate) fn metric_beside(&self, family: Family, gateway: &MergedOption) -> Option<u32> {
+        let is_taken = self.is_taken_by_ip(family, gateway, &gateway.value);
+        let route = default_route(family, &gateway.value).filter(|_| is_taken);
+        route.and_then(|route| number(route.get("metric")?))
+    }
+
+    pub(crate) fn number(&mut self, option: &MergedOption, least: u32, most: u32, what: &str) -> Option<u32> {
         let number = option.value.to_str().ok().and_then(|text| text.parse().ok());
         if let Some(number) = number.filter(|number| (least..=most).contains(number)) {
             return Some(number);
         }
-        let help = format!("Give a number from {least} to {most}.");
-        self.wrong.push(Diagnostic::error(option.at, &option.value, format!("'{}' is not {what}", option.value), help));
+        let help = format!("Use a number from {least} to {most}.");
+        self.diagnostics.push(Diagnostic::error(
+            option.location,
+            &option.value,
+            format!("invalid {what} '{}'", option.value),
+            help,
+        ));
         None
     }
 
-    pub(super) fn wish(&mut self, options: &[Opt]) -> Wish {
+    pub(crate) fn overrides(&mut self, options: &[MergedOption]) -> Overrides {
         let get = |name: &str| options.iter().find(|option| option.name == name);
-        let mut one_of = |option: &Opt, words: [&str; 2]| {
+        let mut one_of = |option: &MergedOption, words: [&str; 2]| {
             let found = words.iter().position(|word| option.value == *word);
             if found.is_none() {
-                let message = format!("'{} {}' is not understood", option.name, option.value);
+                let message = format!("invalid value '{}' of '{}'", option.value, option.name);
                 let help = format!("Write '{} {}' or '{0} {}'.", option.name, words[0], words[1]);
-                self.wrong.push(Diagnostic::error(option.at, &option.value, message, help));
+                self.diagnostics.push(Diagnostic::error(option.location, &option.value, message, help));
             }
             found
         };
@@ -160,30 +186,31 @@ impl Finder<'_> {
         let layout = get("symroute-layout")
             .filter(|option| one_of(option, ["layered", "article"]).is_some())
             .and_then(|option| Layout::parse(&option.value));
-        let priority = get("symroute-priority").and_then(|option| self.number(option, 1, MAX_PRIORITY, "a priority"));
+        let priority = get("symroute-priority").and_then(|option| self.number(option, 1, MAX_PRIORITY, "priority"));
         let table = get("symroute-table").and_then(|option| self.table(option));
-        Wish { enabled, table, priority, layout }
+        Overrides { enabled, table, priority, layout }
     }
 
-    fn table(&mut self, option: &Opt) -> Option<u32> {
+    fn table(&mut self, option: &MergedOption) -> Option<u32> {
         let text = option.value.to_str_lossy();
-        let help = "Give a number from 1 to 4294967295 except 253 to 255, or a name from /etc/iproute2/rt_tables.d.";
+        let help = "Use a number from 1 to 4294967295 except 253 to 255, or a name from /etc/iproute2/rt_tables.d.";
         let message = match self.names.number(&text) {
             Some(number) if !RESERVED.contains(&number) => return Some(number),
-            Some(number) => format!("table {number} is the kernel's own"),
+            Some(number) => format!("table {number} ({}) is reserved", reserved_name(number)),
             None if text.bytes().all(|b| b.is_ascii_digit()) => format!("table {text} is out of range"),
-            None => format!("no table is named '{text}'"),
+            None => format!("unknown table '{text}'"),
         };
-        self.wrong.push(Diagnostic::error(option.at, &option.value, message, help));
+        self.diagnostics.push(Diagnostic::error(option.location, &option.value, message, help));
         None
     }
 
-    /// Reads the numbers back that symroute-gen wrote.
-    pub(super) fn written(&self, stanza: &Stanza, family: Family, own_metric: Option<u32>) -> Option<Written> {
+    /// The numbers that symroute-gen wrote into the stanza with the gateway; the priority is in the stanzas of the
+    /// addresses as well.
+    pub(crate) fn written(&self, stanza: &Stanza, family: Family, own_metric: Option<u32>) -> Option<BlockState> {
         if !stanza.has_block() {
             return None;
         }
-        let mut written = Written::default();
+        let mut written = BlockState::default();
         for entry in stanza.entries.iter().filter(|entry| entry.in_block) {
             let text = entry.value.to_str_lossy();
             match &entry.name[..] {
@@ -193,17 +220,17 @@ impl Finder<'_> {
                 }
                 b"up" => {
                     written.lines = true;
-                    let of_family = commands(&text, &|_| None)
-                        .into_iter()
-                        .filter(|it| it.object != Object::Address && it.inet6 == (family == Family::Inet6));
+                    let of_family = commands(&text, &|_| None).into_iter().filter(|command| {
+                        command.object != Object::Address && command.inet6 == (family == Family::Inet6)
+                    });
                     for command in of_family {
                         let table = command.get("table").and_then(|table| self.names.number(table));
                         if let Some(table) = table.filter(|table| *table != MAIN) {
                             written.table.get_or_insert(table);
                         }
                         if command.object == Object::Rule {
-                            written.priority = written.priority.into_iter().chain(command.priority()).min();
-                            let layered = command.get("suppress_prefixlength").is_some();
+                            let layered =
+                                ["suppress_prefixlength", "oif"].iter().any(|word| command.get(word).is_some());
                             let layout = if layered { Layout::Layered } else { Layout::Article };
                             written.layout = if layered { Some(layout) } else { written.layout.or(Some(layout)) };
                         }
@@ -214,41 +241,59 @@ impl Finder<'_> {
         }
         Some(written)
     }
-}
 
-/// Does the stanza's method set its `address`? ifupdown-ng and ifupdown2 set it whatever the method is.
-pub(super) fn has_address(dialect: Dialect, stanza: &Stanza) -> bool {
-    match (dialect, &stanza.method[..]) {
-        (_, b"dhcp") => false,
-        (Dialect::Ifupdown, method) => matches!(method, b"static" | b"tunnel" | b"v4tunnel"),
-        _ => true,
+    /// The priorities of the uplinks that have a table in a block, by the rules of their stanzas.
+    pub(crate) fn read_priorities(&self, uplinks: &mut [Uplink]) {
+        let mut blocks: HashMap<usize, Vec<Command>> = HashMap::new();
+        for uplink in uplinks {
+            let Some(table) = uplink.written.and_then(|written| written.table) else { continue };
+            let sources = uplink.sources.iter().filter_map(|source| source.stanza);
+            let stanzas: BTreeSet<usize> =
+                sources.chain(uplink.same_gateway.iter().copied()).chain([uplink.stanza]).collect();
+            for stanza in &stanzas {
+                blocks.entry(*stanza).or_insert_with(|| rules_of_block(&self.config.stanzas[*stanza]));
+            }
+            let rules = || stanzas.iter().filter_map(|stanza| blocks.get(stanza)).flatten();
+            let rules = || rules().filter(|rule| rule.inet6 == (uplink.family == Family::Inet6));
+            let is_own = |rule: &&Command| {
+                let from = rule.prefix("from");
+                from.is_some_and(|from| uplink.sources.iter().any(|source| from.contains(&source.net.addr())))
+            };
+            let of_table = |rule: &&Command| rule.get("table").and_then(|name| self.names.number(name)) == Some(table);
+            let first = rules().filter(is_own).filter(|rule| rule.get("suppress_prefixlength").is_some());
+            let first = first.filter_map(Command::priority).min();
+            let of_source = || rules().filter(is_own).filter(of_table).filter_map(Command::priority).min();
+            // The rule for sockets bound to the interface is the last of a layered policy.
+            let of_device = || rules().filter(|rule| rule.get("oif").is_some()).filter(of_table);
+            let of_device = || of_device().filter_map(Command::priority).min()?.checked_sub(DEVICE_RULE);
+            if let Some(written) = &mut uplink.written {
+                written.priority = first.or_else(of_source).or_else(of_device);
+            }
+        }
     }
 }
 
-/// Does the stanza's `gateway` make a default route in main? (inet.defn and inet6.defn; `ifup -nv` shows it.) An
-/// `inet6 tunnel` may be IPv4's way out: then the gateway is an IPv4 address, and no address of the stanza goes there.
-pub(super) fn makes_default(dialect: Dialect, stanza: &Stanza, gateway: &[u8]) -> bool {
-    let of_family = stanza.method != "tunnel" || gateway.contains(&b':') == (stanza.family == Family::Inet6);
-    has_address(dialect, stanza) && (of_family || dialect != Dialect::Ifupdown)
+/// The name of one of [`RESERVED`].
+fn reserved_name(table: u32) -> String {
+    if table == 0 { "unspec".into() } else { table_name(table) }
 }
 
-/// pppd makes the interface, and its default route without a gateway.
-pub(super) fn is_point_to_point(stanza: &Stanza) -> bool {
-    matches!(&stanza.method[..], b"ppp" | b"wvdial")
+/// The route that ifupdown's command adds for the value of `gateway` (inet.defn, inet6.defn); nothing if `ip` or the shell
+/// reads the value as another command.
+fn default_route(family: Family, words: &[u8]) -> Option<Command> {
+    let ip = family.ip();
+    let line = format!("{ip} route add default via {} dev lo onlink", words.to_str().ok()?);
+    let mut found = commands(&line, &|_| None).into_iter();
+    let route = found.next().filter(|_| found.next().is_none())?;
+    let is_whole = route.get("dev") == Some("lo") && route.is_default() && route.rejection.is_none();
+    (is_whole && route.address("via").is_some()).then_some(route)
 }
 
-/// The lines of an address or gateway option that are of one family; others belong to both.
-pub(super) fn of_family(option: &Opt, family: Family) -> Option<Opt> {
-    if !matches!(
-        &option.name[..],
-        b"address" | b"gateway" | b"symroute-gateway" | b"netmask" | b"pointopoint" | b"point-to-point"
-    ) {
-        return Some(option.clone());
-    }
-    // A mask in dots or bits alone is IPv4's; what is no address at all is complained about once.
-    let here = |line: &&[u8]| line.contains(&b':') == (family == Family::Inet6);
-    let lines: Vec<&[u8]> = option.value.split_str("\n").filter(here).collect();
-    (!lines.is_empty()).then(|| Opt { value: bstr::join("\n", lines).into(), ..option.clone() })
+/// The rules that a block adds.
+fn rules_of_block(stanza: &Stanza) -> Vec<Command> {
+    let lines = stanza.entries.iter().filter(|entry| entry.in_block && entry.name == "up");
+    let added = lines.flat_map(|line| commands(&line.value.to_str_lossy(), &|_| None));
+    added.filter(|command| command.object == Object::Rule && command.adds()).collect()
 }
 
 /// The prefix length of `24`, `255.255.255.0`, or `24 # text` (ifupdown reads digits and stops).

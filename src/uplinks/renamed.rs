@@ -1,34 +1,35 @@
-//! Links that have another name than the files give them, and no altname to tell: `ip link set eth1 name wan1`.
+//! Links that have another name than in the files, and no altname with that name: `ip link set eth1 name wan1`.
 //!
-//! Whoever carries the addresses of a stanza whose link is gone is that link; or whoever the table leads through that
-//! symroute's rule for sockets bound to the old name looks up. A rule keeps the name that it was given.
+//! The new interface is the one with the addresses of the stanza whose interface is missing. Or it is the one that the
+//! table uses which symroute's rule for the old name looks up: a rule keeps its interface name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
 
-use super::finder::{Finder, link_of};
-use crate::interfaces::{Family, Stanza};
-use crate::snapshot::{MAIN, Route, Rule, Snapshot, kernel_name};
+use super::collector::UplinkCollector;
+use crate::interfaces::{Stanza, without_alias};
+use crate::network::{Family, MAIN, Route, Rule, Snapshot, kernel_name};
 
-/// The old and the new name of each.
-pub(super) fn renamed(finder: &Finder, snapshot: &Snapshot) -> Vec<(String, String)> {
+/// The old and the new name of each renamed link.
+pub(crate) fn renamed(collector: &UplinkCollector, snapshot: &Snapshot) -> Vec<(String, String)> {
     let has_link = |name: &str| snapshot.link(kernel_name(&snapshot.links, name)).is_some();
-    // A name that a mapping may choose, or that others inherit from, is none of a link.
-    let stanzas = finder.config.stanzas.iter().filter(|stanza| finder.listed.has(&stanza.interface));
-    let links = stanzas
-        .flat_map(|stanza| finder.listed.links(stanza.interface.as_bstr()).into_iter().map(move |link| (stanza, link)));
+    // A name that a mapping may select, or that others inherit from, is not the name of a link.
+    let stanzas = collector.config.stanzas.iter().filter(|stanza| collector.listed.has(&stanza.interface));
+    let links = stanzas.flat_map(|stanza| {
+        collector.listed.links(stanza.interface.as_bstr()).into_iter().map(move |link| (stanza, link))
+    });
     let named: Vec<(&Stanza, String)> = links.map(|(stanza, link)| (stanza, text(link))).collect();
-    let gone: Vec<&(&Stanza, String)> = named.iter().filter(|(_, link)| !has_link(link)).collect();
-    if gone.is_empty() {
+    let missing: Vec<&(&Stanza, String)> = named.iter().filter(|(_, link)| !has_link(link)).collect();
+    if missing.is_empty() {
         return Vec::new();
     }
     let traces = Traces::new(snapshot);
     let is_of_stanza = |link: &str| named.iter().any(|(_, name)| kernel_name(&snapshot.links, name) == link);
     let mut found: Vec<(String, String)> = Vec::new();
-    for (stanza, old) in gone {
-        let link = traces.by_address(finder, stanza).or_else(|| traces.by_rule(old));
+    for (stanza, old) in missing {
+        let link = traces.by_address(collector, stanza).or_else(|| traces.by_rule(old));
         let is_known = |new: &str| found.iter().any(|(known, link)| known == old || link == new);
         if let Some(new) = link.filter(|new| !is_of_stanza(new) && !is_known(new)) {
             found.push((old.clone(), new.to_string()));
@@ -38,14 +39,14 @@ pub(super) fn renamed(finder: &Finder, snapshot: &Snapshot) -> Vec<(String, Stri
 }
 
 fn text(link: &BStr) -> String {
-    link_of(link).to_str_lossy().into_owned()
+    without_alias(link).to_str_lossy().into_owned()
 }
 
-/// What tells a link without its name.
+/// Values that identify a link without its name.
 struct Traces<'a> {
-    /// The link that has an address; nothing where several have it.
+    /// The link that has an address; nothing if several have it.
     addresses: HashMap<IpAddr, Option<&'a str>>,
-    /// By the name in a rule of symroute's: the links of its table's default route.
+    /// By the interface name in a rule of symroute, the links of its table's default route.
     rules: HashMap<&'a str, &'a str>,
 }
 
@@ -65,8 +66,8 @@ impl<'a> Traces<'a> {
         Traces { addresses, rules }
     }
 
-    fn by_address(&self, finder: &Finder, stanza: &Stanza) -> Option<&'a str> {
-        let addresses = finder.all_addresses_of(stanza);
+    fn by_address(&self, collector: &UplinkCollector, stanza: &Stanza) -> Option<&'a str> {
+        let addresses = collector.all_addresses_of(stanza);
         addresses.iter().find_map(|address| self.addresses.get(address).copied().flatten())
     }
 

@@ -1,16 +1,16 @@
-//! Routes that lines of stanzas add to main: what the files tell of networks behind an interface.
+//! Routes that lines of stanzas add to the main table: the networks behind an interface, according to the files.
 
 use std::net::IpAddr;
 
 use bstr::BStr;
 use ipnet::IpNet;
 
-use super::finder::Finder;
-use super::handwritten::Line;
-use crate::interfaces::Family;
-use crate::interfaces::command::Object;
+use super::collector::{LinkSource, UplinkCollector};
+use crate::commands::Object;
+use crate::commands::lines::Line;
+use crate::network::Family;
 
-/// A route of main, as `ip route add` in a stanza makes it.
+/// A route that `ip route add` in a stanza adds to the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticRoute {
     pub family: Family,
@@ -19,15 +19,15 @@ pub struct StaticRoute {
     pub dev: String,
 }
 
-impl Finder<'_> {
-    pub(super) fn static_routes(&self) -> Vec<StaticRoute> {
+impl UplinkCollector<'_> {
+    pub(crate) fn static_routes(&self) -> Vec<StaticRoute> {
         self.lines.iter().filter_map(|line| self.static_route(line)).collect()
     }
 
     fn static_route(&self, line: &Line) -> Option<StaticRoute> {
         let command = &line.command;
         let adds = line.phase.is_up() && command.object == Object::Route && command.adds();
-        if !adds || line.is_policy(self.names) || command.refused.is_some() || command.get("type").is_some() {
+        if !adds || line.is_policy(self.names) || command.rejection.is_some() || command.get("type").is_some() {
             return None;
         }
         let dst = command.prefix("to").filter(|dst| dst.prefix_len() > 0)?;
@@ -35,13 +35,11 @@ impl Finder<'_> {
         if gateway.is_none() && command.get("via").is_some() || command.get("nexthop").is_some() {
             return None;
         }
-        let family = if command.inet6 { Family::Inet6 } else { Family::Inet };
+        let family = Family::of_inet6(command.inet6);
         let named = command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
         // `ip` finds the interface by the gateway.
-        let holds = |(_, _, source): &&(String, Family, super::Source)| {
-            gateway.is_some_and(|gateway| source.net.contains(&gateway))
-        };
-        let found = || self.sources.iter().find(holds).map(|(dev, ..)| dev.clone());
+        let has_gateway = |known: &&LinkSource| gateway.is_some_and(|gateway| known.source.net.contains(&gateway));
+        let found = || self.sources.iter().find(has_gateway).map(|known| known.link.clone());
         Some(StaticRoute { family, dst, gateway, dev: named.or_else(found)? })
     }
 }

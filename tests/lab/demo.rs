@@ -1,24 +1,29 @@
-//! The main job on one screen: the problem, the plan, the fix and the proof.
+//! Shows the problem, the plan and the fix on one screen.
 
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
 #[allow(dead_code)]
+mod agent;
+#[allow(dead_code)]
+mod host;
+#[allow(dead_code, unused_imports)]
 mod world;
 
 use std::process::ExitCode;
 
 use world::{B4, PUBLIC, World};
 
-/// A Debian 13 with its ifupdown, as tests/demo makes it.
+/// A Debian 13 with its ifupdown. tests/demo makes this root.
 const ROOT: &str = "demo";
 const INTERFACES: &str = include_str!("../fixtures/two-uplinks-metric.interfaces");
 
 fn main() -> ExitCode {
+    agent::serve_if_agent();
     if let Err(reason) = World::available(ROOT) {
         println!("The demonstration cannot run here: {reason}");
         return ExitCode::FAILURE;
     }
-    let world = World::new(ROOT).expect("a laboratory");
+    let world = World::new(ROOT).expect("a test lab");
     world.configure(INTERFACES);
     println!(
         "A server with Debian 13 and ifupdown, in network namespaces: eth0 at provider A (192.0.2.0/24), eth1 at\n\
@@ -51,7 +56,7 @@ fn route_from_b() -> String {
     format!("ip route get 203.0.113.190 from {B4}")
 }
 
-/// Runs a command on the server and prints what it prints, less ifup's progress. Did it succeed?
+/// Runs a command on the server and prints its output without the progress of ifup. Returns whether it succeeded.
 fn show(world: &World, command: &str) -> bool {
     println!("   # {command}");
     let ran = world.server.run(command);
@@ -62,7 +67,8 @@ fn show(world: &World, command: &str) -> bool {
     ran.succeeded()
 }
 
-/// Sends to every address from the remote client and prints the results; the number of addresses that replied.
+/// Sends packets to every address from the remote client, and prints the results. Returns the number of addresses that
+/// replied.
 fn replies(world: &World) -> usize {
     let word = |replied| if replied { "reply" } else { "NO REPLY" };
     let results = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! A hook that cannot do its work: it is reported, and harms neither the ifup nor the hooks of other packages.
+//! A hook that fails is reported. It does not stop ifup or the hooks of other packages.
 
 use crate::WITH_METRIC;
 use crate::judge::*;
@@ -6,7 +6,7 @@ use crate::world::World;
 
 /// A hook of another package, which ifupdown calls after symroute's.
 const LATER: &str = "#!/bin/sh\necho \"$IFACE\" >>/run/later\n";
-/// Stands in for logger(1): the laboratory has no system log.
+/// A replacement of logger(1): the test lab has no system log.
 const LOGGER: &str = "#!/bin/sh\necho \"$@\" >>/run/log\n";
 
 fn install_observers(world: &World) {
@@ -18,7 +18,7 @@ fn install_observers(world: &World) {
     world.server.mount("mount --bind tmp/logger usr/bin/logger");
 }
 
-/// `ifup -a` succeeds, every later hook runs, and what was brought up can be taken down: it is recorded.
+/// `ifup -a` succeeds, every later hook runs, and `ifdown -a` stops the interfaces because ifup has recorded them.
 fn assert_up_and_down(world: &World, what: &str) {
     world.server.ok("rm -f /run/later /run/log; touch /run/log");
     let up = world.server.run("ifup -a");
@@ -36,13 +36,13 @@ fn assert_up_and_down(world: &World, what: &str) {
     let down = world.server.run("ifdown -a");
     assert!(down.succeeded(), "{what}: ifdown -a: {}", down.text());
     let addresses = world.server.ok("ip -brief address show scope global");
-    let gone = !addresses.contains("192.0.2.10") && !addresses.contains("198.51.100.10");
-    // ifupdown2 keeps no record, and leaves the addresses of a veth link in any case.
-    assert!(gone || world.suite == "bookworm-ifupdown2", "{what}: {addresses}");
+    let are_removed = !addresses.contains("192.0.2.10") && !addresses.contains("198.51.100.10");
+    // ifupdown2 has no record, and never removes the addresses of a veth interface.
+    assert!(are_removed || world.suite == "bookworm-ifupdown2", "{what}: {addresses}");
 }
 
-/// A program that does not start, or does not come to its end.
-pub fn a_broken_program_harms_nothing(world: &World) {
+/// A program that does not start, or is killed.
+pub fn a_broken_program_does_not_stop_ifup(world: &World) {
     install_observers(world);
     world.configure(WITH_METRIC);
     let broken = [
@@ -61,8 +61,9 @@ pub fn a_broken_program_harms_nothing(world: &World) {
     assert_symmetric(world);
 }
 
-/// A fault in one uplink's stanza: its interface is up all the same, and 'symroute apply' is enough afterwards.
-pub fn a_failed_hook_harms_nothing(world: &World) {
+/// An error in the stanza of one uplink: its interface is up, and 'symroute apply' is enough after the file is
+/// corrected.
+pub fn a_failed_hook_does_not_stop_ifup(world: &World) {
     install_observers(world);
     let faulty = WITH_METRIC.replace("metric 20\n", "metric 20\n    symroute-table main\n");
     assert_ne!(faulty, WITH_METRIC);

@@ -1,16 +1,17 @@
-//! Random hosts: where main goes without an uplink's gateway, every uplink's address goes the same way; everything
-//! else leaves through the address's own uplink. `ip route get` answers; what is right is worked out here, from main's
-//! routes as iproute2 shows them and the gateways, without symroute's own code.
+//! Random hosts. If main has a route without an uplink's gateway, the addresses of all uplinks use that route. Every
+//! other packet leaves through the address's own uplink. This file computes the expected route from the gateways and
+//! from main's routes, as iproute2 shows them, without symroute's code. `ip route get` must return it.
 //!
 //! SYMROUTE_SEED=N repeats a run.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::explain::{Random, seed};
+use crate::random::{Random, seed};
 use crate::world::Host;
 
 const ROUNDS: usize = 25;
@@ -19,7 +20,7 @@ struct Uplink {
     dev: &'static str,
     gateway: IpAddr,
     addresses: Vec<IpNet>,
-    /// Of the network on its wire that the gateway, or, where that is of link scope, the provider is in.
+    /// The network on its interface that has the gateway. If the gateway is link-local, the provider's network.
     network: IpNet,
 }
 
@@ -34,7 +35,7 @@ const DEVS: [&str; 3] = ["u0", "u1", "u2"];
 const NETS: [[&str; 3]; 2] =
     [["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/25"], ["2001:db8:a::/64", "2001:db8:b::/64", "2001:db8:c::/64"]];
 const PRIVATE: [&str; 2] = ["10.20.0.0/24", "fd00:20::/64"];
-/// Networks elsewhere, some within others.
+/// Networks that are not on an interface, some inside others.
 const BLOCKS: [[&str; 8]; 2] = [
     [
         "203.0.113.192/27",
@@ -115,7 +116,7 @@ impl Setup {
         self.uplinks.push(Uplink { dev, gateway, addresses, network });
     }
 
-    /// One more route of main's, or a network on an uplink's wire.
+    /// One more route of main, or a network on an uplink's interface.
     fn route(&self, random: &mut Random, family: usize, count: usize) -> String {
         let own = self.uplinks.iter().filter(|uplink| uplink.network.addr().is_ipv6() == (family == 1));
         let own: Vec<&Uplink> = own.collect();
@@ -156,9 +157,9 @@ impl Setup {
     }
 }
 
-/// What a packet has to do.
+/// The expected result of a lookup.
 #[derive(Debug, PartialEq)]
-enum Right {
+enum Expected {
     Local,
     Refused,
     /// Through this interface and gateway.
@@ -174,9 +175,9 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-fn right(setup: &Setup, main: &[Value], local: &[IpAddr], uplink: &Uplink, to: IpAddr) -> Right {
+fn expected_route(setup: &Setup, main: &[Value], local: &[IpAddr], uplink: &Uplink, to: IpAddr) -> Expected {
     if local.contains(&to) {
-        return Right::Local;
+        return Expected::Local;
     }
     let text = |route: &Value, key: &str| route[key].as_str().map(str::to_string);
     let net = |route: &Value| -> IpNet {
@@ -191,53 +192,56 @@ fn right(setup: &Setup, main: &[Value], local: &[IpAddr], uplink: &Uplink, to: I
     let matching = main.iter().filter(|route| net(route).contains(&to));
     let best = matching.max_by_key(|route| (net(route).prefix_len(), u64::MAX - metric(route)));
     let shortest = if to.is_ipv6() { 3 } else { 1 };
-    // What refuses does so however short it is; the rest of the short ones stand for the Internet.
-    let Some(best) = best else { return Right::Own };
+    // A rejecting route applies with any length. Other short routes stand for the Internet.
+    let Some(best) = best else { return Expected::Own };
     match text(best, "type").as_deref() {
-        Some("unreachable" | "blackhole" | "prohibit") => return Right::Refused,
-        Some("throw") => return Right::Own,
+        Some("unreachable" | "blackhole" | "prohibit") => return Expected::Refused,
+        Some("throw") => return Expected::Own,
         _ => {}
     }
     if net(best).prefix_len() <= shortest {
-        return Right::Own;
+        return Expected::Own;
     }
     let (dev, gateway) =
         (text(best, "dev").unwrap(), text(best, "gateway").map(|text| text.parse::<IpAddr>().unwrap()));
-    let same = Right::As(dev.clone(), gateway);
-    let mut there =
+    let same = Expected::As(dev.clone(), gateway);
+    let mut others =
         setup.uplinks.iter().filter(|other| other.dev == dev && other.network.addr().is_ipv6() == to.is_ipv6());
-    let Some(other) = there.next() else { return same };
-    // An ISP has no route to what is private.
-    let only_there = is_private(net(best).addr()) && !is_private(uplink.network.addr());
+    let Some(other) = others.next() else { return same };
+    // A provider has no route to private networks.
+    let is_private_elsewhere = is_private(net(best).addr()) && !is_private(uplink.network.addr());
     let of_provider = match gateway {
         Some(gateway) => gateway == other.gateway,
         None => net(best) == other.network,
     };
     match of_provider {
-        true if other.dev == uplink.dev => Right::Own,
-        true if !only_there => Right::Own,
+        true if other.dev == uplink.dev => Expected::Own,
+        true if !is_private_elsewhere => Expected::Own,
         _ => same,
     }
 }
 
-fn agrees(right: &Right, uplink: &Uplink, to: IpAddr, answer: &str) -> bool {
-    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
-    let text = |key: &str| answer[0][key].as_str().map(str::to_string);
+fn agrees(expected_route: &Expected, uplink: &Uplink, to: IpAddr, result: &Value) -> bool {
+    let text = |key: &str| result[key].as_str().map(str::to_string);
     let refused =
-        answer.is_null() || text("type").is_some_and(|kind| ["unreachable", "blackhole"].contains(&&kind[..]));
+        result.is_null() || text("type").is_some_and(|kind| ["unreachable", "blackhole"].contains(&&kind[..]));
     let gateway = text("gateway").map(|text| text.parse::<IpAddr>().unwrap());
-    match right {
-        Right::Local => text("type").as_deref() == Some("local"),
-        Right::Refused => refused,
-        Right::As(dev, via) => text("dev").as_ref() == Some(dev) && gateway == *via,
-        Right::Own => {
+    match expected_route {
+        Expected::Local => text("type").as_deref() == Some("local"),
+        Expected::Refused => refused,
+        Expected::As(dev, via) => text("dev").as_ref() == Some(dev) && gateway == *via,
+        Expected::Own => {
             let direct = gateway.is_none() && uplink.network.contains(&to);
             text("dev").as_deref() == Some(uplink.dev) && (gateway == Some(uplink.gateway) || direct)
         }
     }
 }
 
-pub fn uplinks_go_where_main_goes(suite: &str) {
+fn address(value: &Value) -> IpAddr {
+    value.as_str().and_then(|text| text.parse().ok()).expect("an address")
+}
+
+pub fn lookups_follow_the_main_table(suite: &str) {
     let seed = seed();
     let mut random = Random::new(seed);
     let host = Host::debian(suite).unwrap();
@@ -255,12 +259,12 @@ pub fn uplinks_go_where_main_goes(suite: &str) {
             {} true",
             setup.commands.replace('\n', " 2>/dev/null\n")
         ));
-        let told =
+        let context =
             |what: &str| format!("SYMROUTE_SEED={seed} round {round}\n{}\n{}{what}", setup.interfaces, setup.commands);
         let applied = host.run("symroute apply");
-        assert!(applied.succeeded(), "{}", told(&applied.text()));
+        assert!(applied.succeeded(), "{}", context(&applied.text()));
         let again = host.ok("symroute apply; symroute status -q");
-        assert_eq!(again, "Nothing to do: everything is in place.\n", "{}", told(""));
+        assert_eq!(again, "Nothing to do: everything is installed.\n", "{}", context(""));
         for family in 0..2 {
             let option = ["-4", "-6"][family];
             let json = |command: &str| -> Vec<Value> {
@@ -272,32 +276,36 @@ pub fn uplinks_go_where_main_goes(suite: &str) {
             let local = addresses.iter().flat_map(|link| link["addr_info"].as_array().expect("a list"));
             let local: Vec<IpAddr> = local.filter_map(|info| info["local"].as_str()?.parse().ok()).collect();
             let own = setup.uplinks.iter().filter(|uplink| uplink.network.addr().is_ipv6() == (family == 1));
-            let asked: Vec<(&Uplink, IpAddr, IpAddr)> = own
+            let lookups: Vec<(&Uplink, IpAddr, IpAddr)> = own
                 .flat_map(|uplink| uplink.addresses.iter().map(move |from| (uplink, from.addr())))
                 .flat_map(|(uplink, from)| setup.targets(family).into_iter().map(move |to| (uplink, from, to)))
                 .collect();
-            let list: String = asked.iter().map(|(_, from, to)| format!("{from} {to}\n")).collect();
-            let answers = host.ok(&format!(
-                "while read from to; do ip -j route get $to from $from 2>/dev/null || echo null; done <<END\n{list}END"
-            ));
-            let answers: Vec<&str> = answers.lines().filter(|line| !line.is_empty()).collect();
-            assert_eq!(answers.len(), asked.len());
-            for ((uplink, from, to), answer) in asked.into_iter().zip(answers) {
-                let right = right(&setup, &main, &local, uplink, to);
-                kinds[match right {
-                    Right::Local => 0,
-                    Right::Refused => 1,
-                    Right::As(..) => 2,
-                    Right::Own => 3,
+            let line = |(_, from, to): &(&Uplink, IpAddr, IpAddr)| format!("route get {to} from {from}\n");
+            let batch: String = lookups.iter().map(line).collect();
+            // A rejected lookup prints nothing.
+            let text = host.run(&format!("ip -j -force -batch - 2>/dev/null <<'END'\n{batch}END")).stdout();
+            let lists = serde_json::Deserializer::from_str(&text).into_iter::<Vec<Value>>();
+            let results: HashMap<(IpAddr, IpAddr), Value> = lists
+                .flat_map(|list| list.expect("JSON"))
+                .map(|result| ((address(&result["from"]), address(&result["dst"])), result))
+                .collect();
+            for (uplink, from, to) in lookups {
+                let result = results.get(&(from, to)).unwrap_or(&Value::Null);
+                let expected_route = expected_route(&setup, &main, &local, uplink, to);
+                kinds[match expected_route {
+                    Expected::Local => 0,
+                    Expected::Refused => 1,
+                    Expected::As(..) => 2,
+                    Expected::Own => 3,
                 }] += 1;
-                if !agrees(&right, uplink, to, answer) {
+                if !agrees(&expected_route, uplink, to, result) {
                     let state =
                         host.run(&format!("ip {option} rule; ip {option} route show table all; ip link")).text();
-                    panic!("{}", told(&format!("from {from} to {to}: {answer}, not {right:?}\n{state}")));
+                    panic!("{}", context(&format!("from {from} to {to}: {result}, not {expected_route:?}\n{state}")));
                 }
             }
         }
     }
     println!("SYMROUTE_SEED={seed}: {kinds:?}");
-    assert!(kinds.iter().all(|kind| *kind > ROUNDS), "too much of one kind: {kinds:?}");
+    assert!(kinds.iter().all(|kind| *kind > ROUNDS), "too many results of one kind: {kinds:?}");
 }

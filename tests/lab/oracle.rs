@@ -1,9 +1,7 @@
-//! Debian's own reader as the judge: `symroute config` against `ifquery`, and files before and after
-//! symroute-gen.
+//! `symroute config` compared with Debian's `ifquery`, and files before and after symroute-gen.
 //!
-//! ifquery shows options after the method's conversions; so that the plain ones can be compared, every
-//! method that has some is replaced by `manual` first, for both readers. SYMROUTE_CORPUS=DIR adds a directory
-//! of interfaces files from elsewhere.
+//! ifquery shows options after the conversions of the method. So that both can be compared, `manual` first replaces
+//! every method with conversions, for both readers. SYMROUTE_CORPUS=DIR adds a directory of interfaces files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,20 +11,36 @@ use tempfile::TempDir;
 
 use crate::world::Host;
 
-/// Takes the suite.
+/// A case that needs only the suite.
 type Case = fn(&str);
 
-pub const CASES: [(&str, Case); 3] = [
-    ("reads_as_ifquery_does", reads_as_ifquery_does),
-    ("rewriting_adds_our_lines_alone", rewriting_adds_our_lines_alone),
-    ("writes_all_or_nothing", writes_all_or_nothing),
+pub const CASES: [(&str, Case); 4] = [
+    ("no_case_changes_a_debian_root", no_case_changes_a_debian_root),
+    ("config_matches_ifquery", config_matches_ifquery),
+    ("rewriting_adds_only_the_block", rewriting_adds_only_the_block),
+    ("write_changes_all_files_or_none", write_changes_all_files_or_none),
 ];
+
+/// All cases of a suite share its root, and run at the same time.
+fn no_case_changes_a_debian_root(suite: &str) {
+    let host = Host::debian(suite).unwrap();
+    let write = |directory: &str| host.run(&format!("touch {directory}/written && rm {directory}/written"));
+    for directory in ["", "/etc", "/usr/sbin", "/var/lib", "/root"] {
+        let ran = write(directory);
+        assert!(!ran.succeeded() && ran.text().contains("Read-only file system"), "'{directory}': {}", ran.text());
+    }
+    let ran = host.run("chmod a+x /usr/sbin/symroute");
+    assert!(!ran.succeeded() && ran.text().contains("Read-only file system"), "{}", ran.text());
+    for directory in ["/etc/network", "/etc/systemd", "/run", "/tmp", "/var/tmp"] {
+        write(directory).ok();
+    }
+}
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-/// `iface NAME FAMILY static` as `iface NAME FAMILY manual`, and so on.
+/// Replaces methods with conversions: `iface NAME FAMILY static` becomes `iface NAME FAMILY manual`.
 fn without_conversions(bytes: &[u8]) -> Vec<u8> {
     let plain = |line: &[u8]| {
         let text: String = line.iter().map(|b| char::from(*b)).collect();
@@ -37,8 +51,8 @@ fn without_conversions(bytes: &[u8]) -> Vec<u8> {
         );
         match (words.first(), words.get(2)) {
             (Some(&"iface"), Some(&"inet" | &"inet6")) if converted => {
-                let at = text.rfind(words[3]).unwrap_or_default();
-                [&line[..at], b"manual", &line[at + words[3].len()..]].concat()
+                let start = text.rfind(words[3]).unwrap_or_default();
+                [&line[..start], b"manual", &line[start + words[3].len()..]].concat()
             }
             _ => line.to_vec(),
         }
@@ -46,7 +60,7 @@ fn without_conversions(bytes: &[u8]) -> Vec<u8> {
     bytes.split_inclusive(|b| *b == b'\n').flat_map(plain).collect()
 }
 
-/// Copies a directory, files made comparable; gives the names of the files at its top.
+/// Copies a directory without conversions, and returns the names of the files in it.
 fn prepare(from: &Path, to: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -70,7 +84,7 @@ fn list(value: &Value) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn reads_as_ifquery_does(suite: &str) {
+fn config_matches_ifquery(suite: &str) {
     let host = Host::debian(suite).unwrap();
     let directory = TempDir::new().unwrap();
     let mut files = prepare(&fixtures().join("reading"), directory.path());
@@ -101,14 +115,17 @@ fn compare(host: &Host, file: &str) -> Result<(), String> {
         host.run(&format!("cd /mnt; mkdir -p /tmp/s; ifquery --no-mappings --state-dir /tmp/s -i '{path}' {arguments}"))
     };
     let listed = query("--list -a");
-    let said = String::from_utf8_lossy(&listed.output.stderr).into_owned();
-    let refused = said.contains("couldn't read interfaces file");
-    if refused != (config.code() == 2) {
-        return Err(format!("refused: {refused}, symroute exits with {}\n{said}", config.code()));
+    let messages = String::from_utf8_lossy(&listed.output.stderr).into_owned();
+    let is_rejected = messages.contains("couldn't read interfaces file");
+    if is_rejected != (config.code() == 2) {
+        return Err(format!(
+            "ifquery rejects the file: {is_rejected}, symroute exits with {}\n{messages}",
+            config.code()
+        ));
     }
     let diagnostics = ours["diagnostics"].as_array().unwrap();
-    for line in said.lines() {
-        // `ifquery: FILE:LINE: REASON`, where REASON may end in the word that it is about.
+    for line in messages.lines() {
+        // `ifquery: FILE:LINE: REASON`. REASON may end with the word that it is about.
         let mut parts = line.splitn(4, ": ");
         let (Some(_), Some(place), Some(reason)) = (parts.next(), parts.next(), parts.next()) else { continue };
         let Some((place_file, number)) = place.rsplit_once(':') else { continue };
@@ -119,14 +136,14 @@ fn compare(host: &Host, file: &str) -> Result<(), String> {
                 && diagnostic["message"].as_str().unwrap().starts_with(reason)
         });
         if !known {
-            return Err(format!("ifquery says '{line}', symroute {diagnostics:#?}"));
+            return Err(format!("ifquery prints '{line}', symroute {diagnostics:#?}"));
         }
     }
-    if refused {
+    if is_rejected {
         return Ok(());
     }
     let stanzas = ours["stanzas"].as_array().unwrap();
-    let unknown: Vec<&str> = said.lines().filter_map(|line| line.split("unknown interface ").nth(1)).collect();
+    let unknown: Vec<&str> = messages.lines().filter_map(|line| line.split("unknown interface ").nth(1)).collect();
     for (class, option) in ours["lists"].as_object().unwrap() {
         let names = list(option);
         if names.iter().any(|name| name.contains(['/', '='])) {
@@ -142,7 +159,7 @@ fn compare(host: &Host, file: &str) -> Result<(), String> {
         };
         let known = |name: &&String| {
             unknown.iter().all(|other| other != *name)
-                && (class == "auto" || stanzas.iter().any(|it| it["interface"] == **name))
+                && (class == "auto" || stanzas.iter().any(|stanza| stanza["interface"] == **name))
         };
         let expected: Vec<&str> = names.iter().filter(known).map(String::as_str).collect();
         if found.lines().collect::<Vec<_>>() != expected {
@@ -158,7 +175,7 @@ fn compare(host: &Host, file: &str) -> Result<(), String> {
         let of_name = stanzas.iter().filter(|stanza| stanza["interface"] == name);
         let options = of_name.flat_map(|stanza| stanza["options"].as_array().unwrap());
         let text = |value: &Value| value.as_str().unwrap().to_string();
-        // The one conversion that `manual` has.
+        // The only conversion of `manual`.
         let value = |option: &Value| match option["name"].as_str() {
             Some("hwaddress") => text(&option["value"]).trim_start_matches("ether ").to_string(),
             _ => text(&option["value"]),
@@ -172,8 +189,8 @@ fn compare(host: &Host, file: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What ifquery prints of a rewritten file, less the lines of the block, is what it printed before.
-fn rewriting_adds_our_lines_alone(suite: &str) {
+/// ifquery prints the same before and after, except for the lines of the block.
+fn rewriting_adds_only_the_block(suite: &str) {
     let host = Host::debian(suite).unwrap();
     for name in ["two-uplinks.interfaces", "table-gateway.interfaces", "article.interfaces"] {
         host.write("/tmp/before", &fs::read(fixtures().join(name)).unwrap());
@@ -213,8 +230,8 @@ fn rewriting_adds_our_lines_alone(suite: &str) {
     }
 }
 
-/// File systems that take nothing: no file changes, not even the one that could be written.
-fn writes_all_or_nothing(suite: &str) {
+/// On a full or read-only file system no file changes, even if another file could be written.
+fn write_changes_all_files_or_none(suite: &str) {
     let host = Host::debian(suite).unwrap();
     let top = fs::read_to_string(fixtures().join("two-uplinks.interfaces")).unwrap() + "source interfaces.d/*\n";
     let other = "auto eth5\niface eth5 inet static\n address 203.0.113.130/26\n gateway 203.0.113.129\n";
@@ -245,11 +262,11 @@ fn writes_all_or_nothing(suite: &str) {
         assert_eq!(
             host.ok("ls -A /etc/network /etc/network/interfaces.d | grep symroute- || true"),
             "",
-            "{name}: left over"
+            "{name}: not removed"
         );
         host.mount("umount etc/network/interfaces.d");
     }
-    // The last rename fails: the file that was replaced before it is put back.
+    // The last rename fails. The file that was replaced before gets its old content again.
     host.write("/etc/network/interfaces.d/eth5", other.as_bytes());
     host.mount("mount --bind etc/network/interfaces.d/eth5 etc/network/interfaces.d/eth5");
     let ran = host.run("symroute-gen --write");

@@ -1,13 +1,13 @@
-//! Uplinks that the files do not name in full: default routes that only the main table has, and addresses on other
-//! interfaces than their uplink's. Only TCP tells in IPv6: an echo reply is bound to the interface of its request.
+//! Uplinks that the files do not describe completely: default routes that only the main table has, and addresses on
+//! other interfaces. IPv6 needs TCP here, because an echo reply uses the interface of its request.
 
 use crate::check::{assert_quiet, broken_and_fixed, check, fixed, ids};
 use crate::judge::{assert_nothing_left, state};
 use crate::world::{A4, A6, B4, B6, Holder, Host, PUBLIC, World};
 
-const IN_PLACE: &str = "Nothing to do: everything is in place.\n";
+pub const INSTALLED: &str = "Nothing to do: everything is installed.\n";
 
-fn assert_reached(world: &World, addresses: &[&str]) {
+pub fn assert_reached(world: &World, addresses: &[&str]) {
     let ways: Vec<_> = addresses.iter().map(|to| ("remote client", &world.client, *to)).collect();
     let lost = Host::lost(&ways);
     assert!(lost.is_empty(), "{lost:?}\n{}", state(world));
@@ -32,15 +32,17 @@ iface eth1 inet6 static
 
 const GATEWAYS: [&str; 2] = ["\n    gateway 192.0.2.1", "\n    gateway 2001:db8:a::1"];
 
-/// A router advertisement of a router without any prefix; the kernel adds the checksum.
-fn advertise(isp: &Host) {
-    let message = r"\206\000\000\000\100\000\007\010\000\000\000\000\000\000\000\000";
-    let to = "IP6-SENDTO:[ff02::1]:58,so-bindtodevice=cust0,setsockopt-int=41:18:255";
+/// Sends a router advertisement with a lifetime below 65536 s. `options` are further options in the syntax of `printf`,
+/// `more` are socat's. The kernel adds the checksum.
+pub fn advertise(isp: &Host, lifetime: u16, options: &str, more: &str) {
+    let [high, low] = lifetime.to_be_bytes();
+    let message = format!(r"\206\000\000\000\100\000\{high:03o}\{low:03o}\000\000\000\000\000\000\000\000{options}");
+    let to = format!("IP6-SENDTO:[ff02::1]:58,so-bindtodevice=cust0,setsockopt-int=41:18:255{more}");
     isp.outside(&format!("printf '{message}' | socat -u - '{to}'")).ok();
 }
 
-/// Fixed addresses, and routers by advertisement: the hooks come before those.
-pub fn routers_by_advertisement(world: &World) {
+/// Static addresses, with routers from advertisements. The hooks run before the advertisements arrive.
+pub fn advertised_routers_are_gateways(world: &World) {
     let World { server, isp_a, isp_b, .. } = world;
     world.install_hooks();
     world.configure(&interfaces(
@@ -50,31 +52,31 @@ pub fn routers_by_advertisement(world: &World) {
     server.ok("ifup -a");
     world.settle();
     server.ok("echo 2 | tee /proc/sys/net/ipv6/conf/eth0/accept_ra >/proc/sys/net/ipv6/conf/eth1/accept_ra");
-    advertise(isp_a);
-    advertise(isp_b);
+    advertise(isp_a, 1800, "", "");
+    advertise(isp_b, 1800, "", "");
     server.ok(
         "for n in $(seq 50); do [ $(ip -6 route show default | grep -c via) = 2 ] && exit; sleep 0.1; done; exit 1",
     );
     server.ok("symroute apply");
-    let keeps = || {
+    let assert_unchanged = || {
         assert_reached(world, &PUBLIC);
         assert_quiet(world);
-        assert_eq!(server.ok("symroute apply"), IN_PLACE);
+        assert_eq!(server.ok("symroute apply"), INSTALLED);
     };
-    keeps();
-    assert!(server.ok("symroute plan").contains("eth1 inet6"));
-    // The router is silent for too long, or somebody takes its route away: the uplink has its own table still.
+    assert_unchanged();
+    assert!(server.ok("symroute plan").contains("eth1 IPv6"));
+    // The router sends no advertisement, or another program deletes its route. The uplink still has its own table.
     server.ok("ip -6 route del default dev eth1");
-    keeps();
+    assert_unchanged();
     server.ok("ifdown eth1");
-    let left = server.ok("symroute status; ip -6 rule; ip -6 route show table all proto 97");
-    assert!(!left.contains("2001:db8:b::10"), "{left}");
+    let remaining = server.ok("symroute status; ip -6 rule; ip -6 route show table all proto 97");
+    assert!(!remaining.contains("2001:db8:b::10"), "{remaining}");
     server.ok("ifdown eth0");
     assert_nothing_left(world);
 }
 
-/// A script adds the second default route, as one of its own or as a second nexthop of the first.
-pub fn defaults_by_a_script(world: &World) {
+/// A script adds the second default route, as a separate route or as a second nexthop of the first.
+pub fn default_routes_of_a_script_make_uplinks(world: &World) {
     let server = &world.server;
     world.install_hooks();
     world.configure(&interfaces(GATEWAYS, ["", ""]));
@@ -86,27 +88,27 @@ pub fn defaults_by_a_script(world: &World) {
     assert!(!world.client.talks(None, B4));
     // The next event of any interface.
     server.ok("IFACE=eth0 LOGICAL=eth0 ADDRFAM=inet METHOD=static MODE=start PHASE=post-up symroute hook");
-    let keeps = || {
-        assert_eq!(server.ok("symroute apply"), IN_PLACE);
+    let assert_unchanged = || {
+        assert_eq!(server.ok("symroute apply"), INSTALLED);
         assert_reached(world, &PUBLIC);
         assert_quiet(world);
     };
-    keeps();
+    assert_unchanged();
     server.ok("ip route del default dev eth1; ip route replace default nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1");
     server.ok("ip route show default | grep -q 'nexthop via 198.51.100.1'");
-    assert_eq!(server.ok("symroute apply"), IN_PLACE);
+    assert_eq!(server.ok("symroute apply"), INSTALLED);
     assert_reached(world, &PUBLIC);
     server.ok("while ip route del default 2>/dev/null; do :; done; ip route add default via 192.0.2.1 dev eth0");
-    keeps();
-    // It goes with its addresses.
+    assert_unchanged();
+    // The uplink is removed with its addresses.
     server.ok("ifdown eth1");
     assert_nothing_left(world);
     assert_reached(world, &PUBLIC[..2]);
     server.ok("ifdown eth0");
 }
 
-/// A default route through an interface that no stanza is for.
-pub fn a_default_route_of_no_uplink(world: &World) {
+/// A default route through an interface without a stanza.
+pub fn check_reports_a_default_route_without_uplink(world: &World) {
     let server = &world.server;
     world.install_hooks();
     world.configure(&interfaces(
@@ -122,8 +124,8 @@ pub fn a_default_route_of_no_uplink(world: &World) {
     server.ok("ip addr add 203.0.113.197/30 dev vpn0; ip route add default via 203.0.113.198 dev vpn0 metric 900");
     let line = "Default route in the main table that belongs to no uplink (IPv4): default via 203.0.113.198 dev vpn0";
     for command in ["symroute plan", "symroute status"] {
-        let said = server.ok(command);
-        assert!(said.contains(line), "{said}");
+        let printed = server.ok(command);
+        assert!(printed.contains(line), "{printed}");
     }
     let found = check(world);
     assert_eq!(ids(&found), ["default-route-unknown"]);
@@ -133,8 +135,8 @@ pub fn a_default_route_of_no_uplink(world: &World) {
     assert_quiet(world);
 }
 
-/// Addresses of one provider's network on the other uplink's interface, on the loopback, and on the LAN's.
-pub fn addresses_on_other_interfaces(world: &World) {
+/// Addresses of one provider's network on the other uplink's interface, on lo, and on the LAN's interface.
+pub fn addresses_on_other_interfaces_use_their_uplink(world: &World) {
     let World { server, isp_a, isp_b, client, .. } = world;
     const V4: &str = "192.0.2.30";
     const V6: &str = "2001:db8:a::30";
@@ -144,8 +146,8 @@ pub fn addresses_on_other_interfaces(world: &World) {
     world.configure(&interfaces(GATEWAYS, second));
     server.ok("ifup -a");
     world.settle();
-    // For what is not to be asked for there, a provider needs a route: no interface replies to neighbour discovery for
-    // the address of another, nor to ARP where the servers behind a load balancer have it on lo.
+    // The provider needs routes to these addresses. No interface replies to neighbour discovery for an address of
+    // another interface, or to ARP if the address is on lo for a load balancer.
     isp_a.outside(&format!("ip -6 route add {V6} via {A6}; ip route add {V4} via {A4}")).ok();
     for dev in ["eth1", "lo"] {
         server.ok("echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_ignore");
@@ -160,26 +162,26 @@ pub fn addresses_on_other_interfaces(world: &World) {
         assert_quiet(world);
     }
     server.ok("echo 0 >/proc/sys/net/ipv4/conf/eth0/arp_ignore");
-    // A smaller network of its own is not the provider's.
+    // A smaller network on the LAN's interface does not belong to the provider.
     server.ok("ip addr add 192.0.2.65/28 dev eth2; ip link set eth2 up");
-    assert_eq!(server.ok("symroute apply"), IN_PLACE);
+    assert_eq!(server.ok("symroute apply"), INSTALLED);
     server.ok("ip addr del 192.0.2.65/28 dev eth2");
-    // Of the second provider, where main's default route would send its replies through the first.
+    // An address of the second provider. Main's default route would send its replies through the first provider.
     broken_and_fixed(world, &["rule-missing"], &format!("ip addr add {W4}/32 dev eth0"), &|| client.reaches(None, W4));
     isp_b.outside("ip neigh flush dev cust0").ok();
     assert_reached(world, &[W4, B4, A4]);
-    // Its interface goes, and the address and its rules with it.
+    // The address and its rules are removed with the interface.
     server.ok("ifdown eth0");
-    let left = server.ok("ip rule; ip -6 rule");
-    assert!(!left.contains(W4) && !left.contains(A4), "{left}");
+    let remaining = server.ok("ip rule; ip -6 rule");
+    assert!(!remaining.contains(W4) && !remaining.contains(A4), "{remaining}");
     server.ok("ifdown eth1");
     assert_nothing_left(world);
 }
 
 const SECOND: [&str; 2] = ["\n    gateway 198.51.100.1\n    metric 20", "\n    gateway 2001:db8:b::1\n    metric 2048"];
 
-/// What ifup notes of other links, and an alias with a logical name, takes nothing away but its own.
-pub fn noted_links_and_aliases(world: &World) {
+/// Records of ifup about other interfaces, and an alias with a logical name, remove only their own entries.
+pub fn an_alias_removes_only_its_address(world: &World) {
     let server = &world.server;
     const EXTRA: &str = "198.51.100.11";
     world.install_hooks();
@@ -189,50 +191,50 @@ pub fn noted_links_and_aliases(world: &World) {
     );
     server.ok("ifup -a");
     world.settle();
-    let keeps = |what: &str| {
-        assert_eq!(server.ok("symroute apply"), IN_PLACE, "{what}");
+    let assert_unchanged = |what: &str| {
+        assert_eq!(server.ok("symroute apply"), INSTALLED, "{what}");
         assert_reached(world, &[A4, A6, B4, B6]);
     };
-    keeps("up");
+    assert_unchanged("up");
     assert_quiet(world);
-    let of_extra = || server.ok("ip rule").matches(&format!("from {EXTRA} ")).count();
-    assert_eq!(of_extra(), 2);
+    let rules_of_extra = || server.ok("ip rule").matches(&format!("from {EXTRA} ")).count();
+    assert_eq!(rules_of_extra(), 2);
     server.ok("ifdown eth1:1");
-    assert_eq!(of_extra(), 0, "{}", state(world));
-    keeps("the alias is down");
+    assert_eq!(rules_of_extra(), 0, "{}", state(world));
+    assert_unchanged("the alias is down");
     server.ok("ifup eth1:1=extra");
-    assert_eq!(of_extra(), 2);
-    // The same under a name that no list has.
+    assert_eq!(rules_of_extra(), 2);
+    // The same with a name that is in no list.
     server.ok("ifdown eth1:1; sed -i 's/ eth1:1=extra//' /etc/network/interfaces; ifup eth1:1=extra");
-    assert_eq!(of_extra(), 2, "{}", state(world));
+    assert_eq!(rules_of_extra(), 2, "{}", state(world));
     server.ok("ifdown eth1:1");
-    assert_eq!(of_extra(), 0, "{}", state(world));
-    keeps("the alias is down again");
-    // A link that is not there, and one without the address.
+    assert_eq!(rules_of_extra(), 0, "{}", state(world));
+    assert_unchanged("the alias is down again");
+    // An interface that does not exist, and an interface without the address.
     for hook in
         ["IFACE=nosuch LOGICAL=eth1 MODE=start symroute hook", "IFACE=eth2 LOGICAL=eth1 MODE=start symroute hook"]
     {
         server.ok(hook);
-        keeps(hook);
+        assert_unchanged(hook);
     }
     server.ok("echo usb0=eth1 >>/run/network/ifstate; IFACE=eth0 LOGICAL=eth0 MODE=start symroute hook");
-    keeps("a stale line in ifstate");
+    assert_unchanged("a stale line in ifstate");
     server.ok("sed -i /usb0/d /run/network/ifstate; ifdown eth1; ifdown eth0");
     assert_nothing_left(world);
 }
 
 /// `ip link set eth1 name wan1`, and the next event of any interface.
-pub fn a_renamed_link(world: &World) {
+pub fn a_renamed_interface_stays_an_uplink(world: &World) {
     let server = &world.server;
     world.install_hooks();
     world.configure(&interfaces(GATEWAYS, SECOND));
     server.ok("ifup -a");
     world.settle();
-    // IPv6 loses its addresses where a link has to be down for that.
+    // Some kernels rename an interface only while it is down. IPv6 then loses its addresses.
     server.outside("ip link set eth1 name wan1").ok();
     assert!(server.ok("ip -4 addr show dev wan1").contains(B4));
     server.ok("IFACE=eth0 LOGICAL=eth0 ADDRFAM=inet METHOD=static MODE=start PHASE=post-up symroute hook");
-    assert_eq!(server.ok("symroute apply"), IN_PLACE);
+    assert_eq!(server.ok("symroute apply"), INSTALLED);
     assert_reached(world, &PUBLIC);
     let rules = server.ok("ip rule; ip -6 rule");
     assert!(rules.contains("oif wan1") && !rules.contains("oif eth1"), "{rules}");
@@ -241,8 +243,36 @@ pub fn a_renamed_link(world: &World) {
     assert_nothing_left(world);
 }
 
-/// Two uplinks on one interface, by lines: the rule for the interface goes with neither of them alone.
-pub fn the_rule_of_an_interface_stays(world: &World) {
+/// An uplink is found although an alias, an altname or the name of another interface is not UTF-8.
+pub fn interface_names_have_any_bytes(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(&interfaces(GATEWAYS, SECOND));
+    server.ok("ifup -a");
+    world.settle();
+    let policy = || server.ok("for n in -4 -6; do ip $n rule; ip $n route show table all proto 97; done");
+    let before = policy();
+    server
+        .outside(
+            r#"set -e
+            ip link set eth1 alias "$(printf 'B\374ro')"
+            ip link property add dev eth1 altname "$(printf 'B\374ro')" altname a-name-that-is-longer-than-fifteen-bytes
+            ip link property add dev eth0 altname "$(printf '\377\\x41')"
+            ip link add "$(printf 'lan\374')" type veth peer name "$(printf '\377\376')"
+            ip link set "$(printf 'lan\374')" up; ip addr add 203.0.113.193/28 dev "$(printf 'lan\374')""#,
+        )
+        .ok();
+    assert_eq!(server.ok("symroute apply"), INSTALLED);
+    server.ok("IFACE=eth0 LOGICAL=eth0 ADDRFAM=inet METHOD=static MODE=start PHASE=post-up symroute hook");
+    assert_eq!((server.ok("symroute apply"), policy()), (INSTALLED.into(), before));
+    assert_quiet(world);
+    assert_reached(world, &PUBLIC);
+    server.ok("ifdown eth1; ifdown eth0");
+    assert_nothing_left(world);
+}
+
+/// Two uplinks on one interface, by lines. The rule of the interface is removed with the last of them.
+pub fn two_uplinks_share_the_rule_of_an_interface(world: &World) {
     let server = &world.server;
     let alias = "iface eth1:1 inet static\n    address 198.51.100.11/24\n    gateway 198.51.100.20\n    metric 30\n";
     for style in ["iproute2", "hook"] {
@@ -254,57 +284,64 @@ pub fn the_rule_of_an_interface_stays(world: &World) {
         );
         server.ok(&format!("symroute-gen --write --style {style} && ifup -a"));
         world.settle();
-        let one = |what: &str| {
+        let assert_one_rule = |what: &str| {
             let rules = server.ok("ip rule show oif eth1");
             assert_eq!(rules.lines().count(), 1, "{style}, {what}: {rules}");
             let status = server.run("symroute status");
             assert!(status.succeeded(), "{style}, {what}: {}", status.text());
             assert!(server.ok("ip route get 203.0.113.190 oif eth1").contains("via 198.51.100.1 "), "{what}");
         };
-        one("both up");
+        assert_one_rule("both up");
         server.ok("ifdown eth1:1");
-        one("the alias is down");
+        assert_one_rule("the alias is down");
         server.ok("ifup eth1:1");
-        one("both up again");
+        assert_one_rule("both up again");
         server.ok("ifdown eth1:1; ifdown eth1; ifdown eth0");
         assert_nothing_left(world);
         server.ok("symroute-gen --remove --write --quiet");
     }
 }
 
-/// A DHCP server of a provider, for one address.
-fn serve(isp: &Host, net: &str) -> Holder {
+/// Starts a provider's DHCP server for one address.
+pub fn serve(isp: &Host, net: &str) -> Holder {
+    serve_router(isp, net, &format!("{net}.1"))
+}
+
+/// The same with another router.
+pub fn serve_router(isp: &Host, net: &str, router: &str) -> Holder {
     isp.background(&format!(
-        "exec dnsmasq --keep-in-foreground --pid-file= --conf-file=/dev/null --user=root --port=0 --interface=cust0 \
-         --bind-interfaces --no-ping --leasefile-ro --dhcp-range={net}.50,{net}.50,1h --dhcp-option=3,{net}.1 --dhcp-option=6"
+        "exec dnsmasq --keep-in-foreground --pid-file= --conf-file=/dev/null --user=root --group= --port=0 --interface=cust0 \
+         --bind-interfaces --no-ping --leasefile-ro --dhcp-range={net}.50,{net}.50,1h --dhcp-option=3,{router} \
+         --dhcp-option=6"
     ))
 }
 
-const LEASED: &str = "198.51.100.50";
+pub const LEASED: &str = "198.51.100.50";
 
-/// A lease and a fixed address on one interface, by lines alone: the second stanza comes after the first one's lines.
-pub fn a_lease_and_a_fixed_address(world: &World) {
+/// A lease and a static address on one interface, by lines. The second stanza starts after the lines of the first one.
+pub fn a_lease_and_a_fixed_address_share_an_interface(world: &World) {
     let server = &world.server;
     let _dhcp = serve(&world.isp_b, "198.51.100");
     for second in ["", "first"] {
         let dhcp = "iface eth1 inet dhcp\n    metric 100\n";
         let fixed = format!("iface eth1 inet static\n    address {B4}/24\n");
-        let both = if second.is_empty() { format!("{dhcp}{fixed}") } else { format!("{fixed}{dhcp}") };
+        let stanzas = if second.is_empty() { format!("{dhcp}{fixed}") } else { format!("{fixed}{dhcp}") };
         world.configure(&format!(
             "auto lo eth0 eth1\niface lo inet loopback\n\
-             iface eth0 inet static\n    address {A4}/24\n    gateway 192.0.2.1\n{both}"
+             iface eth0 inet static\n    address {A4}/24\n    gateway 192.0.2.1\n{stanzas}"
         ));
         server.ok("symroute-gen --write && ifup -a");
         assert_reached(world, &[A4, B4, LEASED]);
         assert_quiet(world);
-        assert_eq!(server.ok("symroute-gen --check --quiet; symroute apply"), IN_PLACE);
+        assert_eq!(server.ok("symroute-gen --check --quiet; symroute apply"), INSTALLED);
         server.ok("ifdown -a");
         assert_nothing_left(world);
     }
 }
 
-/// A lease whose default route main loses, and then the uplink's own table: nothing advises to remove what is left.
-pub fn a_lease_without_its_default_route(world: &World) {
+/// Main loses the default route of a lease, then the uplink's table is emptied. No message suggests to remove the
+/// remaining entries.
+pub fn a_lease_keeps_its_uplink_without_default_route(world: &World) {
     let server = &world.server;
     let _dhcp = [serve(&world.isp_a, "192.0.2"), serve(&world.isp_b, "198.51.100")];
     world.install_hooks();
@@ -314,36 +351,38 @@ pub fn a_lease_without_its_default_route(world: &World) {
     server.ok("ifup -a");
     let reached = || assert_reached(world, &["192.0.2.50", LEASED]);
     reached();
-    let another = "IFACE=eth0 LOGICAL=eth0 ADDRFAM=inet METHOD=dhcp MODE=start PHASE=post-up symroute hook";
-    server.ok(&format!("ip route del default dev eth1; {another}"));
-    let keeps = || {
-        server.ok(another);
-        assert_eq!(server.ok("symroute apply"), IN_PLACE);
+    let other_hook = "IFACE=eth0 LOGICAL=eth0 ADDRFAM=inet METHOD=dhcp MODE=start PHASE=post-up symroute hook";
+    server.ok(&format!("ip route del default dev eth1; {other_hook}"));
+    let assert_unchanged = || {
+        server.ok(other_hook);
+        assert_eq!(server.ok("symroute apply"), INSTALLED);
         reached();
         assert_quiet(world);
     };
-    keeps();
-    // Both ways in one default route.
+    assert_unchanged();
+    // Both gateways in one default route.
     let nexthops = "nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1";
     server.ok(&format!("while ip route del default 2>/dev/null; do :; done; ip route add default {nexthops}"));
-    keeps();
+    assert_unchanged();
     server.ok("ip route del default; ip route add default via 192.0.2.1 dev eth0");
-    keeps();
-    // A flap empties its table, and the address stays: its rules stay too, for when the gateway is back.
+    assert_unchanged();
+    // `ip link set down` and `up` empties its table and keeps its address. Its rules are kept until the gateway is
+    // known again.
     let rules = || server.ok("ip rule; ip link show dev eth1 | grep -o 'group [0-9]*'");
     let before = rules();
-    server.ok(&format!("ip link set eth1 down; ip link set eth1 up; {another}"));
+    server.ok(&format!("ip link set eth1 down; ip link set eth1 up; {other_hook}"));
     assert_eq!(rules(), before);
     let inactive = server.ok("symroute apply");
     assert!(inactive.contains("eth1 (IPv4) is inactive: its gateway is not known."), "{inactive}");
     assert_eq!(rules(), before);
     let status = server.ok("symroute status");
-    assert!(status.contains("\nno gateway  eth1 inet") && !status.contains("LEFT"), "{status}");
+    let is_waiting = |line: &str| line.starts_with("eth1 IPv4") && line.ends_with("  no gateway");
+    assert!(status.lines().any(is_waiting) && !status.contains("Stale"), "{status}");
     let found = check(world);
     assert_eq!(ids(&found), ["gateway-unknown"], "{found:#}");
     assert!(!found.to_string().contains("symroute-gen"), "it has a metric: {found:#}");
     fixed(world, "gateway-unknown", &|| world.client.reaches(None, LEASED));
-    keeps();
+    assert_unchanged();
     server.ok("ifdown -a");
     assert_nothing_left(world);
 }

@@ -1,9 +1,9 @@
-//! What is right on small hosts, each written as routes and compared whole.
+//! Expected results on small hosts, which are written as routes.
 
 use super::*;
+use crate::network::{Address, Link, Nexthop, RouteExtras, RouteState, RuleExtras};
 use crate::policy::difference::tests::uplink;
-use crate::snapshot::{Address, Link, Nexthop, RouteMore, RuleMore, State};
-use crate::uplinks::Source;
+use crate::uplinks::{Gateway, Source};
 
 fn family(text: &str) -> Family {
     if text.contains(':') { Family::Inet6 } else { Family::Inet }
@@ -20,10 +20,14 @@ pub fn uplinks(text: &str) -> Vec<Uplink> {
             peer: None,
             stanza: None,
             by_prefix: false,
-            elsewhere: None,
+            other_interface: None,
         };
         let sources = words.map(source).collect();
-        let (name, family, gateway) = (interface.clone(), family(gateway), gateway.trim().parse().ok());
+        let (name, family) = (interface.clone(), family(addresses));
+        let gateway = match gateway.trim() {
+            "none" => Gateway::OnLink,
+            text => text.parse().map_or(Gateway::Unknown, Gateway::Address),
+        };
         Uplink { interface, name, family, gateway, sources, ..uplink(0, true) }
     };
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(one).collect()
@@ -31,8 +35,8 @@ pub fn uplinks(text: &str) -> Vec<Uplink> {
 
 fn route(line: &str) -> Route {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let all = |name: &str| words.windows(2).filter(|pair| pair[0] == name).map(|pair| pair[1]).collect::<Vec<_>>();
-    let number = |name: &str| all(name).first().map(|word| word.parse::<u32>().unwrap());
+    let values = |name: &str| words.windows(2).filter(|pair| pair[0] == name).map(|pair| pair[1]).collect::<Vec<_>>();
+    let number = |name: &str| values(name).first().map(|word| word.parse::<u32>().unwrap());
     let (kind, dst) = match words[0] {
         "unreachable" => (Kind::Unreachable, words[1]),
         "blackhole" => (Kind::Blackhole, words[1]),
@@ -40,21 +44,21 @@ fn route(line: &str) -> Route {
         "local" => (Kind::Local, words[1]),
         dst => (Kind::Unicast, dst),
     };
-    let (devs, gateways) = (all("dev"), all("via"));
+    let (devs, gateways) = (values("dev"), values("via"));
     let hop = |dev: &&str, gateway: &&str| Nexthop {
         gateway: gateway.parse().ok(),
         dev: Some(dev.to_string()),
         weight: 1,
         onlink: false,
-        state: State::default(),
+        state: RouteState::default(),
     };
     let nexthops = match devs.len() > 1 {
         true => devs.iter().zip(&gateways).map(|(dev, gateway)| hop(dev, gateway)).collect(),
         false => Vec::new(),
     };
-    let src = all("from").first().map(|src| src.parse().unwrap());
+    let src = values("from").first().map(|src| src.parse().unwrap());
     let single = nexthops.is_empty();
-    let more = RouteMore { kind, nexthops, src, ..RouteMore::default() };
+    let extras = RouteExtras { kind, nexthops, src, ..RouteExtras::default() };
     Route {
         family: family(dst),
         table: number("table").unwrap_or(if kind == Kind::Local { LOCAL } else { MAIN }),
@@ -65,8 +69,8 @@ fn route(line: &str) -> Route {
         metric: number("metric").unwrap_or(0),
         onlink: false,
         protocol: 3,
-        more: (more != RouteMore::default()).then(|| Box::new(more)),
-        state: State { dead: words.contains(&"dead"), linkdown: false },
+        extras: (extras != RouteExtras::default()).then(|| Box::new(extras)),
+        state: RouteState { dead: words.contains(&"dead"), linkdown: false },
     }
 }
 
@@ -89,10 +93,10 @@ pub fn snapshot(text: &str) -> Snapshot {
         duplicate: false,
     };
     let (links, addresses) = (devs.iter().enumerate().map(link).collect(), local.map(address).collect());
-    Snapshot { links, addresses, rules: Vec::new(), routes }
+    Snapshot { links, addresses, routes, ..Snapshot::default() }
 }
 
-pub fn rule(priority: u32, table: u32, more: Option<RuleMore>) -> Rule {
+pub fn rule(priority: u32, table: u32, extras: Option<RuleExtras>) -> Rule {
     Rule {
         family: Family::Inet,
         priority,
@@ -102,34 +106,36 @@ pub fn rule(priority: u32, table: u32, more: Option<RuleMore>) -> Rule {
         suppress_prefixlen: None,
         suppress_ifgroup: None,
         protocol: 0,
-        more: more.map(Box::new),
+        extras: extras.map(Box::new),
     }
 }
 
 fn text(expected: &Expected) -> String {
-    let way = |dev: &str, gateway: &Option<IpAddr>| match gateway {
+    let target = |dev: &str, gateway: &Option<IpAddr>| match gateway {
         Some(gateway) => format!("{dev} via {gateway}"),
         None => dev.to_string(),
     };
     match expected {
-        Expected::Way(dev, gateway) => way(dev, gateway),
-        Expected::AnyOf(ways) => ways.iter().map(|(dev, gateway)| way(dev, gateway)).collect::<Vec<_>>().join(" or "),
+        Expected::Through(dev, gateway) => target(dev, gateway),
+        Expected::AnyOf(hops) => {
+            hops.iter().map(|(dev, gateway)| target(dev, gateway)).collect::<Vec<_>>().join(" or ")
+        }
         Expected::Dev(dev) => format!("{dev} …"),
         Expected::Delivered => "host".into(),
         Expected::Rejected => "rejected".into(),
-        Expected::Routable | Expected::NotBy(_) => "?".into(),
+        Expected::Routable | Expected::NotThrough(_) => "?".into(),
     }
 }
 
-/// Each line of `expected`: `UPLINK DESTINATION: WAY`, the uplink by its position.
+/// Each line of `expected`: `UPLINK DESTINATION: ROUTE`, the uplink by its position.
 fn assert_derived(uplinks: &[Uplink], snapshot: &Snapshot, expected: &str) {
     for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (question, way) = line.split_once(": ").unwrap();
-        let (own, to) = question.split_once(' ').unwrap();
+        let (query, route) = line.split_once(": ").unwrap();
+        let (own, to) = query.split_once(' ').unwrap();
         let own = &uplinks[own.parse::<usize>().unwrap()];
         let routing = Routing::new(uplinks, snapshot, own.family, &[1, 2, 3]);
         let derived = routing.derive(own, to.parse().unwrap());
-        assert_eq!(derived.map_or("-".to_string(), |derived| text(&derived.expected)), way, "{question}");
+        assert_eq!(derived.map_or("-".to_string(), |derived| text(&derived.expected)), route, "{query}");
     }
 }
 
@@ -167,7 +173,7 @@ fn networks_and_addresses_of_the_host() {
     );
 }
 
-/// Halves of the default route are a VPN's, and say nothing of an uplink's addresses.
+/// VPNs halve the default route; this does not matter for an uplink's addresses.
 #[test]
 fn defaults_and_their_halves() {
     assert_two("0.0.0.0/1 dev tun0\n 128.0.0.0/1 dev tun0", "1 203.0.113.200: eth1 via 198.51.100.1");
@@ -176,7 +182,7 @@ fn defaults_and_their_halves() {
 }
 
 #[test]
-fn machines_with_addresses_of_a_provider() {
+fn hosts_behind_the_server_with_addresses_of_a_provider() {
     assert_two(
         "192.0.2.77 dev br0\n 198.51.100.64/28 via 203.0.113.2 dev eth2",
         "0 192.0.2.77: br0
@@ -210,6 +216,18 @@ fn static_routes() {
 }
 
 #[test]
+fn networks_of_one_link() {
+    assert_two(
+        "169.254.0.0/16 dev eth2
+        169.254.169.254/32 dev eth2",
+        "0 169.254.1.1: eth0 via 192.0.2.1
+        1 169.254.1.1: eth1 via 198.51.100.1
+        0 169.254.169.254: eth2
+        1 169.254.169.254: eth2",
+    );
+}
+
+#[test]
 fn several_nexthops() {
     assert_two(
         "203.0.113.128/28 via 203.0.113.2 dev eth2 via 203.0.113.66 dev eth3
@@ -239,7 +257,7 @@ fn routes_that_reject() {
     );
 }
 
-/// No provider carries private networks; a private uplink's router may.
+/// No provider routes private networks; the router of a private uplink may.
 #[test]
 fn private_networks() {
     let uplinks = uplinks(
@@ -280,7 +298,7 @@ fn private_networks() {
     );
 }
 
-/// A link-local gateway is in no network: that of the uplink's own address is the provider's.
+/// A link-local gateway is in no network: the provider's network is that of the uplink's address.
 #[test]
 fn networks_by_router_advertisement() {
     let uplinks = uplinks("eth0 2001:db8:a::10/64 via 2001:db8:a::1\n eth1 2001:db8:b::10/128 via fe80::1");
@@ -367,7 +385,30 @@ fn gateways_outside_every_network() {
     assert_derived(&uplinks, &snapshot, expected);
 }
 
-/// Tailscale's way: a rule for all packets before main.
+/// Everything is behind a point-to-point link: a route through it without a gateway is one to the Internet.
+#[test]
+fn uplinks_without_a_gateway() {
+    let uplinks = uplinks("eth0 192.0.2.10/24 via 192.0.2.1\n ppp0 203.0.113.7/32 via none\n wg0 10.8.0.2/24 via none");
+    let snapshot = snapshot(
+        "0.0.0.0/0 dev ppp0\n 192.0.2.0/24 dev eth0\n 203.0.113.1/32 dev ppp0\n 198.51.100.0/24 dev ppp0\n \
+         10.8.0.0/24 dev wg0\n 10.9.0.0/24 dev ppp0",
+    );
+    assert_derived(
+        &uplinks,
+        &snapshot,
+        "0 203.0.113.1: eth0 via 192.0.2.1
+        0 198.51.100.9: eth0 via 192.0.2.1
+        0 10.8.0.9: wg0
+        0 10.9.0.9: ppp0
+        1 203.0.113.1: ppp0
+        1 192.0.2.9: ppp0
+        1 10.8.0.9: wg0
+        2 10.8.0.9: wg0
+        2 192.0.2.9: wg0",
+    );
+}
+
+/// A rule for all packets before main, as Tailscale adds it.
 #[test]
 fn foreign_tables() {
     let routes = "203.0.113.70 dev vpn0 table 52
@@ -380,7 +421,7 @@ fn foreign_tables() {
         203.0.113.81 dev vpn0 table 54
         203.0.113.82 dev vpn0 table 2";
     let mut snapshot = snapshot(&format!("{CONNECTED}{routes}"));
-    let marked = RuleMore { mark: Some((7, u32::MAX)), ..RuleMore::default() };
+    let marked = RuleExtras { mark: Some((7, u32::MAX)), ..RuleExtras::default() };
     snapshot.rules = vec![
         rule(0, LOCAL, None),
         rule(60, 2, None),
@@ -405,7 +446,7 @@ fn foreign_tables() {
     );
 }
 
-/// Not before duplicate address detection has ended, nor in a VRF.
+/// Duplicate address detection has not ended, or the interface is in a VRF.
 #[test]
 fn addresses_that_are_not_delivered() {
     let mut snapshot = snapshot(CONNECTED);

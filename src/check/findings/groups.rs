@@ -1,32 +1,39 @@
 //! The interface group that the rules depend on.
 
-use super::{Host, LOST, listed};
+use super::{EFFECT_WRONG_UPLINKS, joined};
 use crate::check::finding::Finding;
+use crate::check::input::CheckInput;
 
 const ID: &str = "interface-group";
 
-impl Host<'_> {
-    pub(super) fn groups(&self, found: &mut Vec<Finding>) {
-        let missing: Vec<_> = self.status.groups.iter().filter(|group| !group.in_place).collect();
+impl CheckInput<'_> {
+    pub(super) fn find_group_faults(&self, found: &mut Vec<Finding>) {
+        let missing: Vec<_> = self.status.groups.iter().filter(|group| !group.is_installed).collect();
         if let Some(first) = missing.first() {
-            let which = listed(missing.iter().map(|group| group.interface.clone()));
-            let seen = format!("not in interface group {}: {which}", first.number);
-            let why = format!("The rules do not reject what main routes through this uplink. {LOST}");
-            found.push(Finding::error(ID, seen, why).mend(["symroute apply".to_string()]));
+            let interfaces = joined(missing.iter().map(|group| group.interface.clone()));
+            let summary = format!("{interfaces}: not in interface group {}", first.number);
+            let effect = format!(
+                "The rules do not suppress the main table's routes through an interface outside the group. \
+                 {EFFECT_WRONG_UPLINKS}"
+            );
+            found.push(Finding::error(ID, summary, effect).fix(["symroute apply".to_string()]));
         }
-        // Of an uplink that is down, 'uplink-down' and the like tell; nothing is routed through its interface.
-        let is_down =
-            |dev: &str| self.missed().any(|(at, uplink)| uplink.interface == dev && !self.plan.uplinks[at].up);
-        let stale: Vec<&String> = self.status.left_over_groups.iter().filter(|dev| !is_down(dev)).collect();
+        // 'uplink-down' reports inactive uplinks; nothing is routed through their interfaces.
+        let is_down = |dev: &str| {
+            self.differing_uplinks().any(|(index, uplink)| uplink.interface == dev && !self.plan.uplinks[index].up)
+        };
+        let stale: Vec<&String> = self.status.stale_groups.iter().filter(|dev| !is_down(dev)).collect();
         if !stale.is_empty() {
-            let which = listed(stale.into_iter().cloned());
-            let seen = format!("in symroute's interface group, but no uplink that needs it: {which}");
-            let why = "The rules reject what main routes through it: its networks do not reach the uplinks' addresses.";
-            found.push(Finding::error(ID, seen, why).mend(["symroute apply".to_string()]));
+            let interfaces = joined(stale.into_iter().cloned());
+            let summary = format!("{interfaces}: in symroute's interface group, but no uplink needs this");
+            let effect = "The rules suppress the main table's routes through this interface. Hosts in its networks get \
+                 no reply from the uplinks' addresses.";
+            found.push(Finding::error(ID, summary, effect).fix(["symroute apply".to_string()]));
         }
         for diagnostic in self.plan.diagnostics.iter().filter(|diagnostic| diagnostic.id == Some(ID)) {
-            let finding = Finding::error(ID, diagnostic.message.clone(), LOST).advice(diagnostic.help.clone());
-            found.push(Finding { at: diagnostic.at, ..finding });
+            let finding =
+                Finding::error(ID, diagnostic.message.clone(), EFFECT_WRONG_UPLINKS).note(diagnostic.help.clone());
+            found.push(Finding { location: diagnostic.location, ..finding });
         }
     }
 }

@@ -1,120 +1,71 @@
-//! What is wrong with a host, from the plan, the kernel, the lookups and the facts. Pure: values in, findings out.
+//! The findings of a host, from the plan, the kernel, the lookups and the facts. Pure: values in, findings out.
 
-mod beside;
+mod environment;
 mod groups;
 mod lookups;
 mod policy;
 mod uplinks;
 
-use std::collections::HashSet;
-use std::net::IpAddr;
-
-use crate::check::Status;
-use crate::check::expected::Expected;
-use crate::check::facts::Facts;
 use crate::check::finding::Finding;
-use crate::check::foreign::{Cause, causes};
-use crate::check::matrix::{Probe, Target};
-use crate::interfaces::Diagnostic;
-use crate::policy::Plan;
-use crate::snapshot::{Answer, Kind, Snapshot, Way};
-use crate::uplinks::{Uplink, restart};
+use crate::check::foreign::failed_lookups;
+use crate::check::input::CheckInput;
+use crate::interfaces::Severity;
+use crate::uplinks::{detached, restart};
 
-/// A lookup and what the kernel said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    pub probe: Probe,
-    pub answer: Answer,
-}
-
-impl Asked {
-    pub fn is_right(&self) -> bool {
-        let Answer::Route(way) = &self.answer else {
-            return matches!(self.probe.expected, Expected::NotBy(_) | Expected::Rejected);
-        };
-        let is_by = |dev: &String, gateway: &Option<IpAddr>| {
-            let straight = way.gateway == Some(self.probe.query.to);
-            way.kind == Kind::Unicast && way.dev.as_ref() == Some(dev) && (way.gateway == *gateway || straight)
-        };
-        match &self.probe.expected {
-            Expected::Routable => true,
-            Expected::Rejected => false,
-            Expected::Delivered => way.kind == Kind::Local,
-            Expected::Dev(dev) => way.kind == Kind::Unicast && way.dev.as_ref() == Some(dev),
-            Expected::NotBy(links) => !way.dev.as_ref().is_some_and(|dev| links.contains(dev)),
-            Expected::Way(dev, gateway) => is_by(dev, gateway),
-            Expected::AnyOf(ways) => ways.iter().any(|(dev, gateway)| is_by(dev, gateway)),
-        }
-    }
-
-    pub(super) fn is_received(&self) -> bool {
-        self.probe.query.iif.is_some()
-    }
-}
-
-/// Everything that is known of a host.
-#[derive(Debug, Clone, Copy)]
-pub struct Host<'a> {
-    pub plan: &'a Plan,
-    /// The uplinks as the files alone have them, in the same order.
-    pub by_files: &'a [Uplink],
-    /// What symroute-gen writes: the plan of the files, without what is up.
-    pub written: &'a Plan,
-    /// What `ifup` takes to bring each uplink up again, in the same order.
-    pub restarted: &'a [Vec<String>],
-    /// Uplinks that `auto` brings up at boot, an index for each.
-    pub at_boot: &'a HashSet<usize>,
-    /// What is wrong with policy by hand.
-    pub by_hand: &'a [Diagnostic],
-    pub snapshot: &'a Snapshot,
-    pub status: &'a Status,
-    pub facts: &'a Facts,
-    pub asked: &'a [Asked],
-}
-
-/// All findings: what loses packets first.
-pub fn findings(host: &Host) -> Vec<Finding> {
+/// All findings, errors first.
+pub fn findings(input: &CheckInput) -> Vec<Finding> {
     let mut found = Vec::new();
-    let causes = &causes(host);
-    // The others may follow from it: 'ifup' gives up there.
-    host.duplicates(&mut found);
-    if host.is_applied() {
-        host.groups(&mut found);
-        for policy in &host.plan.policies {
-            let uplink = &host.plan.uplinks[policy.uplink];
+    let failed = &failed_lookups(input);
+    // These may cause the other findings: 'ifup' aborts at such errors.
+    input.find_stanza_errors(&mut found);
+    input.find_duplicate_addresses(&mut found);
+    if input.is_applied() {
+        input.find_group_faults(&mut found);
+        for policy in &input.plan.policies {
+            let uplink = &input.plan.uplinks[policy.uplink];
             if uplink.up {
-                host.policy(policy, uplink, causes, &mut found);
+                input.find_policy_faults(policy, uplink, failed, &mut found);
             }
         }
     } else {
-        host.not_applied(causes, &mut found);
+        input.find_not_applied(failed, &mut found);
     }
-    host.shadowed(causes, &mut found);
-    host.left_over(&mut found);
-    host.duplicated(&mut found);
-    host.without_address(&mut found);
-    host.defaults(&mut found);
-    host.unknown_defaults(&mut found);
-    host.metrics(&mut found);
-    host.addresses(&mut found);
-    host.gateways(&mut found);
-    host.down(&mut found);
-    if host.is_applied() {
-        host.reverse_path(&mut found);
+    input.find_unreached_by_manual(failed, &mut found);
+    input.find_shadowing_rules(failed, &mut found);
+    input.find_stale_entries(&mut found);
+    input.find_duplicated_rules(failed, &mut found);
+    input.find_rules_without_address(&mut found);
+    input.find_missing_defaults(&mut found);
+    input.find_unknown_defaults(&mut found);
+    input.find_same_metrics(&mut found);
+    input.find_missing_addresses(&mut found);
+    input.find_unknown_gateways(&mut found);
+    input.find_unknown_interfaces(&mut found);
+    input.find_inactive_uplinks(&mut found);
+    if input.is_applied() {
+        input.find_reverse_path_drops(&mut found);
     }
-    host.marks(&mut found);
-    host.same_address(&mut found);
-    host.same_subnet(&mut found);
-    host.managers(&mut found);
-    host.translations(&mut found);
-    host.sockets(&mut found);
-    host.by_hand(&mut found);
-    host.failed_lookups(causes, &mut found);
+    input.find_ignored_marks(&mut found);
+    input.find_shared_addresses(&mut found);
+    input.find_arp_flux(&mut found);
+    input.find_other_managers(&mut found);
+    input.find_unmarked_translations(&mut found);
+    input.find_wildcard_sockets(&mut found);
+    input.find_manual_errors(&mut found);
+    input.find_failed_lookups(failed, &mut found);
+    for finding in found.iter_mut().filter(|finding| BY_LOOKUPS.contains(&finding.id) && !input.has_failed(finding)) {
+        finding.severity = Severity::Warning;
+    }
     found.sort_by_key(|finding| finding.severity);
     found
 }
 
-fn listed(items: impl IntoIterator<Item = String>) -> String {
+/// Differences from the plan: errors if a lookup fails, otherwise warnings.
+const BY_LOOKUPS: [&str; 7] =
+    ["interface-group", NOT_APPLIED, "foreign-route", "rule-missing", "stanza-error", "table-empty", "table-stale"];
+
+/// The items in one line; of more than three, the first two and a count.
+fn joined(items: impl IntoIterator<Item = String>) -> String {
     let items: Vec<String> = items.into_iter().collect();
     match items.len() {
         0..=3 => items.join(", "),
@@ -122,51 +73,52 @@ fn listed(items: impl IntoIterator<Item = String>) -> String {
     }
 }
 
-/// The wrong lookups and what each comes of.
-type Causes<'a> = [(&'a Asked, Cause)];
-
-/// The id that accounts for every uplink.
+/// The id of the one finding for all uplinks.
 const NOT_APPLIED: &str = "not-applied";
 
-/// What answers do that do not leave by their uplink.
-const LOST: &str = "What answers from an address of one provider through another is dropped there: connections from \
-                    outside die, and those to the LAN may too.";
-const UNBOUND: &str = "Whatever is not bound to an address finds no way out: name lookups, package updates, and servers \
-                       that answer from a wildcard socket.";
+const EFFECT_WRONG_UPLINK: &str = "Replies sent through the wrong provider are dropped. Incoming connections to this \
+                                   address fail; connections from the LAN may fail too.";
+/// The same where a finding names no address.
+const EFFECT_WRONG_UPLINKS: &str = "Replies sent through the wrong provider are dropped. Incoming connections to the \
+                                    uplinks' addresses fail; connections from the LAN may fail too.";
+const EFFECT_NO_SOURCE: &str = "Packets from sockets without a source address have no route. Name lookups, package \
+                                updates and replies from wildcard sockets may fail.";
 
-impl Host<'_> {
-    /// The command that takes an uplink down and brings it up again; `forced` where ifup may not know what is up.
-    fn restart(&self, uplink: usize, forced: bool) -> String {
-        restart(self.restarted.get(uplink).map(Vec::as_slice).unwrap_or_default(), forced)
-    }
-
-    /// `answers from A to B leave by DEV via GW`, for the first of the wrong lookups.
-    fn what_happens(&self, wrong: &[&Asked]) -> Option<String> {
-        let first = wrong.iter().find(|asked| asked.probe.target == Target::Distant).or(wrong.first())?;
-        let query = &first.probe.query;
-        let who = match (query.from, &query.oif) {
-            (Some(from), _) => format!("what {from} sends to {}", query.to),
-            (None, Some(oif)) => format!("what a socket bound to {oif} sends to {}", query.to),
-            (None, None) => format!("what is sent to {}", query.to),
-        };
-        Some(match &first.answer {
-            Answer::Route(way) => format!("{who} leaves {}", leaves(way)),
-            Answer::Refused(errno) => format!("{who} has no way ({})", errno.desc()),
+impl CheckInput<'_> {
+    /// Has a lookup failed for the uplink that the finding is about?
+    fn has_failed(&self, finding: &Finding) -> bool {
+        self.results.iter().filter(|result| !result.is_ok()).any(|result| {
+            let interface = result.probe.uplink.map(|index| &self.plan.uplinks[index].interface);
+            let is_of_family = finding.family.is_none_or(|family| family == result.probe.query.family());
+            is_of_family && (finding.interface.is_none() || finding.interface.as_ref() == interface)
         })
     }
-}
 
-fn leaves(way: &Way) -> String {
-    let dev = way.dev.as_deref().unwrap_or("no link");
-    way.gateway.map_or(format!("straight by {dev}"), |gateway| format!("by {dev} via {gateway}"))
-}
+    /// The command that takes an uplink down and brings it up again; `forced` if ifup's state may be out of date.
+    fn restart(&self, uplink: usize, forced: bool) -> String {
+        detached(&self.restart_attached(uplink, forced))
+    }
 
-/// `sysctl -w` with the name's slashes: a link's name may have dots.
-fn sysctl(link: &str, name: &str, value: u8) -> String {
-    match link.contains('.') {
-        true => format!("sysctl -w net/ipv4/conf/{link}/{name}={value}"),
-        false => format!("sysctl -w net.ipv4.conf.{link}.{name}={value}"),
+    /// The same as a part of a longer command.
+    fn restart_attached(&self, uplink: usize, forced: bool) -> String {
+        restart(self.ifup_targets.get(uplink).map(Vec::as_slice).unwrap_or_default(), forced)
     }
 }
 
-const KEEP_SYSCTL: &str = "To keep it over a reboot, put 'NAME = VALUE' into /etc/sysctl.d/60-symroute.conf.";
+/// The precondition of a command that takes an interface down, or removes an address from it.
+fn cuts(interface: &str) -> String {
+    format!(
+        "This cuts connections through {interface}. Over ssh, run the command unchanged: with 'setsid' it continues \
+         when the session ends."
+    )
+}
+
+/// `sysctl -w` with the name's slashes: an interface name may contain dots.
+fn sysctl(interface: &str, name: &str, value: u8) -> String {
+    match interface.contains('.') {
+        true => format!("sysctl -w net/ipv4/conf/{interface}/{name}={value}"),
+        false => format!("sysctl -w net.ipv4.conf.{interface}.{name}={value}"),
+    }
+}
+
+const KEEP_SYSCTL: &str = "To keep it after a reboot, add 'NAME = VALUE' to /etc/sysctl.d/60-symroute.conf.";

@@ -1,4 +1,4 @@
-//! Lookups: what check expects of them, on rules that are made here, and what it says where one fails.
+//! Lookups: the expected routes, with rules that this file adds, and the findings if one fails.
 
 use serde_json::Value;
 
@@ -9,12 +9,12 @@ use crate::world::{A4, B4, World};
 /// The lookups that failed, as `FROM TO`.
 fn failed(world: &World) -> Vec<String> {
     let report = check(world);
-    let lookups = report["lookups"].as_array().expect("a list").iter().filter(|lookup| lookup["right"] == false);
+    let lookups = report["lookups"].as_array().expect("a list").iter().filter(|lookup| lookup["ok"] == false);
     let text = |lookup: &Value, key: &str| lookup[key].as_str().unwrap_or("-").to_string();
     lookups.map(|lookup| format!("{} {}", text(lookup, "from"), text(lookup, "to"))).collect()
 }
 
-/// The only uplink that is known, and a better default route of main through another card.
+/// One known uplink, and a default route of main with a smaller metric through another interface.
 pub fn findings_of_lookups(world: &World) {
     let server = &world.server;
     world.install_hooks();
@@ -33,20 +33,23 @@ pub fn findings_of_lookups(world: &World) {
     let report = check(world);
     assert_eq!(ids(&report), ["lookup-failed", "default-route-unknown"], "{report:#}");
     let finding = &report["findings"][0];
-    let seen = "eth1 (IPv4): packets from 198.51.100.10 to 203.0.113.1 leave through eth0 via 192.0.2.1; expected: through \
-                eth1 via 198.51.100.1";
-    assert!(finding["seen"].as_str().expect("text").starts_with(seen), "{finding:#}");
-    // The command shows it.
-    let advice = finding["advice"].as_str().expect("text");
-    let explained = server.ok(advice.split('\'').nth(1).expect("a command"));
+    let summary = "eth1 (IPv4): packets from 198.51.100.10 to 203.0.113.1 leave through eth0 via 192.0.2.1; expected: \
+                through eth1 via 198.51.100.1";
+    assert!(finding["summary"].as_str().expect("text").starts_with(summary), "{finding:#}");
+    // The command shows the route.
+    let note = finding["note"].as_str().expect("text");
+    let explained = server.ok(note.split('\'').nth(1).expect("a command"));
     assert!(explained.contains("192.0.2.1"), "{explained}");
     let ignoring = |ids: &str| server.run(&format!("symroute check --ignore {ids}"));
     assert_eq!(ignoring("default-route-unknown:eth0").code(), 1);
     assert_eq!(ignoring("lookup-failed").code(), 1);
     let both = ignoring("lookup-failed,default-route-unknown");
-    assert!(both.succeeded() && !both.text().contains("symmetric"), "{}", both.text());
-    assert!(both.text().contains("lookups failed; the findings that account for them are ignored."), "{}", both.text());
-    // As the advice says: a stanza, and the gateway in it.
+    assert!(both.succeeded() && !both.text().contains("OK:"), "{}", both.text());
+    assert!(both.text().contains("lookups failed; the findings that explain them are ignored."), "{}", both.text());
+    let json = server.ok("symroute check --json --ignore lookup-failed,default-route-unknown");
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert!(json["healthy"] == true && json["ignored"].as_u64() > Some(1), "{json:#}");
+    // As the note says: a stanza with the gateway.
     world.configure(&format!(
         "{eth1}auto eth0\niface eth0 inet static\n    address 192.0.2.10/24\n    symroute-gateway 192.0.2.1\n"
     ));
@@ -55,7 +58,7 @@ pub fn findings_of_lookups(world: &World) {
     assert_quiet(world);
 }
 
-/// Tailscale's way: a rule for all packets, and a peer's route in its table.
+/// A rule for all packets, and a peer's route in its table, as Tailscale adds them.
 pub fn findings_of_foreign_tables(world: &World) {
     healthy(world);
     let server = &world.server;
@@ -75,7 +78,7 @@ pub fn findings_of_foreign_tables(world: &World) {
         let report = check(world);
         assert_eq!(ids(&report), ["local-network-unreachable"; 2], "{report:#}");
         for finding in report["findings"].as_array().expect("a list") {
-            for command in finding["mend"].as_array().expect("a list") {
+            for command in finding["fix"].as_array().expect("a list") {
                 server.ok(command.as_str().expect("text"));
             }
         }
@@ -97,7 +100,7 @@ pub fn findings_of_the_hosts_own_addresses(world: &World) {
         assert!(failed.contains(&format!("{A4} {A4}")) && failed.contains(&format!("{A4} {B4}")), "{failed:?}");
         assert_eq!(server.run("symroute check --quiet").code(), 1);
     }
-    // As the page says.
+    // The commands of the page.
     let page = server.ok("symroute check --explain lookup-failed");
     let commands: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     assert_eq!(commands.len(), 2, "{page}");
@@ -107,7 +110,7 @@ pub fn findings_of_the_hosts_own_addresses(world: &World) {
     assert_quiet(world);
 }
 
-/// Two rules for each source, with the uplinks' links in a group: `ip` makes them here.
+/// Two rules for each source, with the uplinks' interfaces in a group. `ip` adds them.
 const BY_GROUP: &str = "set -e
     group() {
         ip link set $2 group 97; ip $1 route flush table $4 2>/dev/null || true
@@ -122,9 +125,9 @@ const BY_GROUP: &str = "set -e
     group -6 eth0 2001:db8:a::10 1 2001:db8:a::1 2001:db8:a::/64 100 3
     group -6 eth1 2001:db8:b::10 2 2001:db8:b::1 2001:db8:b::/64 110 3";
 
-/// What main has, what has to be copied from it for that, and how both go.
+/// Routes of main with the copies that they need, and the commands that remove both.
 const SHAPES: [(&str, &str); 6] = [
-    // A machine with a provider's address, and a network inside the other provider's.
+    // A host with a provider's address, and a network inside the other provider's network.
     (
         "ip route add 192.0.2.77 dev eth2; ip route add 198.51.100.64/28 via 203.0.113.2
         ip -6 route add 2001:db8:a::77 dev eth2",
@@ -139,14 +142,14 @@ const SHAPES: [(&str, &str); 6] = [
         "for net in 203.0.113.192/28 203.0.113.208/28 203.0.113.224/28; do ip route del $net; done
         ip -6 route del 2001:db8:e1::/48; for table in 1 2; do ip route del 203.0.113.224/28 table $table; done",
     ),
-    // What nobody is to talk to, inside a provider's network and outside.
+    // Rejected networks, inside a provider's network and outside.
     (
         "ip route add blackhole 198.51.100.128/27; ip route add unreachable 203.0.113.192/28
         ip -6 route add prohibit 2001:db8:a:0:1::/80; ip route add throw 203.0.113.208/28",
         "ip route del 198.51.100.128/27; ip route del 203.0.113.192/28; ip route del throw 203.0.113.208/28
         ip -6 route del 2001:db8:a:0:1::/80",
     ),
-    // A private network on a provider's card.
+    // A private network on an uplink's interface.
     (
         "ip addr add 10.5.0.10/24 dev eth1
         for table in 1 2; do ip route add 10.5.0.0/24 dev eth1 table $table; done
@@ -162,7 +165,7 @@ const SHAPES: [(&str, &str); 6] = [
             ip rule add from $rule suppress_prefixlength 1 suppress_ifgroup 97; done",
         "ip rule del priority 5270; ip rule del priority 99; ip rule del priority 109; ip route flush table 52",
     ),
-    // Halves of the default route, and the local rule behind.
+    // Halves of the default route, and the local rule with the lowest precedence.
     (
         "for half in 0.0.0.0/1 128.0.0.0/1; do ip route add $half via 203.0.113.2; done
         for address in 192.0.2.10 198.51.100.10; do ip rule add from $address lookup local priority 90; done
@@ -172,7 +175,7 @@ const SHAPES: [(&str, &str); 6] = [
     ),
 ];
 
-pub fn expects_what_rules_by_group_do(world: &World) {
+pub fn expects_the_routes_of_rules_by_group(world: &World) {
     healthy(world);
     let server = &world.server;
     server.ok(BY_GROUP);
@@ -183,7 +186,7 @@ pub fn expects_what_rules_by_group_do(world: &World) {
         server.ok(undone);
     }
     assert_eq!(failed(world), Vec::<String>::new(), "{}", state(world));
-    // Each rule is needed, and what fails without it is seen.
+    // Each rule is needed: without it, lookups fail.
     let without_group =
         "ip rule del priority 100; ip rule add from 192.0.2.10 lookup main suppress_prefixlength 1 priority 100";
     server.ok(without_group);
@@ -191,7 +194,10 @@ pub fn expects_what_rules_by_group_do(world: &World) {
     server.ok("ip route add 203.0.113.192/28 via 198.51.100.1");
     assert!(failed(world).contains(&format!("{A4} 203.0.113.193")), "through the other gateway");
     server.ok("ip rule del priority 100; ip route add 192.0.2.77 dev eth2");
-    let lost = failed(world);
-    assert!(lost.contains(&format!("{A4} 203.0.113.2")) && lost.contains(&format!("{A4} 192.0.2.77")), "{lost:?}");
-    assert!(!lost.contains(&format!("{A4} 203.0.113.193")), "{lost:?}");
+    let failed = failed(world);
+    assert!(
+        failed.contains(&format!("{A4} 203.0.113.2")) && failed.contains(&format!("{A4} 192.0.2.77")),
+        "{failed:?}"
+    );
+    assert!(!failed.contains(&format!("{A4} 203.0.113.193")), "{failed:?}");
 }

@@ -1,4 +1,4 @@
-//! Findings of uplinks themselves: metrics, names, addresses, gateways, links.
+//! Findings about uplinks: metrics, names, addresses, gateways, interfaces.
 
 use super::{assert_quiet, broken_and_fixed, check, fixed, healthy, ids};
 use crate::PLAIN;
@@ -16,29 +16,29 @@ pub fn findings_of_metrics(world: &World) {
     assert_quiet(world);
 }
 
-/// The same in inet6 alone: the second one silently takes the place of the first.
+/// The same for IPv6 only: the second default route silently replaces the first.
 pub fn findings_of_metrics_inet6(world: &World) {
     world.install_hooks();
     world.configure(&crate::WITH_METRIC.replace("    metric 2000\n", ""));
     world.server.ok("ifup -a");
     world.settle();
-    let defaults = || world.server.ok("ip -6 route show default").lines().filter(|it| it.contains("via")).count();
+    let defaults = || world.server.ok("ip -6 route show default").lines().filter(|line| line.contains("via")).count();
     assert_eq!(defaults(), 1);
-    // So the host itself is cut off as soon as the second uplink goes down.
-    let alone = || {
+    // Without the second uplink, the host itself has no default route.
+    let reaches_with_first = || {
         world.server.ok("ifdown eth1");
         let reaches = world.server.pings(None, "2001:db8:f::99");
         world.server.ok("ifup eth1");
         world.settle();
         reaches
     };
-    assert!(!alone());
+    assert!(!reaches_with_first());
     fixed(world, "same-metric", &|| defaults() == 2);
     assert_quiet(world);
-    assert!(alone());
+    assert!(reaches_with_first());
 }
 
-/// Stanzas that are not named as their links are: a name behind '=', and what a mapping chose.
+/// Stanzas that do not have the name of their interface: a name after '=', and the choice of a mapping.
 pub fn findings_of_logical_names(world: &World) {
     let server = &world.server;
     let interfaces = |metric: &str| {
@@ -55,7 +55,7 @@ pub fn findings_of_logical_names(world: &World) {
     world.configure(&interfaces("    metric 20\n"));
     server.ok("ifup -a");
     assert_quiet(world);
-    // A ping ends at the first 'host unreachable', which may be of the time before.
+    // A ping ends at the first 'host unreachable', which may be from the broken state.
     let twice = |to| (0..2).any(|_| world.client.pings(None, to));
     let (first, second) = (|| twice(A4), || twice(B4));
     for (link, works) in [("eth0", &first as &dyn Fn() -> bool), ("eth1", &second)] {
@@ -64,24 +64,24 @@ pub fn findings_of_logical_names(world: &World) {
         broken_and_fixed(world, &["uplink-down"], &format!("ip link set {link} down"), works);
     }
     server.ok("ip link set eth1 down");
-    let seen = "eth1=wan inet is not up, though 'auto' brings it up at boot";
-    assert_eq!(check(world)["findings"][0]["seen"], seen, "what its administrator calls it");
+    let summary = "eth1=wan (IPv4): not active, although 'auto' starts it at boot";
+    assert_eq!(check(world)["findings"][0]["summary"], summary, "the name in the file");
     server.ok("ifdown --force eth0=home eth1=wan");
     // Two 'gateway' lines without a metric.
     world.configure(&interfaces(""));
     assert!(!server.run("ifup -a").succeeded());
     assert!(!second());
     let report = check(world);
-    let finding = report["findings"].as_array().expect("a list").iter().find(|it| it["id"] == "same-metric");
+    let finding = report["findings"].as_array().expect("a list").iter().find(|finding| finding["id"] == "same-metric");
     let finding = finding.expect("found");
-    assert_eq!(finding["mend"], serde_json::json!([]), "symroute-gen knows no mapping's choice");
-    let advice = finding["advice"].as_str().expect("text");
-    assert!(advice.starts_with("Write 'metric 20' into its stanza, then "), "{advice}");
+    assert_eq!(finding["fix"], serde_json::json!([]), "symroute-gen cannot add the metric");
+    let note = finding["note"].as_str().expect("text");
+    assert!(note.starts_with("Add 'metric 20' to its stanza, then run "), "{note}");
     world.configure(&interfaces("    metric 20\n"));
-    server.ok(advice.split('\'').nth(3).expect("a command"));
+    server.ok(note.split('\'').nth(3).expect("a command"));
     assert!(second());
     assert_quiet(world);
-    // Without a mapping it is all in the file.
+    // Without a mapping, symroute-gen can add the metric.
     server.ok("ifdown --force eth0=home eth1=wan");
     world.configure(
         &interfaces("").replace("mapping eth0\n    script /etc/network/choose\n", "").replace("home", "eth0"),
@@ -92,7 +92,7 @@ pub fn findings_of_logical_names(world: &World) {
     assert_quiet(world);
 }
 
-/// Aliases: they are brought up by their own name, and go with the link that they are on.
+/// Aliases: ifup starts them by their own name, and they are removed with their interface.
 pub fn findings_of_aliases(world: &World) {
     let server = &world.server;
     world.install_hooks();
@@ -127,17 +127,18 @@ pub fn findings_of_aliases(world: &World) {
     broken_and_fixed(world, &["uplink-down"; 2], "ip link set eth1 down", &all);
     let both_missing = ["address-missing", "promote-secondaries-off"];
     broken_and_fixed(world, &both_missing, "ip -4 addr flush dev eth1", &all);
-    // Down by its administrator's hand, for ever: ifup notes that the alias is up still.
+    // 'ifdown eth1' does not change the state of the alias: for ifup it is still up.
     broken_and_fixed(world, &["uplink-down"; 2], "ifdown eth1", &all);
 }
 
-/// Two DHCP uplinks: dhclient silently makes no second default route without a metric.
+/// Two DHCP uplinks: dhclient silently adds no second default route without a metric.
 pub fn findings_of_dhcp(world: &World) {
     world.install_hooks();
     let serve = |isp: &Host, net: &str| {
         isp.background(&format!(
-            "exec dnsmasq --keep-in-foreground --pid-file= --conf-file=/dev/null --user=root --port=0 --interface=cust0 --bind-interfaces \
-             --no-ping --leasefile-ro --dhcp-range={net}.50,{net}.50,1h --dhcp-option=3,{net}.1 --dhcp-option=6"
+            "exec dnsmasq --keep-in-foreground --pid-file= --conf-file=/dev/null --user=root --group= --port=0 \
+             --interface=cust0 --bind-interfaces --no-ping --leasefile-ro --dhcp-range={net}.50,{net}.50,1h \
+             --dhcp-option=3,{net}.1 --dhcp-option=6"
         ))
     };
     let _servers = [serve(&world.isp_a, "192.0.2"), serve(&world.isp_b, "198.51.100")];
@@ -156,16 +157,43 @@ pub fn findings_of_dhcp(world: &World) {
     }
 }
 
-/// Somebody else on the link has the address: the kernel has it, and does not use it.
+/// A renewed lease has another router, and dhclient keeps the first one's default route.
+pub fn findings_of_a_router_of_a_lease(world: &World) {
+    let World { server, isp_a, .. } = world;
+    world.install_hooks();
+    let _dhcp = crate::uplinks::serve(isp_a, "192.0.2");
+    world.configure(&format!(
+        "auto lo eth0 eth1\niface lo inet loopback\niface eth0 inet dhcp\n\
+         iface eth1 inet static\n    address {B4}/24\n    gateway 198.51.100.1\n    metric 20\n"
+    ));
+    server.ok("ifup -a");
+    assert_quiet(world);
+    crate::lease_changes::replace_router(isp_a, "192.0.2.1", "192.0.2.2");
+    let hook = "interface=eth0 reason=RENEW new_ip_address=192.0.2.50 new_routers=192.0.2.2 symroute hook --lease";
+    // The commands of a dry run do the same.
+    let commands = server.ok(&format!("{hook} --dry-run"));
+    server.ok(&commands);
+    assert_eq!(server.ok(&format!("{hook} --dry-run")), "# Nothing to do.\n", "{commands}");
+    server.ok(hook);
+    assert!(world.client.reaches(None, "192.0.2.50"));
+    let unspecified = || server.reaches(None, "203.0.113.190");
+    assert!(!unspecified());
+    fixed(world, "default-stale", &unspecified);
+    assert_eq!(server.ok("symroute apply"), crate::uplinks::INSTALLED);
+    server.ok("ifdown -a");
+    crate::judge::assert_nothing_left(world);
+}
+
+/// Another host on the link has the address: the kernel has it, but does not use it.
 pub fn findings_of_a_duplicate_address(world: &World) {
     healthy(world);
     let (server, isp) = (&world.server, &world.isp_b);
     let client = || world.client.talks(None, B6);
     assert!(client());
     server.ok("echo 1 >/proc/sys/net/ipv6/conf/eth1/accept_dad");
-    let set_anew = format!("ip -6 addr del {B6}/64 dev eth1; ip -6 addr add {B6}/64 dev eth1");
-    // ifupdown's ifup gives up there, and the rules are not made either.
-    for how in [&set_anew[..], "ifdown eth1; ifup eth1 || true"] {
+    let add_again = format!("ip -6 addr del {B6}/64 dev eth1; ip -6 addr add {B6}/64 dev eth1");
+    // ifupdown's ifup aborts, and the rules are not added either.
+    for how in [&add_again[..], "ifdown eth1; ifup eth1 || true"] {
         isp.outside(&format!("ip -6 addr add {B6}/128 dev cust0 nodad")).ok();
         server.ok(&format!(
             "{how}
@@ -174,13 +202,13 @@ pub fn findings_of_a_duplicate_address(world: &World) {
         let report = check(world);
         let found = ids(&report);
         assert_eq!(found[0], "address-duplicate");
-        assert!(how != set_anew || found.len() == 1, "{report:#}");
+        assert!(how != add_again || found.len() == 1, "{report:#}");
         isp.outside(&format!("ip -6 addr del {B6}/128 dev cust0")).ok();
         broken_and_fixed(world, &found, "true", &client);
     }
 }
 
-/// Links and addresses that somebody changed behind ifupdown's back, and an edited file.
+/// Interfaces and addresses that were changed without ifupdown.
 pub fn findings_of_links(world: &World) {
     healthy(world);
     let server = &world.server;
@@ -191,7 +219,7 @@ pub fn findings_of_links(world: &World) {
     broken_and_fixed(world, &["address-missing"], moved, &client);
     let off = "echo 1 >/proc/sys/net/ipv6/conf/eth1/disable_ipv6";
     broken_and_fixed(world, &["address-missing"], off, &client6);
-    // A cable: no command mends that.
+    // Without a carrier: no command fixes this.
     world.isp_b.outside("ip link set cust0 down").ok();
     server.ok("for n in $(seq 50); do ip route show table 2 | grep -q linkdown && exit; sleep 0.1; done; exit 1");
     assert!(!client());
@@ -199,8 +227,8 @@ pub fn findings_of_links(world: &World) {
     assert_eq!(server.run("symroute check --quiet --ignore uplink-down:eth1").code(), 0);
 }
 
-/// A copied stanza: both links have the address, and no setting of the kernel helps.
-pub fn findings_of_an_address_twice(world: &World) {
+/// A copied stanza: both interfaces have the address, and no setting of the kernel helps.
+pub fn findings_of_an_address_on_two_interfaces(world: &World) {
     let server = &world.server;
     world.install_hooks();
     world.configure(
@@ -215,9 +243,13 @@ pub fn findings_of_an_address_twice(world: &World) {
         echo 1 >/proc/sys/net/ipv4/conf/$dev/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/$dev/arp_announce; done");
     let report = check(world);
     assert!(ids(&report).contains(&"address-on-two-interfaces") && !ids(&report).contains(&"arp-flux"), "{report:#}");
+    let of_id = |finding: &&serde_json::Value| finding["id"] == "address-on-two-interfaces";
+    let finding = report["findings"].as_array().expect("a list").iter().find(of_id).expect("the finding");
+    assert!(finding["fix"][0].as_str().expect("text").starts_with("setsid -w sh -c"), "{finding:#}");
+    assert!(finding["before"].as_str().expect("text").contains("cuts connections through eth2"), "{finding:#}");
     fixed(world, "address-on-two-interfaces", &|| world.client.pings(None, B4));
     assert_quiet(world);
-    // A router has its own address on its machines' link too, without a network.
+    // Without a network, an address may be on two interfaces.
     server.ok("ip addr add 198.51.100.10/32 dev eth2");
     assert_quiet(world);
 }

@@ -1,0 +1,69 @@
+//! What a change looks at. A host may have a million routes; few of them have a part in the policy of its uplinks.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use crate::netlink::Socket;
+use crate::netlink::message::Filter;
+use crate::network::{Family, LOCAL, MAIN, PROTOCOL, Snapshot};
+use crate::policy::layout::is_unconditional;
+
+/// Links, addresses and rules; of the routes those of table main, symroute's own, and all in the tables of the plan and in
+/// those that rules look up for every packet.
+pub(crate) struct View<'a> {
+    pub(crate) socket: &'a mut Socket,
+    tables: BTreeSet<(Family, u32)>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(socket: &'a mut Socket) -> Self {
+        View { socket, tables: BTreeSet::new() }
+    }
+
+    /// # Errors
+    /// When a netlink request fails.
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot> {
+        let links = self.socket.links()?;
+        let addresses = self.socket.addresses(&links)?;
+        let rules = self.socket.rules()?;
+        let mut routes = self.socket.routes_with(Filter { table: Some(MAIN), ..Filter::default() }, &links)?;
+        let ours = self.socket.routes_with(Filter { protocol: Some(PROTOCOL), ..Filter::default() }, &links)?;
+        routes.extend(ours.into_iter().filter(|route| route.table != MAIN));
+        // A rule for every packet may have a part in every policy.
+        let looked_up = rules.iter().filter(|rule| is_unconditional(rule) && ![0, MAIN, LOCAL].contains(&rule.table));
+        self.tables.extend(looked_up.map(|rule| (rule.family, rule.table)));
+        let mut snapshot = Snapshot { links, addresses, rules, routes, ..Snapshot::default() };
+        self.socket.read_failed_routers(&mut snapshot)?;
+        for (family, table) in self.tables.clone() {
+            self.add_foreign(family, table, &mut snapshot)?;
+        }
+        Ok(snapshot)
+    }
+
+    /// Takes further tables in, whatever is in them; false where none is new.
+    ///
+    /// # Errors
+    /// When a netlink request fails.
+    pub(crate) fn extend(
+        &mut self,
+        snapshot: &mut Snapshot,
+        tables: impl IntoIterator<Item = (Family, u32)>,
+    ) -> Result<bool> {
+        let mut has_new = false;
+        for (family, table) in tables {
+            if table != MAIN && self.tables.insert((family, table)) {
+                has_new = true;
+                self.add_foreign(family, table, snapshot)?;
+            }
+        }
+        Ok(has_new)
+    }
+
+    fn add_foreign(&mut self, family: Family, table: u32, snapshot: &mut Snapshot) -> Result<()> {
+        let filter = Filter { table: Some(table), ..Filter::default() };
+        let routes = self.socket.family_routes(family, filter, &snapshot.links)?;
+        snapshot.routes.extend(routes.into_iter().filter(|route| !route.is_ours()));
+        Ok(())
+    }
+}

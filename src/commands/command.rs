@@ -1,0 +1,159 @@
+//! An `ip` command that changes rules, routes or addresses, as a value.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::keywords::{Keyword, ROUTE, RULE, abbreviated, keyword, number, prefix};
+
+/// What a command changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    Rule,
+    Route,
+    Address,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `add`, `append`, `prepend`, `change`, `replace`
+    Add,
+    Delete,
+    Flush,
+}
+
+/// What the kernel does with two routes to one destination with one metric (measured: docs/interfaces.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameMetric {
+    /// The second command fails: "File exists".
+    Fails,
+    /// The second route replaces the first one.
+    Replaces,
+    /// The table has both.
+    Joins,
+}
+
+/// A command that changes rules, routes or addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub object: Object,
+    pub verb: Verb,
+    /// `-6`, or an address with a colon in it.
+    pub inet6: bool,
+    /// iproute2's keywords in full with their values: for rules `from`, `to`, `priority`, `table`, `iif` and so
+    /// on; for routes `to` (the destination), `via`, `dev`, `src`, `table`, …; for addresses `to` and `dev`.
+    pub(super) given: BTreeMap<&'static str, String>,
+    /// Why `ip` or the shell rejects it; nothing if variables decide.
+    pub rejection: Option<Rejection>,
+    /// Its words, with variables as they were written.
+    pub(super) words: Vec<String>,
+    /// The position of the verb among the words.
+    pub(super) verb_at: usize,
+    /// Its failure is the failure of the line: nothing like `|| true` comes after it.
+    pub failure_propagates: bool,
+    /// Another command decides whether, or how often, it runs.
+    pub conditional: bool,
+}
+
+/// Why a command is rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The words that the caret marks.
+    pub word: String,
+    /// The reason, as a clause.
+    pub why: String,
+    /// The exit code of `ip`, or the shell's.
+    pub exit: u8,
+    /// The probable intention.
+    pub corrected: Option<String>,
+}
+
+impl Command {
+    pub fn get(&self, keyword: &str) -> Option<&str> {
+        self.given.get(keyword).map(String::as_str)
+    }
+
+    /// Everything that is given, by keyword.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.given.iter().map(|(keyword, value)| (*keyword, value.as_str()))
+    }
+
+    pub fn adds(&self) -> bool {
+        self.verb == Verb::Add
+    }
+
+    /// What the command does with a route of the table that has this destination and metric.
+    pub fn same_metric(&self) -> SameMetric {
+        let route8 = self.words.iter().any(|word| matches!(word.as_str(), "gw" | "gateway"));
+        match abbreviated(&self.words[self.verb_at], &["add", "change", "chg", "replace", "prepend", "append"]) {
+            Some("add") if !route8 => SameMetric::Fails,
+            Some("change" | "chg" | "replace") => SameMetric::Replaces,
+            _ => SameMetric::Joins,
+        }
+    }
+
+    /// A value that is a prefix; nothing if it is missing or invalid.
+    pub fn prefix(&self, keyword: &str) -> Option<IpNet> {
+        prefix(self.get(keyword)?, self.inet6)
+    }
+
+    /// A value that is a single address.
+    pub fn address(&self, keyword: &str) -> Option<IpAddr> {
+        self.prefix(keyword).filter(|net| net.prefix_len() == net.max_prefix_len()).map(|net| net.addr())
+    }
+
+    /// Is it a default route (`default`, `0.0.0.0/0`)?
+    pub fn is_default(&self) -> bool {
+        self.prefix("to").is_some_and(|net| net.prefix_len() == 0)
+    }
+
+    pub fn priority(&self) -> Option<u32> {
+        number(self.get("priority")?)
+    }
+
+    /// As it was written, or as it was probably intended, on one line.
+    pub fn text(&self) -> String {
+        match self.rejection.as_ref().and_then(|rejection| rejection.corrected.as_ref()) {
+            Some(corrected) => corrected.clone(),
+            None => self.words.join(" "),
+        }
+    }
+
+    /// The same with another verb, for the opposite of a command.
+    pub fn with_verb(&self, verb: &str) -> String {
+        let own = format!(" {} ", self.words[self.verb_at]);
+        self.text().replacen(&own, &format!(" {verb} "), 1)
+    }
+
+    /// A keyword and its value as they were written, for the caret; empty if it is missing.
+    pub fn written(&self, name: &str) -> String {
+        let keywords: &[Keyword] = if self.object == Object::Rule { &RULE } else { &ROUTE };
+        let is_keyword = |pair: &&[String]| keyword(&pair[0], keywords).is_some_and(|known| known.name == name);
+        self.words.windows(2).rfind(is_keyword).map_or(String::new(), |pair| pair.join(" "))
+    }
+
+    /// Replaces the value of a keyword, if the command has it.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        let keywords: &[Keyword] = if self.object == Object::Rule { &RULE } else { &ROUTE };
+        let text = self.text();
+        let mut words: Vec<&str> = text.split(' ').collect();
+        let is_keyword = |word: &&str| keyword(word, keywords).is_some_and(|known| known.name == name);
+        let Some(position) = words.iter().rposition(is_keyword).filter(|position| position + 1 < words.len()) else {
+            return;
+        };
+        words[position + 1] = value;
+        match &mut self.rejection {
+            Some(Rejection { corrected: Some(corrected), .. }) => *corrected = words.join(" "),
+            _ => self.words = words.into_iter().map(String::from).collect(),
+        }
+        self.given.insert(name, value.to_string());
+    }
+
+    /// Its text with another value of a keyword.
+    pub fn with_value(&self, keyword: &'static str, value: &str) -> String {
+        let mut other = self.clone();
+        other.set(keyword, value);
+        other.text()
+    }
+}

@@ -1,0 +1,128 @@
+//! The `ip` commands that the administrator wrote into stanzas, each with the phase in which ifupdown runs it.
+
+use bstr::{BStr, ByteSlice};
+
+use super::command::{Command, Object, Verb};
+use super::script::commands;
+use super::tables::{MAIN, Names};
+use crate::interfaces::config::Listed;
+use crate::interfaces::{Config, Location, Stanza};
+
+/// When ifupdown runs a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    PreUp,
+    Up,
+    Down,
+    PostDown,
+}
+
+impl Phase {
+    pub(crate) fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"pre-up" => Phase::PreUp,
+            b"up" => Phase::Up,
+            b"down" => Phase::Down,
+            b"post-down" => Phase::PostDown,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn is_up(self) -> bool {
+        matches!(self, Phase::PreUp | Phase::Up)
+    }
+
+    /// The name of the option to suggest.
+    pub(crate) fn option(self) -> &'static str {
+        match self {
+            Phase::PreUp => "pre-up",
+            Phase::Up => "post-up",
+            Phase::Down => "pre-down",
+            Phase::PostDown => "post-down",
+        }
+    }
+}
+
+/// An `ip` command in a stanza.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    /// Index into `Config::stanzas`.
+    pub stanza: usize,
+    pub phase: Phase,
+    pub location: Location,
+    pub command: Command,
+}
+
+impl Line {
+    pub(crate) fn adds_rule(&self) -> bool {
+        self.phase.is_up() && self.command.object == Object::Rule && self.command.adds()
+    }
+
+    /// On the way down.
+    pub(crate) fn deletes_route(&self) -> bool {
+        !self.phase.is_up() && self.command.object == Object::Route && self.command.verb == Verb::Delete
+    }
+
+    /// A rule, or a route in another table than main.
+    pub fn is_policy(&self, names: &Names) -> bool {
+        match self.command.object {
+            Object::Rule => true,
+            Object::Route => self.command.get("table").is_some_and(|table| names.number(table) != Some(MAIN)),
+            Object::Address => false,
+        }
+    }
+}
+
+/// All `ip` commands that are not symroute-gen's, by stanza.
+pub(crate) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (index, stanza) in config.stanzas.iter().enumerate() {
+        for entry in stanza.entries.iter().filter(|entry| !entry.in_block) {
+            let mut value = entry.value.to_str_lossy();
+            let mut phase = Phase::of(&entry.name);
+            // `post up ip …` never runs; `lint` warns about it. Its commands count as intended.
+            if let (b"post" | b"pre", Some((word, rest))) = (&entry.name[..], value.split_once(' ')) {
+                phase = match (&entry.name[..], word) {
+                    (b"pre", "up") => Some(Phase::PreUp),
+                    (b"post", "up") => Some(Phase::Up),
+                    (b"pre", "down") => Some(Phase::Down),
+                    (b"post", "down") => Some(Phase::PostDown),
+                    _ => None,
+                };
+                value = rest.to_string().into();
+            }
+            let Some(phase) = phase else { continue };
+            let found = commands(&value, &|name| variable(name, stanza, listed));
+            lines.extend(found.into_iter().map(|command| Line {
+                stanza: index,
+                phase,
+                location: entry.location,
+                command,
+            }));
+        }
+    }
+    lines
+}
+
+/// The environment that ifupdown gives to a stanza's lines (interfaces(5)).
+fn variable(name: &str, stanza: &Stanza, listed: &Listed) -> Option<String> {
+    let text = |bytes: &[u8]| bytes.to_str_lossy().into_owned();
+    match name {
+        "IFACE" => {
+            Some(text(listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr())))
+        }
+        "LOGICAL" => Some(text(&stanza.interface)),
+        "ADDRFAM" => Some(stanza.family.name().into()),
+        "METHOD" => Some(text(&stanza.method)),
+        _ => {
+            let wanted = name.strip_prefix("IF_")?;
+            let named = |option: &BStr| option.to_str_lossy().to_uppercase().replace('-', "_") == wanted;
+            let entry = stanza.entries.iter().find(|entry| named(entry.name.as_bstr()))?;
+            let value = text(&entry.value);
+            Some(match wanted {
+                "ADDRESS" => value.split('/').next().unwrap_or_default().to_string(),
+                _ => value,
+            })
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! One `ip` command, word by word, as iproute2 reads it (ip.c `do_cmd`, iprule.c `iprule_modify`, iproute.c
+//! `iproute_modify`).
+//!
+//! `ip` aborts at the first invalid word; this also finds the probable correction.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::command::{Command, Object, Rejection, Verb};
+use super::keywords::{ADDRESS, Keyword, ROUTE, RULE, Takes, abbreviated, address, is_type, keyword, number, prefix};
+
+/// A command that is being read.
+struct Reading<'a> {
+    /// The words as they were written, and as the shell passes them to `ip`.
+    written: &'a [String],
+    words: &'a [String],
+    /// The position of the next word.
+    next: usize,
+    inet6: Option<bool>,
+    given: BTreeMap<&'static str, String>,
+    rejection: Option<Rejection>,
+}
+
+impl Reading<'_> {
+    fn reject(&mut self, exit: u8, word: &str, why: String, corrected: Option<Vec<&str>>) {
+        let corrected = corrected.map(|words| words.join(" "));
+        self.rejection.get_or_insert(Rejection { word: word.to_string(), why, exit, corrected });
+    }
+
+    /// The command with the words of `range` replaced by others.
+    fn with<'w>(&'w self, range: std::ops::Range<usize>, others: &[&'w str]) -> Vec<&'w str> {
+        let text = |words: &'w [String]| words.iter().map(String::as_str).collect::<Vec<_>>();
+        [&text(&self.written[..range.start])[..], others, &text(&self.written[range.end..])[..]].concat()
+    }
+
+    fn next(&mut self) -> Option<String> {
+        let word = self.words.get(self.next).cloned();
+        self.next += 1;
+        word
+    }
+
+    fn value(&mut self, keyword: &str) -> Option<String> {
+        let value = self.next();
+        if value.is_none() {
+            self.reject(255, keyword, format!("'{keyword}' requires a value"), None);
+        }
+        value
+    }
+
+    fn family(&self) -> &'static str {
+        match self.inet6 {
+            None => "",
+            Some(false) => "IPv4 ",
+            Some(true) => "IPv6 ",
+        }
+    }
+
+    /// Is the value valid for its keyword? Unknown variables are skipped.
+    fn check(&mut self, takes: Takes, keyword: &str, value: &str) {
+        if value.contains(['$', '`', '<']) {
+            return;
+        }
+        let of_family =
+            |net: &IpNet| net.prefix_len() == 0 || self.inet6.is_none_or(|inet6| inet6 == net.addr().is_ipv6());
+        let is_valid = match takes {
+            Takes::Prefix => prefix(value, self.inet6 == Some(true)).as_ref().is_some_and(of_family),
+            Takes::Address | Takes::Gateway => address(value).map(IpNet::from).as_ref().is_some_and(of_family),
+            _ => true,
+        };
+        if !is_valid {
+            let what = if takes == Takes::Prefix { "address or network" } else { "address" };
+            let why = format!("'{value}' is not a valid {}{what}", self.family());
+            self.reject(1, value, why, None);
+        }
+        let is_number = match takes {
+            Takes::Number => number(value).is_some(),
+            Takes::Mark => value.splitn(2, '/').all(|part| number(part).is_some()),
+            _ => true,
+        };
+        if !is_number {
+            self.reject(255, value, format!("'{keyword}' requires a number, not '{value}'"), None);
+        }
+        if takes == Takes::Link && (value.is_empty() || value.len() > 15 || value.contains('/')) {
+            self.reject(255, value, format!("'{value}' is not a valid interface name"), None);
+        }
+    }
+
+    fn keyword(&mut self, found: Keyword, as_written: &str, keywords: &[Keyword]) {
+        let Keyword { name, takes, .. } = found;
+        if takes == Takes::Nothing {
+            self.given.insert(name, String::new());
+            return;
+        }
+        let Some(mut value) = self.value(as_written) else { return };
+        let family = takes == Takes::Gateway && matches!(value.as_str(), "inet" | "inet6");
+        if family || takes == Takes::Lockable && value == "lock" || name == "as" && value == "to" {
+            match self.value(as_written) {
+                Some(after) => value = after,
+                None => return,
+            }
+        }
+        if self.reject_keyword_as_value(found, as_written, &value, keywords) {
+            return;
+        }
+        self.check(takes, as_written, &value);
+        self.given.insert(name, value);
+    }
+
+    /// `from fwmark 1`, `lookup table isp1`: a keyword instead of the value, which was read already. Is it rejected?
+    fn reject_keyword_as_value(&mut self, found: Keyword, as_written: &str, value: &str, keywords: &[Keyword]) -> bool {
+        let Keyword { name, takes, .. } = found;
+        let start = self.next - 1;
+        let Some(other) = keyword(value, keywords).filter(|other| other.word == value && value != "dev") else {
+            return false;
+        };
+        if name == "table" && other.name != name {
+            self.reject(255, as_written, format!("'{as_written}' requires a value"), None);
+            self.next = start;
+            return true;
+        }
+        if takes != Takes::Prefix && name != "table" {
+            return false;
+        }
+        let (exit, range, why) = match takes {
+            Takes::Prefix => (1, start - 1..start, format!("'{as_written}' has no address")),
+            _ => (255, start..start + 1, format!("'{as_written}' and '{value}' are the same keyword")),
+        };
+        let corrected = self.with(range, &[]).into_iter().map(String::from).collect::<Vec<_>>();
+        let corrected = corrected.iter().map(String::as_str).collect();
+        self.reject(exit, &format!("{as_written} {value}"), why, Some(corrected));
+        if name == "table" {
+            let table = self.next();
+            self.given.extend(table.map(|table| (name, table)));
+        } else {
+            self.next = start;
+        }
+        true
+    }
+
+    fn rule(&mut self) {
+        while let Some(word) = self.next() {
+            if let Some(found) = keyword(&word, &RULE) {
+                self.keyword(*found, &word, &RULE);
+                continue;
+            }
+            let word = match word.as_str() {
+                "type" => match self.value("type") {
+                    Some(word) => word,
+                    None => return,
+                },
+                _ => word,
+            };
+            if abbreviated(&word, &["goto"]).is_some() {
+                let target = self.value("goto");
+                self.given.extend(target.map(|target| ("goto", target)));
+            } else if abbreviated(&word, &["nop"]).is_some() || is_type(&word) {
+                self.given.insert("type", word);
+            } else if !word.contains(['$', '`', '<']) {
+                let start = self.next - 1;
+                let without_table = !self.words.iter().any(|word| matches!(word.as_str(), "table" | "lookup"));
+                let corrected = without_table.then(|| {
+                    let table = self.written[start].clone();
+                    [&self.with(start..self.words.len(), &[])[..], &["table", &table]].concat().join(" ")
+                });
+                let why = format!("unknown 'ip rule' keyword '{word}'");
+                self.rejection.get_or_insert(Rejection { word, why, exit: 255, corrected });
+                // The words after it cannot be interpreted.
+                return;
+            }
+        }
+        // The option decides the family, not the addresses.
+        let ipv6_side =
+            ["from", "to"].into_iter().find(|side| self.given.get(side).is_some_and(|net| net.contains(':')));
+        if let (None, Some(side)) = (self.inet6, ipv6_side) {
+            let word = self.given[side].clone();
+            let corrected = self.with(1..1, &["-6"]).join(" ");
+            let why = format!("'{word}' is an IPv6 address, but 'ip rule' without '-6' adds IPv4 rules");
+            self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
+        }
+    }
+
+    fn route(&mut self) {
+        while let Some(word) = self.next() {
+            if matches!(word.as_str(), "nexthop" | "encap") {
+                // Several nexthops, or a tunnel: only the first `via` and `dev` matter here.
+                self.given.insert("nexthop", String::new());
+                for pair in self.words[self.next.min(self.words.len())..].windows(2) {
+                    match pair[0].as_str() {
+                        "via" => _ = self.given.entry("via").or_insert(pair[1].clone()),
+                        "dev" => _ = self.given.entry("dev").or_insert(pair[1].clone()),
+                        _ => {}
+                    }
+                }
+                return;
+            }
+            if word == "fastopen_no_cookie" {
+                self.next();
+                continue;
+            }
+            if let Some(found) = keyword(&word, &ROUTE) {
+                self.keyword(*found, &word, &ROUTE);
+                continue;
+            }
+            let mut word = match word.as_str() {
+                "to" => match self.value("to") {
+                    Some(word) => word,
+                    None => return,
+                },
+                _ => word,
+            };
+            if is_type(&word) && !word.starts_with(|c: char| c.is_ascii_digit()) {
+                self.given.insert("type", word.clone());
+                match self.value(&word) {
+                    Some(after) => word = after,
+                    None => return,
+                }
+            }
+            if word == "lookup" && self.given.contains_key("to") {
+                let start = self.next - 1;
+                let corrected = self.with(start..start + 1, &["table"]).join(" ");
+                let why = "'lookup' is a keyword of 'ip rule'; 'ip route' uses 'table'".to_string();
+                self.rejection.get_or_insert(Rejection { word, why, exit: 255, corrected: Some(corrected) });
+                let table = self.next();
+                self.given.extend(table.map(|table| ("table", table)));
+                continue;
+            }
+            if self.given.contains_key("to") && !word.contains(['$', '`']) {
+                self.reject(255, &word, format!("unknown 'ip route' keyword '{word}'"), None);
+                return;
+            }
+            self.check(Takes::Prefix, "to", &word);
+            let host_bits = prefix(&word, false).filter(|net| net.addr().is_ipv4() && net.addr() != net.network());
+            if let Some(net) = host_bits {
+                let start = self.next - 1;
+                let network = net.trunc().to_string();
+                let corrected = self.with(start..start + 1, &[&network]).join(" ");
+                let why = format!("'{word}' has host bits set; a route needs the network address");
+                let word = word.clone();
+                self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
+            }
+            self.given.insert("to", word);
+        }
+    }
+
+    /// Destination, gateway and source are of one family, unless the gateway's is named.
+    fn one_family(&mut self) {
+        let named = self.words.iter().any(|word| matches!(word.as_str(), "inet" | "inet6"));
+        let families = ["to", "via", "src"].into_iter().filter_map(|name| {
+            let net = prefix(self.given.get(name)?, false).filter(|net| net.prefix_len() > 0)?;
+            Some((name, net.addr().is_ipv6()))
+        });
+        let families: Vec<_> = families.collect();
+        let other = families.iter().find(|(_, inet6)| *inet6 != families[0].1);
+        if let (Some((name, _)), false) = (other, named) {
+            let word = self.given[name].clone();
+            let why = format!("'{word}' and '{}' have different address families", self.given[families[0].0]);
+            self.reject(1, &word, why, None);
+        }
+    }
+
+    fn address(&mut self) {
+        while let Some(word) = self.next() {
+            match keyword(&word, &ADDRESS) {
+                Some(found) => {
+                    let value = self.next();
+                    self.given.extend(value.map(|value| (found.name, value)));
+                }
+                None if word.contains(['.', ':']) => _ = self.given.entry("to").or_insert(word),
+                None => {}
+            }
+        }
+    }
+
+    /// `flush` has other keywords; only its table is read.
+    fn flush(&mut self, object: Object) {
+        while let Some(word) = self.next() {
+            let table = match object {
+                Object::Rule => {
+                    word.len() > 1 && "table".starts_with(&word) || abbreviated(&word, &["lookup"]).is_some()
+                }
+                _ => abbreviated(&word, &["table"]).is_some(),
+            };
+            if table {
+                let value = self.next();
+                self.given.extend(value.map(|value| ("table", value)));
+            }
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// The words before the object; nothing if the command is not about the rules and routes of this host.
+    fn program_and_options(&mut self) -> Option<()> {
+        let words = self.words;
+        let program = words.first()?.as_str();
+        match program {
+            "ip" | "/sbin/ip" | "/bin/ip" | "/usr/sbin/ip" | "/usr/bin/ip" => {}
+            "/sbin" | "/bin" | "/usr/sbin" | "/usr/bin" if words.get(1).is_some_and(|word| word == "ip") => {
+                self.next = 2;
+                let corrected = self.with(0..2, &[&format!("{program}/ip")]).join(" ");
+                let why = format!("'{program}' is a directory, not a program");
+                let word = format!("{program} ip");
+                self.rejection = Some(Rejection { word, why, exit: 126, corrected: Some(corrected) });
+            }
+            _ => return None,
+        }
+        while let Some(option) = words.get(self.next).filter(|word| word.starts_with('-')) {
+            self.next += 1;
+            match option.trim_start_matches('-') {
+                "4" => self.inet6 = Some(false),
+                "6" => self.inet6 = Some(true),
+                // The rules of another namespace, or the commands of a file.
+                option if abbreviated(option, &["netns", "batch"]).is_some() => return None,
+                option if abbreviated(option, &["family"]).is_some() => self.inet6 = Some(self.next()? == "inet6"),
+                option if abbreviated(option, &["loops", "rcvbuf"]).is_some() => self.next += 1,
+                _ => {}
+            }
+        }
+        Some(())
+    }
+
+    /// In the order of ip.c, which uses the first match.
+    fn object(&mut self) -> Option<Object> {
+        const OBJECTS: [&str; 6] = ["address", "addrlabel", "maddress", "route", "rule", "neighbor"];
+        match abbreviated(&self.next()?, &OBJECTS)? {
+            "rule" => Some(Object::Rule),
+            "route" => Some(Object::Route),
+            "address" => Some(Object::Address),
+            _ => None,
+        }
+    }
+
+    /// In the order of iprule.c, iproute.c and ipaddress.c.
+    fn verb(&mut self, object: Object) -> Option<Verb> {
+        let verbs: &[&str] = match object {
+            Object::Rule => &["list", "lst", "show", "save", "restore", "add", "delete", "flush"],
+            Object::Route => &[
+                "list", "show", "lst", "add", "change", "chg", "replace", "prepend", "append", "test", "delete", "get",
+                "flush",
+            ],
+            Object::Address => &["add", "change", "chg", "replace", "delete", "show", "lst", "list", "flush"],
+        };
+        match abbreviated(&self.next()?, verbs)? {
+            "add" | "change" | "chg" | "replace" | "prepend" | "append" => Some(Verb::Add),
+            "delete" => Some(Verb::Delete),
+            "flush" => Some(Verb::Flush),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn ip(written: &[String], words: &[String]) -> Option<Command> {
+    let mut reading = Reading { written, words, next: 1, inet6: None, given: BTreeMap::new(), rejection: None };
+    reading.program_and_options()?;
+    let object = reading.object()?;
+    let verb_at = reading.next;
+    let verb = reading.verb(object)?;
+    match (object, verb) {
+        (Object::Rule, Verb::Add | Verb::Delete) if reading.next == words.len() => {
+            reading.reject(1, "rule", "'ip rule' needs a selector".into(), None);
+        }
+        (_, Verb::Flush) => reading.flush(object),
+        (Object::Rule, _) => reading.rule(),
+        (Object::Route, _) => {
+            reading.route();
+            reading.one_family();
+        }
+        (Object::Address, _) => reading.address(),
+    }
+    let Reading { inet6, given, rejection, .. } = reading;
+    let has_colon =
+        || ["from", "to", "via", "src"].into_iter().filter_map(|name| given.get(name)).any(|value| value.contains(':'));
+    let inet6 = inet6.unwrap_or_else(has_colon);
+    let words = written.to_vec();
+    Some(Command {
+        object,
+        verb,
+        inet6,
+        given,
+        rejection,
+        words,
+        verb_at,
+        failure_propagates: true,
+        conditional: false,
+    })
+}

@@ -1,0 +1,74 @@
+//! Manual policy routing in stanzas, and the mistakes in it.
+//!
+//! symroute skips these lines but reports mistakes. Each diagnostic is for a mistake that was found in published files,
+//! and is reported once: lines that `ip` rejects, rules that are never deleted or never match, tables that are empty or
+//! use another interface. `from SUBNET` rules, `to ADDR` twins and flushes that fail on an empty table are valid.
+
+mod added;
+mod host;
+#[cfg(test)]
+mod in_namespace;
+mod lint;
+mod removal;
+mod routes;
+mod rules;
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+
+use bstr::ByteSlice;
+
+use self::added::{AddedRules, suggest_priorities};
+use self::host::Host;
+use self::lint::ManualPolicyLint;
+use crate::commands::tables::Names;
+use crate::interfaces::{Config, Diagnostic, without_alias};
+use crate::policy::InUse;
+use crate::uplinks::collector::UplinkCollector;
+
+/// Mistakes in manual policy routing, in file order; none for a configuration that ifupdown rejects.
+pub fn lint(config: &Config, names: &Names) -> Vec<Diagnostic> {
+    lint_with(config, names, &InUse::default())
+}
+
+/// The same where these numbers are in use.
+pub fn lint_with(config: &Config, names: &Names, in_use: &InUse) -> Vec<Diagnostic> {
+    let mut collector = UplinkCollector::new(config, None, names);
+    if config.is_invalid() || !collector.lines.iter().any(|line| line.is_policy(names) || line.deletes_route()) {
+        return Vec::new();
+    }
+    let uplinks = collector.uplinks();
+    let links = config.stanzas.iter().map(|stanza| {
+        let link =
+            collector.listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr());
+        without_alias(link).to_str_lossy().into_owned()
+    });
+    let links: Vec<String> = links.collect();
+    let host = Host::new(&collector, &uplinks, &links);
+    let suggested_priorities = suggest_priorities(&collector.lines, &in_use.priorities);
+    let corrected = collector.lines.clone();
+    let added = AddedRules::new(&collector.lines, names);
+    let mut lint = ManualPolicyLint {
+        host,
+        added,
+        collector: &collector,
+        corrected,
+        links,
+        deleted: HashSet::new(),
+        found: Vec::new(),
+        words_of_others: OnceCell::new(),
+        suggested_priorities,
+    };
+    lint.rejected_lines();
+    lint.unknown_tables(&in_use.tables);
+    lint.rules_and_their_tables();
+    lint.rules();
+    lint.routes();
+    lint.deleted_routes();
+    lint.other_stanzas();
+    let mut found = lint.found;
+    found.sort_by_key(|diagnostic| diagnostic.location);
+    // A line that several stanzas inherit is reported once.
+    found.dedup();
+    found
+}

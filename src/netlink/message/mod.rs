@@ -1,0 +1,18 @@
+//! Between netlink messages and the snapshot's values (rtnetlink(7), linux/fib_rules.h). Pure: `requests` sends them.
+
+mod link;
+mod route;
+mod rule;
+mod values;
+
+pub(crate) use link::{
+    NeighbourStates, list_addresses, list_links, list_neighbours, read_address, read_failed_neighbour, read_link,
+    write_group,
+};
+pub(crate) use route::{
+    Filter, RTM_F_FIB_MATCH, is_cached, list_routes, read_route, read_way, write_query, write_route,
+};
+pub(crate) use rule::{list_rules, read_rule, write_rule};
+
+#[cfg(test)]
+mod tests;

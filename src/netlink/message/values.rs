@@ -1,0 +1,37 @@
+//! Values that several kinds of messages contain.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
+
+use crate::netlink::wire::{AF_INET, AF_INET6};
+use crate::network::{Family, Link};
+
+pub(crate) fn family_of(family: Family) -> u8 {
+    match family {
+        Family::Inet => AF_INET,
+        Family::Inet6 => AF_INET6,
+    }
+}
+
+pub(crate) fn index_of(name: &str, links: &[Link]) -> Option<u32> {
+    links.iter().find(|link| link.name == name).map(|link| link.index)
+}
+
+pub(crate) fn name_of(index: u32, links: &[Link]) -> Option<String> {
+    links.iter().find(|link| link.index == index).map(|link| link.name.clone())
+}
+
+/// The prefix of the address in an attribute; nothing without the attribute, and then the length has to be 0.
+pub(crate) fn prefix(address: Option<IpAddr>, length: u8) -> Result<Option<IpNet>> {
+    match address {
+        Some(address) => {
+            IpNet::new(address, length).map(Some).with_context(|| format!("{address} has length {length}"))
+        }
+        None => {
+            ensure!(length == 0, "a prefix of length {length} without an address");
+            Ok(None)
+        }
+    }
+}

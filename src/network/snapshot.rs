@@ -1,0 +1,87 @@
+//! Links, addresses, rules and routes of the kernel at one moment. `netlink` reads them.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::family::Family;
+use super::route::Route;
+use super::rule::Rule;
+use crate::commands::tables::MAIN;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub links: Vec<Link>,
+    pub addresses: Vec<Address>,
+    pub rules: Vec<Rule>,
+    pub routes: Vec<Route>,
+    /// The lease of the DHCP event that this run handles, and remembered ones.
+    pub leases: Vec<Lease>,
+    /// IPv6 neighbours that do not reply; read only where the main table has several routers of one
+    /// interface.
+    pub failed: Vec<(String, IpAddr)>,
+}
+
+/// A DHCP lease with a router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub interface: String,
+    pub address: IpAddr,
+    pub router: IpAddr,
+    /// Known from an earlier run: it counts only where the kernel has lost the gateway.
+    pub is_remembered: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    /// Its alternative names (`ip link property`): iproute2 accepts them as names.
+    pub altnames: Vec<String>,
+    /// Administratively up (`IFF_UP`); a missing carrier does not matter.
+    pub up: bool,
+    /// Its hosts are found by ARP or NDP (`IFF_BROADCAST` without `IFF_NOARP`).
+    pub broadcast: bool,
+    /// The group that `suppress_ifgroup` compares.
+    pub group: u32,
+    /// A VRF, or a member of one.
+    pub vrf: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub dev: String,
+    /// With the prefix length of the on-link network; the host bits are the address.
+    pub net: IpNet,
+    /// The other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
+    /// Loopback and link-local addresses: scope below global, or 169.254.0.0/16.
+    pub local: bool,
+    /// Duplicate address detection failed: the kernel has the address, but does not use it (ip-address(8),
+    /// `dadfailed`).
+    pub duplicate: bool,
+}
+
+impl Snapshot {
+    /// Has the main table several IPv6 default routes through one interface? Then the kernel selects the router by what it
+    /// knows of neighbours.
+    pub fn has_several_routers(&self) -> bool {
+        let is_default =
+            |route: &&Route| (route.table, route.family, route.dst.prefix_len()) == (MAIN, Family::Inet6, 0);
+        let mut interfaces = HashSet::new();
+        let mut devs = self.routes.iter().filter(is_default).filter_map(|route| route.dev.as_ref());
+        devs.any(|dev| !interfaces.insert(dev))
+    }
+
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+}
+
+/// The kernel's name of the interface that has this name or altname; the name itself if there is none.
+pub fn kernel_name<'a>(links: &'a [Link], name: &'a str) -> &'a str {
+    let by_altname = || links.iter().find(|link| link.altnames.iter().any(|altname| altname == name));
+    let by_name = links.iter().find(|link| link.name == name);
+    by_name.or_else(by_altname).map_or(name, |link| &link.name)
+}

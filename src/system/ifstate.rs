@@ -1,0 +1,138 @@
+//! What ifupdown and ifupdown-ng note about the interfaces they brought up: the only place that tells what a
+//! mapping or a pattern chose, and who is on the way down.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bstr::{BString, ByteSlice};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::sys::stat::{major, minor};
+
+use crate::interfaces::{Dialect, Files};
+use crate::system::files::open_file;
+
+/// ifupdown(8): `/run/network/ifstate`, one `eth0=home` a line; ifupdown-ng the same with a count behind it.
+fn state_file(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::Ifupdown => Some("/run/network/ifstate"),
+        Dialect::IfupdownNg => Some("/run/ifstate"),
+        // It keeps Python objects, and knows neither mappings nor logical names.
+        Dialect::Ifupdown2 => None,
+    }
+}
+
+/// The links that are up, each with the stanza that it is up as.
+pub fn active(files: &dyn Files, dialect: Dialect) -> Vec<(BString, BString)> {
+    let state = state_file(dialect).and_then(|path| files.read(Path::new(path)).ok()).unwrap_or_default();
+    let line = |line: &[u8]| {
+        let (link, logical) = line.fields_with(|c| c.is_ascii_whitespace()).next()?.split_once_str("=")?;
+        Some((link.into(), logical.into()))
+    };
+    state.lines().filter_map(line).collect()
+}
+
+/// The links that an `ifdown` of ifupdown's is working on just now. It locks `ifstate.IFACE` for as long as it
+/// runs, and empties that file before anything else (main.c, `lock_interface` and `update_state`); so the
+/// kernel may still have an address that will be removed.
+pub fn going_down<'a>(dialect: Dialect, links: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let is_going_down = |link: &&str| {
+        let path = state_file(dialect).map(|path| PathBuf::from(format!("{path}.{link}")));
+        let file = path.and_then(|path| open_file(&path).ok());
+        file.is_some_and(|file| is_locked(&file) && is_empty(&file))
+    };
+    links.filter(|_| dialect == Dialect::Ifupdown).filter(is_going_down).map(String::from).collect()
+}
+
+/// The directory of the files that ifupdown locks while it works, and how their names begin.
+pub(crate) fn locks(dialect: Dialect) -> (&'static str, &'static str) {
+    match dialect {
+        Dialect::Ifupdown => ("/run/network", "ifstate"),
+        Dialect::IfupdownNg => ("/run", "ifstate"),
+        Dialect::Ifupdown2 => ("/run/network", ".lock"),
+    }
+}
+
+/// Does an `ifup` or `ifdown` work on the interface just now? ifupdown locks `ifstate.IFACE` (main.c,
+/// `lock_interface`), ifupdown-ng `ifstate.IFACE.lock` (cmd/ifupdown.c, `acquire_state_lock`), ifupdown2 one file for
+/// all interfaces (ifupdown/utils.py, `lockFile`).
+pub(crate) fn is_busy(dialect: Dialect, interface: &str) -> bool {
+    let (directory, prefix) = locks(dialect);
+    let name = match dialect {
+        Dialect::Ifupdown => format!("{prefix}.{interface}"),
+        Dialect::IfupdownNg => format!("{prefix}.{interface}.lock"),
+        Dialect::Ifupdown2 => prefix.to_string(),
+    };
+    let Ok(file) = open_file(&Path::new(directory).join(name)) else { return false };
+    match dialect {
+        Dialect::Ifupdown2 => has_flock(&file),
+        _ => is_locked(&file),
+    }
+}
+
+/// Is there a lock of flock(2) on the file? By `/proc/locks`: a try of our own could fail an `ifup` at the same moment.
+fn has_flock(file: &File) -> bool {
+    let (Ok(metadata), Ok(locks)) = (file.metadata(), std::fs::read_to_string("/proc/locks")) else { return false };
+    let device = metadata.dev();
+    let id = format!("{:02x}:{:02x}:{}", major(device), minor(device), metadata.ino());
+    // 1: FLOCK  ADVISORY  WRITE 1234 00:18:567 0 EOF
+    locks.lines().any(|line| {
+        let mut words = line.split_ascii_whitespace();
+        words.nth(1) == Some("FLOCK") && words.nth(3) == Some(&id)
+    })
+}
+
+fn is_locked(file: &File) -> bool {
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file.as_fd(), FcntlArg::F_GETLK(&mut lock)).is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short
+}
+
+fn is_empty(file: &File) -> bool {
+    crate::system::files::read_bounded(file).is_ok_and(|text| text.trim_ascii().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::system::files::Root;
+
+    #[test]
+    fn reads_the_state_files() {
+        let noted = |path: &str, state: &str, dialect| {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, state).unwrap();
+            let text = |(link, logical): (BString, BString)| format!("{link} {logical}");
+            active(&Root::new(root.path()), dialect).into_iter().map(text).collect::<Vec<_>>()
+        };
+        let ours = "lo=lo\neth0=home\neth1:1=eth1:1\n\nbroken\n";
+        assert_eq!(noted("run/network/ifstate", ours, Dialect::Ifupdown), ["lo lo", "eth0 home", "eth1:1 eth1:1"]);
+        assert_eq!(noted("run/ifstate", "lo=lo 1\neth0=home 2\n", Dialect::IfupdownNg), ["lo lo", "eth0 home"]);
+        assert!(noted("run/network/ifstate", "eth0=home\n", Dialect::Ifupdown2).is_empty());
+    }
+
+    #[test]
+    fn a_lock_of_another_process_is_seen() {
+        // A file on tmpfs, as those in /run: overlayfs may show other numbers in /proc/locks.
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let file = tempfile::NamedTempFile::new_in(directory).unwrap();
+        let file = file.as_file();
+        assert!(!has_flock(file));
+        let lock = nix::fcntl::Flock::lock(file.try_clone().unwrap(), nix::fcntl::FlockArg::LockExclusive).unwrap();
+        assert!(has_flock(file));
+        drop(lock);
+        assert!(!has_flock(file));
+    }
+}

@@ -1,0 +1,500 @@
+//! From stanzas to uplinks: which stanzas are uplinks, on which interface, with which addresses, and which are manual.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use bstr::{BStr, ByteSlice};
+use ipnet::IpNet;
+
+use super::gateway::Gateway;
+use super::owners::Owners;
+use super::ppp::PppInterfaces;
+use super::stanza::{has_address, is_point_to_point, makes_default, of_family};
+use super::uplink::{Origin, Source, Uplink, name};
+use crate::commands::lines::{Line, lines};
+use crate::commands::tables::Names;
+use crate::commands::{Object, SameMetric};
+use crate::interfaces::config::{Listed, MergedOption};
+use crate::interfaces::{AddressFamily, Config, Diagnostic, Dialect, Location, Severity, Stanza, without_alias};
+use crate::network::{Family, Link, Snapshot, kernel_name};
+
+fn has_link(links: &[Link], name: &BStr) -> bool {
+    let name = without_alias(name).to_str_lossy();
+    links.iter().any(|link| link.name == name || link.altnames.iter().any(|altname| *altname == name))
+}
+
+fn is_there(link: &BStr, links: &[Link], renamed: &[(String, String)]) -> bool {
+    has_link(links, link) || renamed.iter().any(|(old, _)| old.as_bytes() == without_alias(link))
+}
+
+/// Is the name valid in the kernel (`dev_valid_name`), and one word for a shell?
+fn is_link_name(name: &[u8]) -> bool {
+    (1..=15).contains(&name.len())
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@' | b'+'))
+        && name != b"."
+        && name != b".."
+        && name[0] != b'-'
+}
+
+/// An address that a stanza adds to a link.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkSource {
+    pub(crate) link: String,
+    pub(crate) family: Family,
+    pub(crate) source: Source,
+}
+
+/// The options of a stanza for one family.
+struct Part<'a> {
+    /// Index into `Config::stanzas`.
+    index: usize,
+    stanza: &'a Stanza,
+    interface: String,
+    name: String,
+    family: Family,
+    options: Vec<MergedOption>,
+}
+
+impl Part<'_> {
+    fn get(&self, name: &str) -> Option<&MergedOption> {
+        self.options.iter().find(|option| option.name == name)
+    }
+
+    /// May the stanza's uplink be of this family? By its addresses, or else by the family in its `iface` line.
+    fn is_of_stanza(&self) -> bool {
+        let has_address = self.stanza.own_options().iter().any(|option| option.name == "address");
+        let is_of_family = || Family::of_stanza(self.stanza.family).is_none_or(|family| family == self.family);
+        self.get("address").is_some() || !has_address && is_of_family()
+    }
+
+    fn uplink(&self, location: Location, gateway: Gateway) -> Uplink {
+        let uplink = Uplink::new(&self.interface, &self.name, self.family, (self.index, location), gateway);
+        match &self.stanza.method[..] {
+            b"tunnel" | b"v4tunnel" => Uplink { same_metric: SameMetric::Fails, ..uplink },
+            _ => uplink,
+        }
+    }
+}
+
+pub(crate) struct UplinkCollector<'a> {
+    pub(crate) config: &'a Config,
+    /// The kernel's links, for their names; empty if only the files are read.
+    pub(crate) links: &'a [Link],
+    /// Links that were renamed: the name in the files, and the present one.
+    pub(crate) renamed: Vec<(String, String)>,
+    /// pppd's interface of a stanza is not known.
+    pub(crate) has_unknown_ppp: bool,
+    pub(crate) listed: Listed<'a>,
+    pub(crate) names: &'a Names,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// The addresses of all static stanzas.
+    pub(crate) sources: Vec<LinkSource>,
+    /// The `ip` commands that the administrator wrote.
+    pub(crate) lines: Vec<Line>,
+}
+
+impl<'a> UplinkCollector<'a> {
+    pub(crate) fn new(config: &'a Config, snapshot: Option<&'a Snapshot>, names: &'a Names) -> Self {
+        let links = snapshot.map_or(&[][..], |snapshot| &snapshot.links);
+        let (listed, renamed, diagnostics) = (config.listed(), Vec::new(), Vec::new());
+        let lines = lines(config, &listed);
+        UplinkCollector {
+            config,
+            links,
+            renamed,
+            has_unknown_ppp: false,
+            listed,
+            names,
+            diagnostics,
+            sources: Vec::new(),
+            lines,
+        }
+    }
+
+    /// Uses the interfaces of pppd.
+    pub(crate) fn with_ppp(mut self, ppp: PppInterfaces) -> Self {
+        self.has_unknown_ppp = !ppp.unknown.is_empty();
+        self.diagnostics.extend(ppp.unknown);
+        self.renamed = ppp.known;
+        self
+    }
+
+    /// Uses the kernel's current names of interfaces. Interfaces that do not exist are ignored, whatever ifup recorded.
+    pub(crate) fn with_links_of_kernel(mut self, renamed: Vec<(String, String)>) -> Self {
+        let links = self.links;
+        self.renamed.extend(renamed);
+        let renamed = &self.renamed;
+        self.listed.retain_up(|link| is_there(link, links, renamed));
+        self.lines = lines(self.config, &self.listed);
+        self
+    }
+
+    /// All uplinks of the configuration, in file order.
+    pub(crate) fn uplinks(&mut self) -> Vec<Uplink> {
+        let mut uplinks = Vec::new();
+        let config = self.config;
+        for (index, stanza) in config.stanzas.iter().enumerate() {
+            self.stanza(index, stanza, &mut uplinks);
+        }
+        self.share_metrics(&mut uplinks);
+        self.add_those_of_lines(&mut uplinks);
+        self.assign_sources(&mut uplinks);
+        self.read_priorities(&mut uplinks);
+        self.mark_manual(&mut uplinks);
+        uplinks
+    }
+
+    /// An interface has one `metric` for both families: ifupdown-ng takes the last of its stanzas that has one,
+    /// ifupdown2 the first.
+    fn share_metrics(&mut self, uplinks: &mut [Uplink]) {
+        if self.config.dialect == Dialect::Ifupdown {
+            return;
+        }
+        for index in 0..uplinks.len() {
+            let is_on_interface = |other: &&Uplink| other.interface == uplinks[index].interface && other.in_main;
+            let mut metrics: Vec<(usize, u32)> = uplinks
+                .iter()
+                .filter(is_on_interface)
+                .filter_map(|other| Some((other.stanza, other.metric?)))
+                .collect();
+            metrics.sort_unstable();
+            let metric = if self.config.dialect == Dialect::IfupdownNg { metrics.last() } else { metrics.first() };
+            uplinks[index].metric = metric.map(|(_, metric)| *metric).or(uplinks[index].metric);
+        }
+    }
+
+    fn stanza(&mut self, index: usize, stanza: &'a Stanza, uplinks: &mut Vec<Uplink>) {
+        let families: &[Family] = match (self.config.dialect, stanza.family) {
+            (Dialect::Ifupdown, AddressFamily::Inet) => &[Family::Inet],
+            (Dialect::Ifupdown, AddressFamily::Inet6) => &[Family::Inet6],
+            (Dialect::Ifupdown, _) => return,
+            // With these dialects, every stanza may have addresses of both families.
+            (Dialect::IfupdownNg | Dialect::Ifupdown2, _) => &Family::ALL,
+        };
+        let options = stanza.own_options();
+        let links = self.links_of(stanza);
+        let by_files = self.config.active.is_empty();
+        let has_address = has_address(self.config.dialect, stanza);
+        let is_open = by_files || has_address && !self.listed.is_up(stanza.interface.as_bstr());
+        if links.is_empty() && by_files || links.len() > 1 && is_open {
+            let gateway = options.iter().find(|option| option.name.ends_with(b"gateway"));
+            self.diagnostics.extend(gateway.map(|option| {
+                let message =
+                    format!("'{}' does not name one interface; symroute-gen writes no lines for it", stanza.interface);
+                let help = format!(
+                    "The hooks add the routes and rules while it is up. If symroute-gen should write lines, name one \
+                     interface: 'auto eth0={}'.",
+                    stanza.interface
+                );
+                Diagnostic::warning(option.location, &option.name, message, help)
+            }));
+            return;
+        }
+        self.added_addresses(index);
+        for link in links {
+            let name = name(link, stanza.interface.as_bstr());
+            for family in families {
+                let options = match self.config.dialect {
+                    Dialect::Ifupdown => options.clone(),
+                    _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
+                };
+                let interface = self.interface_of(link);
+                self.part(&Part { index, stanza, interface, name: name.clone(), family: *family, options }, uplinks);
+            }
+        }
+    }
+
+    /// The uplinks of one family of a stanza, by its options.
+    fn part(&mut self, part: &Part, uplinks: &mut Vec<Uplink>) {
+        let Part { stanza, family, .. } = *part;
+        let Some(location) = stanza.location else { return };
+        let invalid_addresses = self.add_sources(part);
+        let is_of_family = Family::of_stanza(stanza.family) == Some(family);
+        let point_to_point = is_of_family && is_point_to_point(stanza);
+        let is_automatic = stanza.method == "dhcp" || family == Family::Inet6 && stanza.method == "auto";
+        let dynamic = point_to_point || is_of_family && is_automatic;
+        let makes_default =
+            |option: &&MergedOption| !dynamic && makes_default(self.config.dialect, stanza, &option.value);
+        let own_gateway = part.get("gateway").filter(makes_default);
+        let table_gateway = part.get("symroute-gateway").filter(|option| option.value != "none" || part.is_of_stanza());
+        if own_gateway.is_none() && table_gateway.is_none() && !dynamic {
+            return;
+        }
+        if !self.is_started(stanza, own_gateway.or(table_gateway), dynamic) {
+            return;
+        }
+        if !point_to_point && !is_link_name(part.interface.as_bytes()) {
+            self.diagnostics.push(Diagnostic::warning(
+                location,
+                &stanza.interface,
+                format!("'{}' is not a valid interface name; symroute skips this stanza", stanza.interface),
+                "Use 1 to 15 letters, digits, '.', '_', '-', '@' or '+'.",
+            ));
+            return;
+        }
+        let before = self.diagnostics.len();
+        self.diagnostics.extend(invalid_addresses);
+        let mut gateways = self.gateways_of(family, own_gateway, table_gateway);
+        if point_to_point && table_gateway.is_none() {
+            gateways = vec![Gateway::OnLink];
+        }
+        let metric = part.get("metric").and_then(|option| self.number(option, 0, u32::MAX, "metric"));
+        let metric = metric.or_else(|| self.metric_beside(family, own_gateway?));
+        let overrides = self.overrides(&part.options);
+        let faults = self.take_errors(before);
+        let in_main = own_gateway.is_some() || dynamic && !point_to_point && table_gateway.is_none();
+        let written = self.written(stanza, family, metric);
+        let uplink =
+            Uplink { in_main, metric, dynamic, overrides, written, faults, ..part.uplink(location, Gateway::Unknown) };
+        add_by_gateway(uplinks, &uplink, &gateways);
+    }
+
+    /// Adds the addresses of the options. Returns those that are invalid.
+    fn add_sources(&mut self, part: &Part) -> Vec<Diagnostic> {
+        let mut invalid = Vec::new();
+        for source in self.addresses_of(part.stanza, part.family, part.index, &part.options) {
+            match source {
+                Ok(source) => {
+                    let (link, family) = (part.interface.clone(), part.family);
+                    self.sources.push(LinkSource { link, family, source });
+                }
+                Err(error) => invalid.push(error),
+            }
+        }
+        invalid
+    }
+
+    /// Removes the errors from the diagnostics after `first`: they are faults of one uplink.
+    pub(crate) fn take_errors(&mut self, first: usize) -> Vec<Diagnostic> {
+        let found = self.diagnostics.split_off(first);
+        let (errors, others) = found.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+        self.diagnostics.extend::<Vec<Diagnostic>>(others);
+        errors
+    }
+
+    /// The gateways of `gateway`, or else of `symroute-gateway`.
+    fn gateways_of(
+        &mut self,
+        family: Family,
+        own: Option<&MergedOption>,
+        for_table: Option<&MergedOption>,
+    ) -> Vec<Gateway> {
+        let of_main = own.map(|option| self.gateways(family, option)).unwrap_or_default();
+        let of_table = for_table.map(|option| self.gateways(family, option)).unwrap_or_default();
+        if let (Some(main), Some(table), Some(option)) = (of_main.first(), of_table.first(), for_table) {
+            if main != table {
+                let [main, table] =
+                    [main, table].map(|gateway| gateway.address().map_or("none".into(), |ip| ip.to_string()));
+                self.diagnostics.push(Diagnostic::error(
+                    option.location,
+                    &option.value,
+                    format!("two gateways in one stanza: 'gateway {main}' and 'symroute-gateway {table}'"),
+                    "Keep one. 'gateway' also adds the default route of the main table, 'symroute-gateway' only that \
+                     of the uplink's table.",
+                ));
+            }
+        }
+        if own.is_some() { of_main } else { of_table }
+    }
+
+    /// Do the files start the stanza? If a mapping selects it, there is a warning at its gateway.
+    fn is_started(&mut self, stanza: &Stanza, gateway: Option<&MergedOption>, without_gateway: bool) -> bool {
+        if self.listed.has(&stanza.interface) {
+            return true;
+        }
+        if self.chosen_by_mapping(stanza.interface.as_bstr()) {
+            self.diagnostics.extend(gateway.filter(|_| self.config.active.is_empty()).map(|option| {
+                let message = format!(
+                    "a mapping selects the interface of '{}' at run time; symroute-gen writes no lines for it",
+                    stanza.interface
+                );
+                let help = "Set a unique 'metric' for its default route. The hooks manage it while it is up.";
+                Diagnostic::warning(option.location, &option.name, message, help)
+            }));
+            return false;
+        }
+        !without_gateway && !self.only_a_template(stanza.interface.as_bstr())
+    }
+
+    /// The kernel's name of a link, by ifupdown's name.
+    pub(crate) fn interface_of(&self, link: &BStr) -> String {
+        let name = without_alias(link).to_str_lossy();
+        let renamed = self.renamed.iter().find(|(old, _)| *old == name).map(|(_, new)| &new[..]);
+        renamed.unwrap_or_else(|| kernel_name(self.links, &name)).to_string()
+    }
+
+    /// The links of a stanza, by ifupdown's names. If it is up, they include the link of its own name, unless that link
+    /// is up as another stanza.
+    pub(crate) fn links_of(&self, stanza: &'a Stanza) -> Vec<&'a BStr> {
+        let name = stanza.interface.as_bstr();
+        let mut links = self.listed.links(name);
+        let is_own = || self.listed.is_up(name) && !links.contains(&name) && has_link(self.links, name);
+        if is_own() && !self.listed.is_noted(name) {
+            links.push(name);
+        }
+        links
+    }
+
+    /// Do other stanzas only inherit from it?
+    pub(crate) fn only_a_template(&self, name: &BStr) -> bool {
+        let inherits = |stanza: &Stanza| stanza.inherits.as_ref().is_some_and(|other| other == name);
+        name == "default" || self.config.stanzas.iter().any(inherits)
+    }
+
+    /// May a mapping's script print the name? Its `map` lines contain it, or it has no such lines.
+    pub(crate) fn chosen_by_mapping(&self, name: &BStr) -> bool {
+        let has_name = |map: &bstr::BString| map.fields_with(char::is_whitespace).any(|word| word == name.as_bytes());
+        self.config.mappings.iter().any(|mapping| mapping.maps.is_empty() || mapping.maps.iter().any(has_name))
+    }
+
+    /// Adds the addresses that commands of a stanza add.
+    fn added_addresses(&mut self, index: usize) {
+        let first = self.lines.partition_point(|line| line.stanza < index);
+        let of_stanza = self.lines[first..].iter().take_while(|line| line.stanza == index);
+        for command in of_stanza.filter(|line| line.phase.is_up()).map(|line| &line.command) {
+            let dev = command.get("dev").unwrap_or_default();
+            if let (Object::Address, true, Some(net)) = (command.object, command.adds(), command.prefix("to")) {
+                let family = Family::of_inet6(command.inet6);
+                let source = Source { stanza: Some(index), ..Source::of(net) };
+                self.sources.push(LinkSource { link: self.interface_of(BStr::new(dev)), family, source });
+            }
+        }
+    }
+
+    /// Assigns each address to the uplink that it belongs to.
+    fn assign_sources(&mut self, uplinks: &mut [Uplink]) {
+        // The stanza with the gateway first: it decides which networks are the uplink's.
+        let mut of_stanza: HashMap<usize, Vec<&LinkSource>> = HashMap::new();
+        for source in &self.sources {
+            source.source.stanza.iter().for_each(|stanza| of_stanza.entry(*stanza).or_default().push(source));
+        }
+        let mut counts: HashMap<(usize, Family), usize> = HashMap::new();
+        uplinks.iter().for_each(|uplink| *counts.entry((uplink.stanza, uplink.family)).or_default() += 1);
+        for uplink in &mut *uplinks {
+            // A line may add a second uplink to a stanza; the stanza's address belongs to the first one.
+            let alone = uplink.origin == Origin::Options || counts[&(uplink.stanza, uplink.family)] == 1;
+            let is_of_uplink = |LinkSource { link, family, source }: &&&LinkSource| {
+                let belongs = alone || uplink.gateway.address().is_some_and(|gateway| source.net.contains(&gateway));
+                *link == uplink.interface && *family == uplink.family && belongs
+            };
+            let first = of_stanza.get(&uplink.stanza).into_iter().flatten().find(is_of_uplink);
+            uplink.sources.extend(first.map(|first| first.source.clone()));
+        }
+        let mut owners = Owners::new(uplinks);
+        for LinkSource { link, family, source } in &self.sources {
+            owners.assign(link, *family, source);
+        }
+        for uplink in uplinks {
+            let gateway = uplink.gateway;
+            if uplink.sources.iter().any(|source| gateway.is(source.net.addr())) {
+                let stanza = &self.config.stanzas[uplink.stanza];
+                let line = stanza.own_options().into_iter().find(|option| option.name.ends_with(b"gateway"));
+                uplink.faults.push(Diagnostic::error(
+                    line.map_or(uplink.location, |option| option.location),
+                    b"gateway",
+                    format!("the gateway of {} is its own address", uplink.interface),
+                    "Give the address of the provider's router.",
+                ));
+            } else if uplink.sources.is_empty() && uplink.gateway == Gateway::OnLink {
+                // A program outside the files adds its addresses: wg-quick, openvpn, pppd.
+                uplink.dynamic = true;
+            } else if uplink.sources.is_empty() && !uplink.dynamic && uplink.skipped.is_none() && !uplink.is_faulty() {
+                self.diagnostics.push(Diagnostic::warning(
+                    uplink.location,
+                    &self.config.stanzas[uplink.stanza].interface,
+                    format!("{}: gateway without an address; symroute adds no rules for it", uplink.label()),
+                    "Add an 'address'. Rules match by source address.",
+                ));
+            }
+        }
+    }
+
+    /// Manual policy routing makes an uplink manual if it is in its stanza, names its address, or uses its gateway.
+    pub(crate) fn mark_manual(&mut self, uplinks: &mut [Uplink]) {
+        let policy = |line: &&Line| line.phase.is_up() && line.is_policy(self.names);
+        let mut policies = Vec::new();
+        for line in self.lines.iter().filter(policy) {
+            let from = line.command.prefix("from").filter(|from| from.prefix_len() > 0);
+            let dev = line.command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
+            policies.push((line, from, line.command.address("via"), dev));
+        }
+        for uplink in uplinks {
+            let inet6 = uplink.family == Family::Inet6;
+            let serves = |(line, from, via, dev): &&(&Line, Option<IpNet>, Option<IpAddr>, Option<String>)| {
+                if line.command.inet6 != inet6 {
+                    return false;
+                }
+                let names_address =
+                    from.is_some_and(|from| uplink.sources.iter().any(|source| from.contains(&source.net.addr())));
+                let same_link = dev.as_ref().is_none_or(|dev| *dev == uplink.interface);
+                // The address and gateway of a lease are not known here: all lines of its stanza count as its own.
+                line.stanza == uplink.stanza && (uplink.dynamic || from.is_none() && via.is_none())
+                    || names_address
+                    || via.is_some() && *via == uplink.gateway.address() && same_link
+            };
+            if let Some(stanza) = policies.iter().find(serves).map(|(line, ..)| line.stanza) {
+                uplink.is_manual = true;
+                let is_requested = uplink.overrides.enabled == Some(false);
+                self.diagnostics.extend((!is_requested).then(|| manual(self.config, uplink, stanza)));
+            }
+        }
+    }
+}
+
+/// Adds an uplink for each gateway, or one without a gateway. A gateway that an uplink of the interface has already adds
+/// only the stanza to it.
+fn add_by_gateway(uplinks: &mut Vec<Uplink>, uplink: &Uplink, gateways: &[Gateway]) {
+    if gateways.is_empty() {
+        uplinks.push(uplink.clone());
+    }
+    for gateway in gateways.iter().copied() {
+        let has_gateway = |known: &&mut Uplink| {
+            (&known.interface, known.family, known.gateway) == (&uplink.interface, uplink.family, gateway)
+        };
+        match uplinks.iter_mut().find(has_gateway) {
+            Some(known) => {
+                known.same_gateway.push(uplink.stanza);
+                known.faults.extend(uplink.faults.iter().cloned());
+            }
+            None => uplinks.push(Uplink { gateway, ..uplink.clone() }),
+        }
+    }
+}
+
+/// The warning about manual policy routing, or about the marker that caused it.
+fn manual(config: &Config, uplink: &Uplink, stanza: usize) -> Diagnostic {
+    let is_own = stanza == uplink.stanza;
+    let stanza = &config.stanzas[stanza];
+    if let Some(marker) = damaged_block(config, stanza) {
+        let label = uplink.label();
+        let what = format!("{}; symroute treats the policy routing of {label} as manual and skips it", marker.message);
+        return Diagnostic { severity: Severity::Warning, message: what, ..marker.clone() };
+    }
+    let manual_stanza = match is_own {
+        true => "this stanza".to_string(),
+        false if stanza.interface == uplink.interface => format!("another stanza of {}", uplink.interface),
+        false => format!("the stanza of {}", stanza.interface),
+    };
+    // `symroute no` has an effect in the uplink's stanza only.
+    let own_stanza = if is_own { manual_stanza.clone() } else { format!("the stanza of {}", uplink.label()) };
+    Diagnostic::warning(
+        stanza.location.unwrap_or(uplink.location),
+        &stanza.interface,
+        format!("{}: manual policy routing in {manual_stanza}; symroute skips this uplink", uplink.label()),
+        format!(
+            "Remove these 'ip rule' and 'ip route ... table' lines to let symroute manage the uplink. Or keep them, \
+             and add 'symroute no' to {own_stanza} to silence this warning."
+        ),
+    )
+}
+
+/// A marker without its partner between the stanza's first line and the next stanza.
+fn damaged_block<'a>(config: &'a Config, stanza: &Stanza) -> Option<&'a Diagnostic> {
+    let start = stanza.location?;
+    let starts =
+        config.stanzas.iter().filter_map(|other| other.location).filter(|location| location.file == start.file);
+    let end = starts.map(|location| location.line).filter(|line| *line > start.line).min();
+    let markers = config.files.get(start.file)?.stray_markers.iter();
+    let is_inside = |line: usize| line > start.line && end.is_none_or(|end| line < end);
+    markers.into_iter().find(|marker| marker.location.is_some_and(|location| is_inside(location.line)))
+}

@@ -1,0 +1,217 @@
+//! Time grows with the size of a configuration: four times the input takes at most ten times as long. (Linear growth is
+//! four, quadratic is sixteen.) The shortest of several runs counts, so that other work on the machine does not.
+
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use symroute::commands::tables::Names;
+use symroute::handwritten::lint;
+use symroute::interfaces::{Config, Dialect};
+use symroute::network::{Address, Family, Link, MAIN, Route, RouteState, Snapshot};
+use symroute::policy::{Plan, plan};
+use symroute::rewrite::{rewrite, template};
+use symroute::system::files::Root;
+use symroute::uplinks::find;
+
+const RUNS: usize = 5;
+
+fn config(text: String) -> Config {
+    let config = Config::parse(Path::new("/f"), text.into(), &Root::new(Path::new("/nowhere")), Dialect::Ifupdown);
+    assert!(!config.is_invalid(), "{:?}", config.diagnostics);
+    config
+}
+
+/// The shortest time that one of several runs takes.
+fn shortest(work: &dyn Fn()) -> Duration {
+    let run = |_| {
+        let begin = Instant::now();
+        work();
+        begin.elapsed()
+    };
+    (0..RUNS).map(run).min().unwrap()
+}
+
+fn grows_like_its_input<T>(what: &str, size: usize, work: &dyn Fn(&T), input: &dyn Fn(usize) -> T) {
+    let (small, large) = (input(size), input(4 * size));
+    let ratio = || shortest(&|| work(&large)).as_secs_f64() / shortest(&|| work(&small)).as_secs_f64();
+    let ratios: Vec<f64> = (0..3).map(|_| ratio()).take_while(|ratio| *ratio > 10.0).collect();
+    assert!(ratios.len() < 3, "{what}: 4 * {size} takes {ratios:.1?} times as long as {size}");
+}
+
+/// An address of a stanza, or the router in its network.
+fn address(number: usize, host: usize) -> String {
+    format!("198.{}.{}.{}", 18 + number / 8192, number / 32 % 256, number % 32 * 8 + host)
+}
+
+/// The start of a stanza.
+fn stanza(number: usize) -> String {
+    format!("auto e{number}\niface e{number} inet static\n address {}/29\n", address(number, 2))
+}
+
+fn plan_of(config: &Config, snapshot: Option<&Snapshot>) -> Plan {
+    let names = Names::default();
+    plan(find(config, snapshot, &[], &names), snapshot, &names, None)
+}
+
+/// The blocks of all stanzas.
+fn write_blocks(config: &Config) {
+    let plan = plan_of(config, None);
+    let style = template::style("iproute2").unwrap();
+    let changes = rewrite(config, &plan, Some(&style)).unwrap().unwrap();
+    assert_eq!((plan.policies.len(), changes.len()), (plan.uplinks.len(), 1));
+}
+
+#[test]
+fn many_uplinks_need_linear_time() {
+    let text = |uplinks: usize| {
+        config((0..uplinks).fold(String::new(), |mut text, number| {
+            let _ = write!(text, "{} gateway {}\n\n", stanza(number), address(number, 1));
+            text
+        }))
+    };
+    grows_like_its_input("uplinks", 100, &write_blocks, &text);
+}
+
+/// Two uplinks. The first one has an address in each of many networks. (This test only plans: the time to write the
+/// lines would hide the growth of planning.)
+#[test]
+fn many_networks_of_one_interface_need_linear_time() {
+    let work = |config: &Config| assert_eq!(plan_of(config, None).policies.len(), 2);
+    let text = |networks: usize| {
+        let start = format!("auto e\n{} gateway {}\n metric 20\n", stanza(networks), address(networks, 1));
+        config((0..networks).fold(start, |mut text, number| {
+            let gateway = if number == 0 { format!(" gateway {}\n", address(0, 1)) } else { String::new() };
+            let _ = write!(text, "iface e inet static\n address {}/29\n{gateway}", address(number, 2));
+            text
+        }))
+    };
+    grows_like_its_input("networks of one interface", 300, &work, &text);
+}
+
+/// Each gateway is an uplink with its own network. (This test only plans: the lines name the tables of all uplinks.)
+#[test]
+fn many_gateways_of_one_interface_need_linear_time() {
+    let work = |config: &Config| {
+        let plan = plan_of(config, None);
+        assert_eq!(plan.policies.len(), plan.uplinks.len());
+    };
+    let text = |gateways: usize| {
+        config((0..gateways).fold(String::from("auto e\n"), |mut text, number| {
+            let _ = write!(
+                text,
+                "iface e inet static\n address {}/29\n gateway {}\n",
+                address(number, 2),
+                address(number, 1)
+            );
+            text
+        }))
+    };
+    grows_like_its_input("gateways of one interface", 100, &work, &text);
+}
+
+/// Two active uplinks, with many routes in the main table and many addresses that are in no file.
+fn running(routes: usize, addresses: usize) -> (Config, Snapshot) {
+    let host = |net: u32, host: u32| format!("2001:db8:{:x}:{:x}::{host:x}", net >> 16, net & 0xffff);
+    let uplink = |number: u32| u32::MAX - number;
+    let text = (0..2).fold(String::new(), |mut text, number| {
+        let net = uplink(number);
+        let _ = write!(
+            text,
+            "auto e{number}\niface e{number} inet6 static\n address {}/64\n gateway {}\n",
+            host(net, 2),
+            host(net, 1)
+        );
+        text
+    });
+    let link = |name: &str| Link { name: name.to_string(), up: true, ..Link::default() };
+    let address = |dev: u32, host: String| Address {
+        dev: format!("e{dev}"),
+        net: format!("{host}/64").parse().unwrap(),
+        peer: None,
+        local: false,
+        duplicate: false,
+    };
+    let own = (0..2).map(|number| address(number, host(uplink(number), 2)));
+    let more = (0..addresses as u32).map(|number| address(number % 2, host(uplink(number % 2), 3 + number)));
+    // Through each uplink's gateway, through another router, and through a LAN.
+    let route = |number: u32| Route {
+        family: Family::Inet6,
+        table: MAIN,
+        dst: format!("{}/64", host(number, 0)).parse().unwrap(),
+        gateway: (number % 4 != 3).then(|| host(uplink(number % 2), 1 + number / 2 % 2).parse().unwrap()),
+        dev: Some(if number % 4 == 3 { "lan".to_string() } else { format!("e{}", number % 2) }),
+        scope: 0,
+        metric: 1024,
+        onlink: false,
+        protocol: 186,
+        extras: None,
+        state: RouteState::default(),
+    };
+    let snapshot = Snapshot {
+        links: ["lo", "e0", "e1", "lan"].map(link).to_vec(),
+        addresses: own.chain(more).collect(),
+        rules: Vec::new(),
+        routes: (0..routes as u32).map(route).collect(),
+        ..Snapshot::default()
+    };
+    (config(text), snapshot)
+}
+
+fn plan_running((config, snapshot): &(Config, Snapshot)) {
+    let plan = plan_of(config, Some(snapshot));
+    assert_eq!(plan.policies.len(), 2);
+    let sources: usize = plan.uplinks.iter().map(|uplink| uplink.sources.len()).sum();
+    assert_eq!(sources, snapshot.addresses.len());
+}
+
+#[test]
+fn many_routes_need_linear_time() {
+    grows_like_its_input("routes of main", 5_000, &plan_running, &|routes| running(routes, 0));
+}
+
+#[test]
+fn many_addresses_need_linear_time() {
+    grows_like_its_input("addresses", 6_000, &plan_running, &|addresses| running(0, addresses));
+}
+
+#[test]
+fn manual_policy_needs_linear_time() {
+    let work = |config: &Config| assert!(!lint(config, &Names::default()).is_empty());
+    // Each rule is deleted in the next stanza, every second one with another table.
+    let text = |stanzas: usize| {
+        config((0..stanzas).fold(String::new(), |mut text, number| {
+            let (table, next) = (1000 + number, (number + 1) % stanzas);
+            let _ =
+                writeln!(text, "{} up ip route add default via {} table {table}", stanza(number), address(number, 1));
+            let _ = writeln!(text, " up ip rule add from {} table {table}", address(number, 2));
+            let _ = writeln!(text, " down ip rule del from {} table {}", address(next, 2), 1000 + next + number % 2);
+            text
+        }))
+    };
+    grows_like_its_input("manual policy routing", 250, &work, &text);
+}
+
+/// Each rule uses a table that the routes of another stanza fill. The warning corrects the rule and its deletion.
+#[test]
+fn wrong_tables_need_linear_time() {
+    let work = |config: &Config| {
+        let found = lint(config, &Names::default());
+        let wrong = found.iter().filter(|diagnostic| diagnostic.id == Some("manual-wrong-table"));
+        let of_rules = config.stanzas.iter().filter(|stanza| stanza.interface != "lo");
+        assert_eq!(wrong.count(), of_rules.count());
+    };
+    let text = |stanzas: usize| {
+        config((0..stanzas).fold(String::new(), |mut text, number| {
+            let (table, next) = (1000 + number, 1000 + (number + 1) % stanzas);
+            let _ =
+                writeln!(text, "{} up ip route add default via {} table {table}", stanza(number), address(number, 1));
+            let _ = writeln!(text, " up ip rule add from {} table {next}", address(number, 2));
+            let _ = writeln!(text, " down ip rule del from {} table {next}", address(number, 2));
+            text
+        }))
+    };
+    grows_like_its_input("wrong tables", 250, &work, &text);
+}
