@@ -81,12 +81,12 @@ impl Client {
         let server = &world.server;
         server.mount("touch tmp/none tmp/resolv.conf; mount --bind tmp/resolv.conf etc/resolv.conf");
         let without_dhclient = "mount --bind tmp/none usr/sbin/dhclient";
-        let (directory, name, hook) = match self {
-            Client::Dhclient => ("etc/dhcp/dhclient-exit-hooks.d", "symroute", "dhclient"),
+        let (directory, name) = match self {
+            Client::Dhclient => ("etc/dhcp/dhclient-exit-hooks.d", "symroute"),
             Client::Dhcpcd => {
                 server.mount(&format!("{without_dhclient}; mount -t tmpfs tmpfs var/lib/dhcpcd"));
                 server.mount("mount --bind usr/sbin/dhcpcd.aside usr/sbin/dhcpcd");
-                ("usr/lib/dhcpcd/dhcpcd-hooks", "70-symroute", "dhcpcd")
+                ("usr/lib/dhcpcd/dhcpcd-hooks", "70-symroute")
             }
             Client::Udhcpc => {
                 server.mount(&format!("{without_dhclient}; mount --bind usr/bin/busybox usr/sbin/udhcpc"));
@@ -96,7 +96,7 @@ impl Client {
         // What Debian has there stays.
         server.ok(&format!("mkdir /tmp/hooks; cp --preserve=mode /{directory}/* /tmp/hooks"));
         server.mount(&format!("mount --bind tmp/hooks {directory}"));
-        let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("hooks").join(hook)).expect("a hook");
+        let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("hooks/dhclient")).expect("a hook");
         server.write(&format!("/{directory}/{name}"), &text);
         server.write(&format!("/{directory}/zz-note"), b"echo $interface $reason >>/tmp/reasons\n");
     }
