@@ -6,8 +6,8 @@ use std::net::Ipv6Addr;
 use serde_json::Value;
 
 use crate::check::assert_quiet;
+use crate::dhcp::{Client, Clients};
 use crate::judge::{assert_nothing_left, state};
-use crate::lease_changes::{Client, Clients};
 use crate::uplinks::INSTALLED;
 use crate::world::{A4, B4, Holder, Host, World};
 

@@ -6,6 +6,8 @@
 #[allow(dead_code)]
 mod agent;
 #[allow(dead_code)]
+mod dhcp;
+#[allow(dead_code)]
 mod host;
 #[allow(dead_code, unused_imports)]
 mod world;
@@ -14,10 +16,20 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
+use dhcp::{Client, Clients, FIRST, Offer};
 use world::{B4, World};
 
 const ROOT: &str = "trixie";
 const INTERFACES: &str = include_str!("../fixtures/two-uplinks-metric.interfaces");
+/// The second uplink has its address and its router from ISP B.
+const LEASED: &str = "auto lo eth0 eth1
+iface lo inet loopback
+iface eth0 inet static
+    address 192.0.2.10/24
+    gateway 192.0.2.1
+iface eth1 inet dhcp
+    metric 20
+";
 /// Packets that the remote client sends to the server for each event, one each millisecond.
 const PACKETS: u32 = 600;
 
@@ -43,6 +55,15 @@ const EVENTS: [Event; 4] = [
     },
 ];
 
+/// Both routers work, so that only the time counts that symroute takes.
+const RENEWAL: Event = Event {
+    name: "the router of a lease changes (dhcpcd)",
+    script: "before=$(ip route show table 2); dhcpcd --rebind eth1
+        for n in $(seq 100); do [ \"$(ip route show table 2)\" = \"$before\" ] || exit 0; sleep 0.1; done
+        ip route; exit 1",
+    undo: "",
+};
+
 fn main() -> ExitCode {
     agent::serve_if_agent();
     let repetitions: usize = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(100);
@@ -50,21 +71,48 @@ fn main() -> ExitCode {
         println!("The test lab cannot run here: {reason}");
         return ExitCode::FAILURE;
     }
-    let world = prepare();
     println!("{repetitions} repetitions of each event, {PACKETS} packets, one each millisecond.\n");
     println!(
         "| event | time, median | time, worst | lost packets, median | lost packets, worst |\n|---|---|---|---|---|"
     );
+    let world = prepare();
     for event in &EVENTS {
-        let mut results: Vec<Result> = (0..repetitions).map(|_| measure(&world, event)).collect();
-        results.sort_by_key(|result| result.micros);
-        let (time, worst) = (results[repetitions / 2].micros, results[repetitions - 1].micros);
-        results.sort_by_key(|result| result.lost);
-        let (lost, most) = (results[repetitions / 2].lost, results[repetitions - 1].lost);
-        let millis = |micros: u64| format!("{}.{} ms", micros / 1000, micros % 1000 / 100);
-        println!("| {} | {} | {} | {lost} | {most} |", event.name, millis(time), millis(worst));
+        print(event, (0..repetitions).map(|_| measure(&world, event)).collect());
     }
+    drop(world);
+    print(&RENEWAL, renewals(repetitions));
     ExitCode::SUCCESS
+}
+
+fn print(event: &Event, mut results: Vec<Result>) {
+    let middle = results.len() / 2;
+    results.sort_by_key(|result| result.micros);
+    let (time, worst) = (results[middle].micros, results[results.len() - 1].micros);
+    results.sort_by_key(|result| result.lost);
+    let (lost, most) = (results[middle].lost, results[results.len() - 1].lost);
+    let millis = |micros: u64| format!("{}.{} ms", micros / 1000, micros % 1000 / 100);
+    println!("| {} | {} | {} | {lost} | {most} |", event.name, millis(time), millis(worst));
+}
+
+/// The server of ISP B offers the one and the other router in turn.
+fn renewals(repetitions: usize) -> Vec<Result> {
+    let world = World::new(ROOT).expect("a test lab");
+    let (server, isp_b) = (&world.server, &world.isp_b);
+    let _clients = Clients(server);
+    isp_b.outside("ip addr add 198.51.100.2/24 dev cust0").ok();
+    world.install_hooks();
+    Client::Dhcpcd.install(&world);
+    world.configure(LEASED);
+    let offer = |router| Offer { address: B4, router, ..FIRST }.serve(isp_b, Client::Dhcpcd);
+    let mut dhcp = Some(offer("198.51.100.1"));
+    server.ok("ifup -a; symroute apply");
+    let mut results = Vec::new();
+    for n in 0..repetitions {
+        dhcp.take();
+        dhcp = Some(offer(["198.51.100.2", "198.51.100.1"][n % 2]));
+        results.push(measure(&world, &RENEWAL));
+    }
+    results
 }
 
 fn prepare() -> World {
@@ -106,7 +154,9 @@ fn measure(world: &World, event: &Event) -> Result {
     server.ok("for n in $(seq 500); do symroute --quiet status && exit; sleep 0.02; done; symroute status; exit 1");
     monitor.stop();
     watch.stop();
-    let micros = until_repaired(&server.ok("cat /run/monitor"));
+    let monitor = server.ok("cat /run/monitor");
+    let micros = until_repaired(&monitor);
+    assert!(micros > 0, "{}: symroute changed nothing\n{monitor}", event.name);
     if !event.undo.is_empty() {
         server.run(event.undo);
     }

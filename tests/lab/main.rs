@@ -9,6 +9,7 @@ mod agent;
 mod apply;
 mod autoconf;
 mod check;
+mod dhcp;
 mod explain;
 mod failing;
 mod faults;
