@@ -277,16 +277,13 @@ impl Watch<'_> {
             effective.update(found.changes.get(), caller);
             effective.current().unwrap_or_else(caller.read)
         };
+        let port = |port| ports.borrow_mut().push(port);
         let waits_for_first = self.standby == Some(Standby::NotInstalled) && !is_requested;
         let setting = Setting {
             read: &read,
             waiting: &|| (caller.log)(Level::Info, "waiting for another symroute that holds the lock"),
             dry_run: false,
-            watch: Some(change::Watch {
-                lock_file: &self.lock_file,
-                locked: &locked,
-                port: &|port| ports.borrow_mut().push(port),
-            }),
+            watch: Some(change::Watch { lock_file: &self.lock_file, locked: &locked, port: &port }),
         };
         let request = Request {
             leaving: Vec::new(),
