@@ -215,7 +215,10 @@ impl<'a> Routing<'a> {
             }
         }
         let Some((best, hops)) = self.best_route(&self.main, to) else {
-            return Some(Derived { reach: Reach::Remote, expected: self.own_route(own, to) });
+            let is_on_link = own.on_link().iter().any(|net| net.contains(&to));
+            let direct = || Expected::Through(own.interface.clone(), None);
+            let expected = if is_on_link { direct() } else { through_gateway(own) };
+            return Some(Derived { reach: Reach::Remote, expected });
         };
         match self.uses_uplink(&hops) && best.kind() == Kind::Unicast {
             true => self.derive_through_uplink(own, to, best, &hops),
@@ -284,7 +287,8 @@ impl<'a> Routing<'a> {
     fn derive_through_uplink(&self, own: &Uplink, to: IpAddr, best: &Route, hops: &[Hop]) -> Option<Derived> {
         let net = best.dst;
         let is_private_to_public = is_private(&to) && !self.is_private_uplink(own);
-        if let Some(hop) = self.own_hop(own, self.main.longest_match(to).unwrap_or_default()) {
+        let own_hop = self.own_hop(own, self.main.longest_match(to).unwrap_or_default());
+        if let Some(hop) = own_hop.filter(|hop| !self.uses_gateway(hop)) {
             let dev = hop.dev.to_string();
             if hop.gateway.is_none() && !is_private_to_public && self.is_other_providers(own, &net) {
                 return Some(Derived {
@@ -311,25 +315,27 @@ impl<'a> Routing<'a> {
             return None;
         }
         match first {
-            true => Some(Derived { reach: Reach::Provider(net), expected: self.own_route(own, to) }),
+            true => Some(Derived { reach: Reach::Provider(net), expected: self.through_own(own, to) }),
             false => self.derive_as_route(best, hops),
         }
     }
 
-    /// The first of these routes that uses the uplink's own interface, but no uplink's gateway.
+    /// The first of these routes that uses the uplink's own interface, but no other uplink's gateway.
     fn own_hop(&self, own: &Uplink, routes: &[&'a Route]) -> Option<Hop<'a>> {
         let unicast = routes.iter().filter(|route| route.kind() == Kind::Unicast);
-        unicast.flat_map(|route| nexthops(route)).find(|hop| hop.dev == own.interface && !self.uses_gateway(hop))
+        let is_own = |hop: &Hop| !self.uses_gateway(hop) || hop.gateway.is_some_and(|gateway| own.gateway.is(gateway));
+        unicast.flat_map(|route| nexthops(route)).find(|hop| hop.dev == own.interface && is_own(hop))
     }
 
-    /// The uplink's route to the destination: a network or a router on its interface, otherwise its gateway.
-    fn own_route(&self, own: &Uplink, to: IpAddr) -> Expected {
-        let dev = own.interface.clone();
-        match self.main.matches(to).find_map(|routes| self.own_hop(own, routes)) {
-            Some(hop) => Expected::Through(dev, hop.gateway),
-            None if own.on_link().iter().any(|net| net.contains(&to)) => Expected::Through(dev, None),
-            None if !own.gateway.is_known() => Expected::Dev(dev),
-            None => Expected::Through(dev, own.gateway.address()),
+    /// Through the uplink's gateway. A network of the other uplink may be inside its own one: then both ways are its own.
+    fn through_own(&self, own: &Uplink, to: IpAddr) -> Expected {
+        let dev = &own.interface;
+        let is_direct = self.main.matches(to).find_map(|routes| self.own_hop(own, routes));
+        match (is_direct, own.gateway.address()) {
+            (Some(Hop { gateway: None, .. }), Some(gateway)) => {
+                Expected::AnyOf(vec![(dev.clone(), None), (dev.clone(), Some(gateway))])
+            }
+            _ => through_gateway(own),
         }
     }
 
@@ -388,6 +394,14 @@ impl<'a> Routing<'a> {
             Some(net) => is_private(&net.addr()),
             None => !own.sources.is_empty() && networks().all(|net| is_private(&net.addr())),
         }
+    }
+}
+
+fn through_gateway(own: &Uplink) -> Expected {
+    let dev = own.interface.clone();
+    match own.gateway.is_known() {
+        true => Expected::Through(dev, own.gateway.address()),
+        false => Expected::Dev(dev),
     }
 }
 

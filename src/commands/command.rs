@@ -86,11 +86,20 @@ impl Command {
     /// What the command does with a route of the table that has this destination and metric.
     pub fn same_metric(&self) -> SameMetric {
         let route8 = self.words.iter().any(|word| matches!(word.as_str(), "gw" | "gateway"));
-        match abbreviated(&self.words[self.verb_at], &["add", "change", "chg", "replace", "prepend", "append"]) {
+        match self.adding_verb() {
             Some("add") if !route8 => SameMetric::Fails,
             Some("change" | "chg" | "replace") => SameMetric::Replaces,
             _ => SameMetric::Joins,
         }
+    }
+
+    /// Does the kernel use the IPv4 route instead of an earlier one with this destination and metric?
+    pub fn is_used_first(&self) -> bool {
+        self.same_metric() != SameMetric::Fails && self.adding_verb() != Some("append")
+    }
+
+    fn adding_verb(&self) -> Option<&'static str> {
+        abbreviated(&self.words[self.verb_at], &["add", "change", "chg", "replace", "prepend", "append"])
     }
 
     /// A value that is a prefix; nothing if it is missing or invalid.

@@ -1,4 +1,4 @@
-//! `route add default gw …` of net-tools (route(8)): only default routes.
+//! `route add default gw …` and `route add -net … gw …` of net-tools (route(8)).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::keywords::prefix;
 /// The metric of an IPv6 route that route(8) adds without one (net-tools, `INET6_setroute`).
 const INET6_METRIC: &str = "1";
 
-/// One `route add` or `route del` of a default route; nothing for any other.
+/// One `route add` or `route del` of a default route, or of a network with its mask; nothing for any other.
 pub(crate) fn route(written: &[String], words: &[String]) -> Option<Command> {
     if !matches!(words.first()?.as_str(), "route" | "/sbin/route" | "/usr/sbin/route" | "/bin/route") {
         return None;
@@ -27,19 +27,28 @@ pub(crate) fn route(written: &[String], words: &[String]) -> Option<Command> {
             "gw" | "gateway" => _ = value("via"),
             "metric" => _ = value("metric"),
             "dev" | "device" => _ = value("dev"),
-            "netmask" | "mss" | "window" | "irtt" => _ = value("ignored"),
+            "netmask" => _ = value("netmask"),
+            "mss" | "window" | "irtt" => _ = value("ignored"),
             _ if word.starts_with('-') => {}
             _ if !given.contains_key("to") => _ = given.insert("to", word.to_string()),
             _ => _ = given.entry("dev").or_insert(word.to_string()),
         }
     }
     given.remove("ignored");
-    // `-net 0.0.0.0` is the default route as well, with or without its netmask.
-    let any = written.iter().any(|word| word == "-net") && given.get("to").is_some_and(|to| to == "0.0.0.0");
-    if any {
+    let netmask = given.remove("netmask");
+    let is_network = written.iter().any(|word| word == "-net");
+    if is_network && given.get("to").is_some_and(|to| to == "0.0.0.0") {
+        // With or without its netmask.
         given.insert("to", "default".into());
+    } else if let Some(length) = netmask.and_then(|mask| ipnet::ip_mask_to_prefix(mask.parse().ok()?).ok()) {
+        let to = format!("{}/{length}", given.get("to")?);
+        given.insert("to", to);
     }
-    prefix(given.get("to")?, inet6).filter(|to| to.prefix_len() == 0)?;
+    let to = prefix(given.get("to")?, inet6)?;
+    let is_whole = is_network && to.prefix_len() < to.max_prefix_len() && given.contains_key("via");
+    if to.prefix_len() > 0 && !is_whole {
+        return None;
+    }
     if inet6 {
         given.entry("metric").or_insert(INET6_METRIC.into());
     }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn default_routes_of_net_tools() {
+    fn routes_of_net_tools() {
         let read = |line: &str| {
             let command = one(line);
             let get = |keyword| command.get(keyword).unwrap_or("-").to_string();
@@ -180,16 +180,38 @@ mod tests {
         ] {
             assert_eq!(read(line), expected, "{line}");
         }
-        for line in
-            ["route -n", "route add -host 192.0.2.9 gw 192.0.2.1", "route add 0.0.0.0 gw 192.0.2.1", "route add"]
-        {
+        for line in [
+            "route -n",
+            "route add -host 192.0.2.9 gw 192.0.2.1",
+            "route add -net 192.0.2.0 gw 192.0.2.1",
+            "route add -net 192.0.2.0 netmask 255.0.255.0 gw 192.0.2.1",
+            "route add -net 192.0.2.0/24 eth0",
+            "route add 0.0.0.0 gw 192.0.2.1",
+            "route add",
+        ] {
             assert_eq!(all(line), [], "{line}");
+        }
+        for line in [
+            "route add -net 192.0.2.64 netmask 255.255.255.192 gw 192.0.2.65 dev eth0",
+            "route add -net 192.0.2.64/26 gw 192.0.2.65 eth0",
+        ] {
+            let given = ["to", "via", "dev"].map(|keyword| one(line).get(keyword).map(str::to_string));
+            assert_eq!(given, ["192.0.2.64/26", "192.0.2.65", "eth0"].map(|value| Some(value.into())), "{line}");
         }
         let meets = |line: &str| one(line).same_metric();
         assert_eq!(meets("ip r a default via 192.0.2.1"), SameMetric::Fails);
         assert_eq!(meets("ip route replace default via 192.0.2.1"), SameMetric::Replaces);
         assert_eq!(meets("ip -6 route append default via fe80::1 dev eth0"), SameMetric::Joins);
         assert_eq!(meets("route add default gw 192.0.2.1"), SameMetric::Joins);
+        for (line, is_first) in [
+            ("ip route add 192.0.2.0/24 via 192.0.2.1", false),
+            ("ip route append 192.0.2.0/24 via 192.0.2.1", false),
+            ("ip route prepend 192.0.2.0/24 via 192.0.2.1", true),
+            ("ip route replace 192.0.2.0/24 via 192.0.2.1", true),
+            ("route add -net 192.0.2.0/24 gw 192.0.2.1", true),
+        ] {
+            assert_eq!(one(line).is_used_first(), is_first, "{line}");
+        }
     }
 
     #[test]

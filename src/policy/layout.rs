@@ -43,12 +43,17 @@ const KERNEL_TABLES: [u32; 3] = [253, MAIN, LOCAL];
 /// Up to this number, each source has its own rules; more sources are covered by prefixes.
 const MAX_EXACT_SOURCES: usize = 4;
 
-/// The routes of an uplink in `table`: on-link networks, `copies` of the main table's routes in a layered policy, the
-/// default route.
-pub fn routes(uplink: &Uplink, table: u32, copies: Option<Vec<(IpNet, Hop)>>) -> Vec<StanzaItem<Route>> {
+/// The routes of an uplink in `table`: to its networks `on_link`, `copies` of the main table's routes in a layered
+/// policy, the default route.
+pub fn routes(
+    uplink: &Uplink,
+    table: u32,
+    on_link: Vec<IpNet>,
+    copies: Option<Vec<(IpNet, Hop)>>,
+) -> Vec<StanzaItem<Route>> {
     // On a point-to-point link, the default route covers its networks.
     let is_point_to_point = uplink.gateway == Gateway::OnLink;
-    let on_link = if is_point_to_point { Vec::new() } else { uplink.on_link() };
+    let on_link = if is_point_to_point { Vec::new() } else { on_link };
     let reached = Prefixes::new(on_link.iter().copied());
     let route = |dst: IpNet, Hop { gateway, dev }: Hop| {
         let is_reached = |gateway: &IpAddr| reached.hold(*gateway) || is_link_local(gateway);

@@ -124,7 +124,7 @@ impl PolicyContext<'_> {
             table,
             priority,
             layout,
-            routes: layout::routes(uplink, table, copies),
+            routes: layout::routes(uplink, table, networks.on_link(index), copies),
             rules: layout::rules(&self.rules, index, numbers, layout, self.devices.of(index)),
         }
     }

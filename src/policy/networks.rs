@@ -112,9 +112,10 @@ impl<'a> Networks<'a> {
         });
         let by_files = static_routes.iter().filter(|route| route.family == family && is_specific(&route.dst));
         let by_files = by_files.filter(|route| is_of_files(&route.dev));
-        let by_files =
-            by_files.map(|route| (route.dst.trunc(), Hop { gateway: route.gateway, dev: route.dev.clone() }));
-        for (net, hop) in on_link.chain(by_files) {
+        let hop = |route: &StaticRoute| Hop { gateway: route.gateway, dev: route.dev.clone() };
+        let (first, last): (Vec<_>, Vec<_>) = by_files.partition(|route| route.is_used_first);
+        let [first, last] = [first, last].map(|routes| routes.into_iter().map(|route| (route.dst.trunc(), hop(route))));
+        for (net, hop) in first.chain(on_link).chain(last) {
             routes.entry(net).or_insert_with(|| vec![hop]);
         }
         let mut networks = Networks { uplinks, routes: routes.into_iter().collect(), ..Networks::default() };
@@ -163,12 +164,24 @@ impl<'a> Networks<'a> {
         }
     }
 
+    /// The networks of `uplinks[index]` that are on its link. Where a provider separates its customers, the main table
+    /// reaches its own network through the gateway: that network is not on the link.
+    pub fn on_link(&self, index: usize) -> Vec<IpNet> {
+        let uplink = &self.uplinks[index];
+        let is_through_router = |net: &IpNet| {
+            let route = self.routes.binary_search_by(|(dst, _)| dst.cmp(net)).ok().map(|at| &self.routes[at].1);
+            let mut own = route.into_iter().flatten().filter(|hop| hop.dev == uplink.interface);
+            own.next().is_some_and(|hop| hop.gateway.is_some())
+        };
+        uplink.on_link().into_iter().filter(|net| !is_through_router(net)).collect()
+    }
+
     /// The routes that the table of `uplinks[index]` needs in addition to those to its own networks and the default route.
     /// A route with the next hop of a shorter route of the table is not needed.
     pub fn copies(&self, index: usize) -> Vec<(IpNet, Hop)> {
         let uplink = &self.uplinks[index];
         let default = Hop { gateway: uplink.gateway.address(), dev: uplink.interface.clone() };
-        let own: HashSet<IpNet> = uplink.on_link().into_iter().collect();
+        let own: HashSet<IpNet> = self.on_link(index).into_iter().collect();
         let mut copies = Vec::new();
         // They are sorted: a network comes after those that contain it.
         let mut above: Vec<(IpNet, Hop)> = Vec::new();
@@ -350,12 +363,18 @@ mod tests {
             (*dst, hops.iter().find(|hop| is_for(networks, uplink, dst, hop)).unwrap_or(&default).clone())
         };
         let mut all: BTreeMap<IpNet, Hop> = networks.routes.iter().map(hop_to).collect();
-        all.extend(uplink.on_link().iter().map(|net| (*net, Hop { gateway: None, dev: uplink.interface.clone() })));
+        // Unless main reaches the own network through a router.
+        let through_router = |net: &IpNet| {
+            let mut own = networks.routes.iter().filter(|(dst, _)| dst == net).flat_map(|(_, hops)| hops);
+            own.any(|hop| hop.dev == uplink.interface && hop.gateway.is_some())
+        };
+        let on_link: Vec<IpNet> = uplink.on_link().into_iter().filter(|net| !through_router(net)).collect();
+        all.extend(on_link.iter().map(|net| (*net, Hop { gateway: None, dev: uplink.interface.clone() })));
         let holder = |dst: &IpNet| {
             let holders = all.iter().filter(|(net, _)| *net != dst && net.contains(dst));
             holders.max_by_key(|(net, _)| net.prefix_len()).map_or(&default, |(_, hop)| hop)
         };
-        let differs = |(dst, hop): &(&IpNet, &Hop)| holder(dst) != *hop && !uplink.on_link().contains(dst);
+        let differs = |(dst, hop): &(&IpNet, &Hop)| holder(dst) != *hop && !on_link.contains(dst);
         all.iter().filter(differs).map(|(dst, hop)| (*dst, hop.clone())).collect()
     }
 

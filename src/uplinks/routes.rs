@@ -17,6 +17,8 @@ pub struct StaticRoute {
     pub dst: IpNet,
     pub gateway: Option<IpAddr>,
     pub dev: String,
+    /// The main table uses it instead of the on-link route of an address.
+    pub is_used_first: bool,
 }
 
 impl UplinkCollector<'_> {
@@ -40,6 +42,7 @@ impl UplinkCollector<'_> {
         // `ip` finds the interface by the gateway.
         let has_gateway = |known: &&LinkSource| gateway.is_some_and(|gateway| known.source.net.contains(&gateway));
         let found = || self.sources.iter().find(has_gateway).map(|known| known.link.clone());
-        Some(StaticRoute { family, dst, gateway, dev: named.or_else(found)? })
+        let is_used_first = family == Family::Inet && command.get("metric").is_none() && command.is_used_first();
+        Some(StaticRoute { family, dst, gateway, dev: named.or_else(found)?, is_used_first })
     }
 }

@@ -66,5 +66,5 @@ fn plans_match_their_fixtures() {
         assert_eq!(printed, fs::read_to_string(&expected).unwrap(), "{}", entry.path().display());
         compared += 1;
     }
-    assert_eq!(compared, 9);
+    assert_eq!(compared, 10);
 }

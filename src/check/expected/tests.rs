@@ -339,8 +339,31 @@ fn two_interfaces_in_one_network() {
         "0 192.0.2.20: eth0
         1 192.0.2.20: eth3
         1 192.0.2.1: eth3
-        0 192.0.2.200: eth0
+        0 192.0.2.200: eth0 or eth0 via 192.0.2.1
         1 203.0.113.200: eth3 via 192.0.2.1",
+    );
+}
+
+/// Where a provider separates its customers, the main table reaches the own network through the gateway.
+#[test]
+fn the_own_network_through_the_gateway() {
+    let uplinks = uplinks("eth0 192.0.2.10/24 via 192.0.2.1\n eth1 198.51.100.10/24 via 198.51.100.1");
+    let snapshot = snapshot(
+        "192.0.2.0/24 via 192.0.2.1 dev eth0
+        192.0.2.0/24 dev eth0
+        198.51.100.0/24 dev eth1
+        198.51.100.128/26 via 198.51.100.1 dev eth1
+        198.51.100.192/26 via 198.51.100.77 dev eth1",
+    );
+    assert_derived(
+        &uplinks,
+        &snapshot,
+        "0 192.0.2.20: eth0 via 192.0.2.1
+        1 192.0.2.20: eth1 via 198.51.100.1
+        1 198.51.100.20: eth1
+        1 198.51.100.129: eth1 via 198.51.100.1
+        0 198.51.100.129: eth0 via 192.0.2.1
+        1 198.51.100.193: eth1 via 198.51.100.77",
     );
 }
 

@@ -57,6 +57,24 @@ pub fn static_routes_apply_to_one_uplink(world: &World) {
     }
 }
 
+/// A provider separates its customers: the main table reaches the own network through the gateway.
+pub fn separated_customers_are_reached(world: &World) {
+    let World { server, isp_a, .. } = world;
+    isp_a.outside("echo 0 > /proc/sys/net/ipv4/conf/cust0/proxy_arp").ok();
+    let interfaces = WITH_METRIC.replace(
+        "    gateway 192.0.2.1\n",
+        "    gateway 192.0.2.1\n    up ip route prepend 192.0.2.0/24 via 192.0.2.1 dev eth0\n",
+    );
+    for style in ["iproute2", "hook"] {
+        check_each_rp_filter(world, &interfaces, style, &|what| {
+            let mut connections = all_connections(world);
+            connections.extend([A4, B4].map(|from| ("server", server, Some(from), "192.0.2.20")));
+            assert_reached(world, what, &connections);
+            assert_quiet(world);
+        });
+    }
+}
+
 /// The LAN has a second router, so it is an uplink, too. Its addresses are private: no provider has a route to them.
 pub fn a_lan_with_a_backup_router_is_an_uplink(world: &World) {
     let lan = &world.lan;
