@@ -88,6 +88,8 @@ pub enum Busy<'a> {
     /// It skips those that have no entries, or lines of their own, but manages those of these interfaces: they are the
     /// caller's own.
     SkipOthers(&'a [String]),
+    /// It skips those that have lines of their own, and manages those of these interfaces.
+    SkipLines(&'a [String]),
     /// It skips them: the caller comes again when the `ifup` or `ifdown` has ended.
     Skip,
 }
@@ -219,7 +221,8 @@ fn going_down(configuration: &Configuration, snapshot: &Snapshot) -> Vec<String>
 fn is_skipped_while_busy(busy: Busy, uplink: &Uplink, configuration: &Configuration, snapshot: &Snapshot) -> bool {
     match busy {
         Busy::Manage => false,
-        Busy::SkipOthers(own) if own.iter().any(|interface| uplink.is_on(interface)) => false,
+        Busy::SkipOthers(own) | Busy::SkipLines(own) if own.iter().any(|interface| uplink.is_on(interface)) => false,
+        Busy::SkipLines(_) => has_lines(uplink) && is_busy(uplink, configuration),
         // Without an entry it is either before the hook of its 'ifup' or after the hook of its 'ifdown'.
         Busy::SkipOthers(_) => (has_lines(uplink) || !has_entries(uplink, snapshot)) && is_busy(uplink, configuration),
         Busy::Skip => is_busy(uplink, configuration),

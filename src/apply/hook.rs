@@ -8,11 +8,12 @@ use bstr::BString;
 
 use super::change::{Busy, Direction, Request, Run, Setting, run};
 use super::view::View;
-use crate::interfaces::{Severity, without_alias};
+use crate::interfaces::{Dialect, Severity, without_alias};
 use crate::netlink::Socket;
 use crate::network::{Route, Rule};
 use crate::report;
 use crate::system::configuration::Configuration;
+use crate::system::ifstate;
 
 /// An event, from the environment that interfaces(5) describes.
 pub struct Event {
@@ -73,8 +74,13 @@ impl Event {
             let errors = configuration.config.is_invalid().then(|| unreadable(&configuration));
             return Ok(Handled::Ignored(errors));
         }
+        // An `ifup` of ifupdown2 has one lock for all interfaces, and takes none down.
+        let is_by_turns = configuration.config.dialect == Dialect::Ifupdown2
+            && self.direction == Direction::Up
+            && ifstate::is_part_of_ifupdown2();
         drop(configuration);
         let interface = self.interface();
+        let own = std::slice::from_ref(&interface);
         let request = Request {
             leaving: self.leaving(),
             leases: Vec::new(),
@@ -90,7 +96,7 @@ impl Event {
                 let uplink = &plan.uplinks[at];
                 uplink.is_on(&interface) && uplink.written.is_some_and(|written| written.lines)
             },
-            busy: Busy::SkipOthers(std::slice::from_ref(&interface)),
+            busy: if is_by_turns { Busy::SkipLines(own) } else { Busy::SkipOthers(own) },
             precheck: &|_, _, _| Ok(()),
         };
         Ok(Handled::Ran(Box::new(run(setting, &request)?)))

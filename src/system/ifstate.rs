@@ -13,6 +13,7 @@ use nix::sys::stat::{major, minor};
 
 use crate::interfaces::{Dialect, Files};
 use crate::system::files::open_file;
+use crate::system::process;
 
 /// ifupdown(8): `/run/network/ifstate`, one `eth0=home` a line; ifupdown-ng the same with a count behind it.
 fn state_file(dialect: Dialect) -> Option<&'static str> {
@@ -72,15 +73,30 @@ pub(crate) fn is_busy(dialect: Dialect, interface: &str) -> bool {
     }
 }
 
-/// Is there a lock of flock(2) on the file? By `/proc/locks`: a try of our own could fail an `ifup` at the same moment.
+/// Does the `ifup` or `ifdown` of ifupdown2 that started this process hold the lock for all interfaces? It works on one
+/// interface after the other.
+pub(crate) fn is_part_of_ifupdown2() -> bool {
+    let (directory, name) = locks(Dialect::Ifupdown2);
+    let holder = open_file(&Path::new(directory).join(name)).ok().and_then(|file| flock_holder(&file));
+    holder.is_some_and(|holder| process::ancestors().any(|ancestor| ancestor == holder))
+}
+
 fn has_flock(file: &File) -> bool {
-    let (Ok(metadata), Ok(locks)) = (file.metadata(), std::fs::read_to_string("/proc/locks")) else { return false };
+    flock_holder(file).is_some()
+}
+
+/// The process with a lock of flock(2) on the file. By `/proc/locks`: a try of our own could fail an `ifup` at the same
+/// moment.
+fn flock_holder(file: &File) -> Option<u32> {
+    let (metadata, locks) = (file.metadata().ok()?, std::fs::read_to_string("/proc/locks").ok()?);
     let device = metadata.dev();
     let id = format!("{:02x}:{:02x}:{}", major(device), minor(device), metadata.ino());
     // 1: FLOCK  ADVISORY  WRITE 1234 00:18:567 0 EOF
-    locks.lines().any(|line| {
-        let mut words = line.split_ascii_whitespace();
-        words.nth(1) == Some("FLOCK") && words.nth(3) == Some(&id)
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_of_file = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&&*id);
+        // A process of another namespace has no number here.
+        is_of_file.then(|| words[4].parse().unwrap_or(0))
     })
 }
 
@@ -131,7 +147,7 @@ mod tests {
         let file = file.as_file();
         assert!(!has_flock(file));
         let lock = nix::fcntl::Flock::lock(file.try_clone().unwrap(), nix::fcntl::FlockArg::LockExclusive).unwrap();
-        assert!(has_flock(file));
+        assert_eq!(flock_holder(file), Some(std::process::id()));
         drop(lock);
         assert!(!has_flock(file));
     }

@@ -1,4 +1,4 @@
-//! Runs another program and reads its standard output.
+//! Runs another program and reads its standard output, and finds the processes that started this one.
 //!
 //! Without `std::process::Command`: built on Debian 13, that refers to `pidfd_spawnp` of glibc 2.39, and a program
 //! that refers to it does not start on Debian 12.
@@ -44,6 +44,16 @@ pub fn output(command: &[&CStr]) -> io::Result<Vec<u8>> {
     read.map(|_| printed)
 }
 
+/// The processes that started this one, the nearest first.
+pub(crate) fn ancestors() -> impl Iterator<Item = u32> {
+    let parent = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // 1234 (name) S 1233
+        stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    std::iter::successors(parent(&std::process::id()), parent).take_while(|pid| *pid > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +72,13 @@ mod tests {
     fn gives_more_than_a_pipe_holds() {
         let printed = output(&[c"/bin/sh", c"-c", c"head -c 1000000 /dev/zero"]).unwrap();
         assert_eq!(printed.len(), 1_000_000);
+    }
+
+    #[test]
+    fn finds_the_processes_that_started_this_one() {
+        let found: Vec<u32> = ancestors().collect();
+        assert_eq!(found.first(), Some(&std::os::unix::process::parent_id()));
+        assert!(!found.contains(&std::process::id()) && found.len() < 1000, "{found:?}");
     }
 
     #[test]
