@@ -1,9 +1,10 @@
 //! The uplinks as the kernel has them.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::BStr;
+use ipnet::Ipv6Net;
 
 use super::collector::{LinkSource, UplinkCollector};
 use super::gateway::Gateway;
@@ -16,6 +17,9 @@ use crate::network::{Address, Family, Kind, Lease, MAIN, PROTOCOL_DHCP, Route, R
 /// `ICMPV6_ROUTER_PREF_HIGH` and `_LOW` (linux/icmpv6.h).
 const HIGH: u8 = 1;
 const LOW: u8 = 3;
+
+/// All global unicast addresses (RFC 4291): some guides write this network for the default route.
+const GLOBAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// One nexthop of a default route.
 struct Default<'a> {
@@ -30,17 +34,23 @@ impl Default<'_> {
     }
 }
 
-/// The default routes of main, the best first.
+/// The default routes of main, the best first. `2000::/3` is one too, if a router of a LAN is its gateway: a VPN has such a
+/// route on a point-to-point link.
 fn of_main(snapshot: &Snapshot) -> Vec<Default<'_>> {
+    let is_lan = |default: &Default| {
+        default.gateway.address().is_some() && snapshot.link(default.interface).is_some_and(|link| link.broadcast)
+    };
+    let unicast = snapshot.routes.iter().filter(|route| route.table == MAIN && route.kind() == Kind::Unicast);
+    let global = unicast.filter(|route| route.dst == GLOBAL.into()).flat_map(ways).filter(is_lan);
     let routes = default_routes(snapshot).filter(|route| route.table == MAIN);
-    let mut defaults: Vec<Default> = routes.flat_map(ways).collect();
+    let mut defaults: Vec<Default> = routes.flat_map(ways).chain(global).collect();
     defaults.sort_by_key(|default| rank(default, snapshot));
     defaults
 }
 
-/// The smallest comes first, as in the kernel: it skips an IPv6 router that does not reply if there is another one, and
-/// compares metrics before the preferences of RFC 4191.
-fn rank(default: &Default, snapshot: &Snapshot) -> (bool, u32, u8) {
+/// The smallest comes first, as in the kernel: it skips an IPv6 router that does not reply if there is another one, prefers
+/// the longer prefix, and compares metrics before the preferences of RFC 4191.
+fn rank(default: &Default, snapshot: &Snapshot) -> (bool, bool, u32, u8) {
     let is_failed =
         |gateway: IpAddr| snapshot.failed.iter().any(|(dev, address)| dev == default.interface && *address == gateway);
     let preference = match default.route.extras.as_ref().map(|more| more.preference) {
@@ -48,7 +58,8 @@ fn rank(default: &Default, snapshot: &Snapshot) -> (bool, u32, u8) {
         Some(LOW) => 2,
         _ => 1,
     };
-    (default.gateway.address().is_some_and(is_failed), default.route.metric, preference)
+    let is_shorter = default.route.dst.prefix_len() == 0;
+    (default.gateway.address().is_some_and(is_failed), is_shorter, default.route.metric, preference)
 }
 
 /// avahi-autoipd adds a default route without a gateway to a LAN, which is no provider's.
@@ -125,7 +136,7 @@ impl UplinkCollector<'_> {
                     uplinks.push(Uplink { dynamic: true, in_main, metric, origin, written: None, ..uplink });
                 }
                 None if table != MAIN || self.has_unknown_ppp && is_unit(default.interface) => {}
-                None if unknown.contains(default.route) => {}
+                None if unknown.contains(default.route) || default.route.dst.prefix_len() > 0 => {}
                 None => unknown.push(default.route.clone()),
             }
         }
@@ -134,10 +145,14 @@ impl UplinkCollector<'_> {
             owners.assign(link, *family, source);
         }
         self.mark_manual(&mut uplinks[of_files..]);
-        unknown.retain(|route| {
-            let out = uplinks.iter().filter(|uplink| uplink.family == route.family && uplink.skipped.is_none());
-            out.count() > 0
-        });
+        let mut with_default: HashSet<(Family, &str)> =
+            unknown.iter().flat_map(ways).map(|default| (default.route.family, default.interface)).collect();
+        let managed = uplinks.iter().filter(|uplink| uplink.skipped.is_none());
+        with_default.extend(managed.map(|uplink| (uplink.family, &uplink.interface[..])));
+        let mut counts: HashMap<Family, usize> = HashMap::new();
+        with_default.into_iter().for_each(|(family, _)| *counts.entry(family).or_default() += 1);
+        // The only default route of a host is no problem.
+        unknown.retain(|route| counts.get(&route.family).is_some_and(|count| *count > 1));
         (uplinks, unknown)
     }
 }

@@ -234,6 +234,7 @@ const CASES: &[(&str, Case)] = &[
     ("hundreds_of_addresses", routers::hundreds_of_addresses),
     ("default_routes_of_a_script_make_uplinks", uplinks::default_routes_of_a_script_make_uplinks),
     ("check_reports_a_default_route_without_uplink", uplinks::check_reports_a_default_route_without_uplink),
+    ("routes_to_all_global_addresses_make_uplinks", uplinks::routes_to_all_global_addresses_make_uplinks),
     ("an_alias_removes_only_its_address", uplinks::an_alias_removes_only_its_address),
     ("a_renamed_interface_stays_an_uplink", uplinks::a_renamed_interface_stays_an_uplink),
     ("interface_names_have_any_bytes", uplinks::interface_names_have_any_bytes),

@@ -133,6 +133,40 @@ pub fn check_reports_a_default_route_without_uplink(world: &World) {
     assert_reached(world, &PUBLIC);
     server.ok("ip route del default dev vpn0");
     assert_quiet(world);
+
+    // Another program configures all interfaces. One default route is no problem.
+    server.ok("ifdown -a; ip link del vpn0");
+    world.configure("auto lo\niface lo inet loopback\n");
+    server.ok("ip link set eth0 up; ip addr add 192.0.2.10/24 dev eth0; ip route add default via 192.0.2.1 dev eth0");
+    assert_eq!(server.run("symroute check --quiet").code(), 0);
+    server.ok("ip link set eth1 up; ip addr add 198.51.100.10/24 dev eth1");
+    server.ok("ip route add default via 198.51.100.1 dev eth1 metric 20");
+    assert!(!world.client.reaches(None, B4));
+    assert_eq!(ids(&check(world)), ["default-route-unknown"; 2]);
+    server.ok("ip route del default dev eth0; ip route del default dev eth1");
+    server.ok("ip route add default nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1");
+    assert_eq!(ids(&check(world)), ["default-route-unknown"]);
+}
+
+/// Some guides write 2000::/3 for the IPv6 default route.
+pub fn routes_to_all_global_addresses_make_uplinks(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    let line = |gateway: &str, dev: &str, metric: u32| {
+        format!("\n    up ip -6 route add 2000::/3 via {gateway} dev {dev} metric {metric}")
+    };
+    let (first, second) = (line("2001:db8:a::1", "eth0", 100), line("2001:db8:b::1", "eth1", 200));
+    for first in [&first[..], GATEWAYS[1]] {
+        let eth1 = ["\n    gateway 198.51.100.1\n    metric 20", &second];
+        world.configure(&interfaces([GATEWAYS[0], first], eth1));
+        server.ok("ifup -a");
+        world.settle();
+        assert_reached(world, &PUBLIC);
+        assert_quiet(world);
+        assert_eq!(server.ok("symroute apply"), INSTALLED);
+        server.ok("ifdown -a");
+        assert_nothing_left(world);
+    }
 }
 
 /// Addresses of one provider's network on the other uplink's interface, on lo, and on the LAN's interface.
