@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::expected::{Derived, Expected, PrefixTable, Reach, Routing, is_default_like};
-use crate::network::{Family, Kind, Query, Route, Snapshot};
+use crate::network::{Family, Kind, Query, Route, Rule, Snapshot};
 use crate::policy::numbers::PRIORITIES_PER_UPLINK;
 use crate::policy::{Plan, Policy};
 use crate::uplinks::{Layout, Uplink};
@@ -20,6 +20,11 @@ const MANY_UPLINKS: usize = 16;
 /// With more lookups than this, only the first address of an uplink is looked up with all destinations. The others have
 /// the same rules and table, and are looked up with one destination of each kind.
 const MANY_LOOKUPS: usize = 20_000;
+
+/// At most this many foreign rules with a protocol, a port or a user are looked up.
+const MOST_RULES: usize = 64;
+/// TCP, UDP, and ICMP or ICMPv6: the kernel looks up no others (`rtm_getroute_parse_ip_proto`).
+const KNOWN_PROTOCOLS: [[u8; 3]; 2] = [[6, 17, 1], [6, 17, 58]];
 
 /// The kind of a lookup's destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub enum Target {
     Rejected(IpNet),
     /// A destination that a foreign rule, or a foreign route in the uplink's table, names.
     Named(IpNet),
+    /// Any destination, for packets of a protocol, a port or a user that a foreign rule names.
+    Selected,
 }
 
 impl Target {
@@ -58,6 +65,7 @@ impl Target {
             Target::Local(_) => "local network",
             Target::Rejected(_) => "rejected by the main table",
             Target::Named(_) => "named by a foreign entry",
+            Target::Selected => "selected by a foreign rule",
         }
     }
 }
@@ -131,6 +139,23 @@ fn destinations_of_rules(snapshot: &Snapshot, family: Family, before: u32) -> BT
     dst.filter(|dst| !is_default_like(dst) && !is_link_local(&dst.addr())).collect()
 }
 
+/// Foreign rules before symroute's that select packets by protocol, port or user. They may be in use for other interfaces,
+/// or select packets with a mark: these are not looked up.
+fn rules_with_selectors(snapshot: &Snapshot, family: Family, before: u32) -> Vec<&Rule> {
+    let has_selector = |rule: &&Rule| {
+        rule.extras.as_ref().is_some_and(|extras| {
+            let is_received = extras.iif.as_ref().is_some_and(|iif| iif != "lo");
+            let is_other = extras.mark.is_some() || extras.not || extras.tos != 0 || is_received;
+            let known = KNOWN_PROTOCOLS[usize::from(family == Family::Inet6)];
+            let is_known = extras.ip_protocol.is_none_or(|protocol| known.contains(&protocol));
+            let is_selected = extras.ip_protocol.is_some() || extras.sports.is_some() || extras.dports.is_some();
+            (is_selected && is_known || extras.uids.is_some()) && !is_other
+        })
+    };
+    let rules = snapshot.rules.iter().filter(|rule| rule.family == family && rule.priority < before);
+    rules.filter(|rule| !rule.is_ours() && rule.oif.is_none()).filter(has_selector).take(MOST_RULES).collect()
+}
+
 /// A host in every network of main, of the tables before it, and of the rules. If there are too many, networks that are
 /// reached without an uplink's gateway come first.
 fn hosts(routing: &Routing, of_rules: &BTreeSet<IpNet>, own: &HashSet<IpAddr>, uplinks: usize) -> Vec<(IpNet, IpAddr)> {
@@ -200,9 +225,11 @@ pub fn probes(plan: &Plan, snapshot: &Snapshot, to: &[IpAddr]) -> Vec<Probe> {
         let hosts = hosts(&routing, &of_rules, &own, uplinks.len());
         let addresses = host_addresses(&routing, snapshot);
         let foreign = foreign_routes(snapshot, family, &tables);
+        let selecting = rules_with_selectors(snapshot, family, last.unwrap_or(0));
         let most_lookups = MANY_LOOKUPS / uplinks.len();
+        let own = &own;
         let of_family =
-            ProbesOfFamily { plan, snapshot, routing, hosts, addresses, foreign, most_lookups, remote, own: &own };
+            ProbesOfFamily { plan, snapshot, routing, hosts, addresses, foreign, selecting, most_lookups, remote, own };
         for index in &uplinks {
             of_family.add_uplink(*index, &mut probes);
         }
@@ -221,6 +248,8 @@ struct ProbesOfFamily<'a> {
     addresses: (Vec<IpAddr>, Vec<IpAddr>),
     /// Foreign routes in uplinks' tables.
     foreign: HashMap<u32, Vec<&'a Route>>,
+    /// Foreign rules with a protocol, a port or a user.
+    selecting: Vec<&'a Rule>,
     /// For each uplink.
     most_lookups: usize,
     remote: Option<IpAddr>,
@@ -270,8 +299,41 @@ impl ProbesOfFamily<'_> {
                 probes.push(probe(Target::Host, query, Expected::Delivered));
             }
         }
+        self.add_selected(index, probes);
         if policy.is_some_and(|policy| policy.layout == Layout::Layered) {
             self.add_bound_to_interface(index, &destinations, probes);
+        }
+    }
+
+    /// Packets that foreign rules select. Such a rule may send them into a tunnel, but not through another uplink.
+    fn add_selected(&self, index: usize, probes: &mut Vec<Probe>) {
+        let uplink = &self.plan.uplinks[index];
+        for rule in &self.selecting {
+            let Some(extras) = &rule.extras else { continue };
+            let mut sources = uplink.sources.iter().map(|source| source.net.addr());
+            let source = sources.find(|source| rule.src.is_none_or(|src| src.contains(source)));
+            let to = match extras.dst {
+                Some(dst) => host_in(&dst, &self.routing.main, self.own),
+                None => self.remote,
+            };
+            let (Some(source), Some(to)) = (source, to) else { continue };
+            let is_internet = self
+                .routing
+                .derive(uplink, to)
+                .is_some_and(|derived| matches!(derived.reach, Reach::Remote | Reach::Provider(_)));
+            if !is_internet {
+                continue;
+            }
+            let query = Query {
+                from: Some(source),
+                uid: extras.uids.map_or(0, |(first, _)| first),
+                ip_protocol: extras.ip_protocol.unwrap_or(Query::to(to).ip_protocol),
+                sport: extras.sports.map_or(0, |(first, _)| first),
+                dport: extras.dports.map_or(0, |(first, _)| first),
+                ..Query::to(to)
+            };
+            let expected = Expected::NotThrough(self.other_interfaces(uplink));
+            probes.push(Probe { uplink: Some(index), target: Target::Selected, query, expected });
         }
     }
 

@@ -13,7 +13,7 @@ mod snapshot;
 
 pub use crate::commands::tables::{DEFAULT, LOCAL, MAIN, table_name};
 pub use family::Family;
-pub use query::{Answer, LookupContext, Query, ResolvedRoute};
+pub use query::{Answer, LookupContext, Query, ResolvedRoute, ip_protocol_name};
 pub use route::{
     INET6_METRIC, Kind, Nexthop, PROTOCOL, PROTOCOL_DHCP, Route, RouteExtras, RouteState, SCOPE_LINK, is_host,
     is_ipv4_link_local, prefix,

@@ -36,6 +36,27 @@ impl Query {
     pub fn family(&self) -> Family {
         Family::of(&self.to)
     }
+
+    /// The user, the protocol and the ports, in the words of `ip route get`; nothing for defaults.
+    pub fn selectors(&self) -> Vec<(&'static str, String)> {
+        let uid = Some(self.uid).filter(|uid| *uid != 0 && self.iif.is_none()).map(|uid| uid.to_string());
+        let protocol = Some(self.ip_protocol).filter(|protocol| *protocol != 17).map(ip_protocol_name);
+        let [sport, dport] =
+            [self.sport, self.dport].map(|port| Some(port).filter(|port| *port != 0).map(|port| port.to_string()));
+        let selectors = [("uid", uid), ("ipproto", protocol), ("sport", sport), ("dport", dport)];
+        selectors.into_iter().filter_map(|(word, value)| Some((word, value?))).collect()
+    }
+}
+
+/// As iproute2 prints `IPPROTO_*`.
+pub fn ip_protocol_name(protocol: u8) -> String {
+    match protocol {
+        1 => "icmp".into(),
+        6 => "tcp".into(),
+        17 => "udp".into(),
+        58 => "ipv6-icmp".into(),
+        number => number.to_string(),
+    }
 }
 
 /// The kernel's answer to a [`Query`].

@@ -11,7 +11,7 @@ use crate::check::expected::Expected;
 use crate::check::finding::Finding;
 use crate::check::input::ProbeResult;
 use crate::interfaces::{Config, Files, Severity};
-use crate::network::{Answer, Kind, table_name};
+use crate::network::{Answer, Kind, ip_protocol_name, table_name};
 use crate::policy::Plan;
 use crate::uplinks::{Missing, Selection};
 
@@ -60,7 +60,8 @@ fn query_text(result: &ProbeResult) -> String {
     let from = query.from.map_or(String::new(), |from| format!(" from {from}"));
     let iif = query.iif.as_ref().map_or(String::new(), |iif| format!(" iif {iif}"));
     let oif = query.oif.as_ref().map_or(String::new(), |oif| format!(" oif {oif}"));
-    format!("{}{from}{iif}{oif}", query.to)
+    let selectors: String = query.selectors().iter().map(|(word, value)| format!(" {word} {value}")).collect();
+    format!("{}{from}{iif}{oif}{selectors}", query.to)
 }
 
 const COLUMNS: [Column; 4] =
@@ -219,6 +220,10 @@ pub fn json(checked: &Checked) -> Value {
             "to": query.to.to_string(),
             "iif": query.iif,
             "oif": query.oif,
+            "uid": query.uid,
+            "ipproto": ip_protocol_name(query.ip_protocol),
+            "sport": query.sport,
+            "dport": query.dport,
             "expected": expected_json(&result.probe.expected),
             "answer": answer_json(&result.answer),
             "ok": result.is_ok(),

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 
-use super::iproute2::{protocol_name, route_json, route_text, rule_json, rule_words};
+use super::iproute2::{route_json, route_text, rule_json, rule_words};
 use crate::network::lookup::{Comparison, Lookup, Outcome, RuleVerdict, Step};
-use crate::network::{Answer, Kind, Query, ResolvedRoute, table_name};
+use crate::network::{Answer, Kind, Query, ResolvedRoute, ip_protocol_name, table_name};
 
 /// Rules longer than this are not padded.
 const WIDEST: usize = 80;
@@ -24,10 +24,7 @@ fn query_text(query: &Query) -> String {
     add("iif", query.iif.clone());
     add("oif", query.oif.clone());
     add("mark", Some(query.mark).filter(|mark| *mark != 0).map(|mark| format!("{mark:#x}")));
-    add("uid", Some(query.uid).filter(|uid| *uid != 0 && query.iif.is_none()).map(|uid| uid.to_string()));
-    add("ipproto", Some(query.ip_protocol).filter(|protocol| *protocol != 17).map(protocol_name));
-    add("sport", Some(query.sport).filter(|port| *port != 0).map(|port| port.to_string()));
-    add("dport", Some(query.dport).filter(|port| *port != 0).map(|port| port.to_string()));
+    query.selectors().into_iter().for_each(|(word, value)| add(word, Some(value)));
     text
 }
 
@@ -209,7 +206,7 @@ pub fn explain_json(query: &Query, lookup: &Lookup, answer: &Answer, notes: &[St
         "oif": query.oif,
         "mark": format!("{:#x}", query.mark),
         "uid": query.uid,
-        "ipproto": protocol_name(query.ip_protocol),
+        "ipproto": ip_protocol_name(query.ip_protocol),
         "sport": query.sport,
         "dport": query.dport,
         "rules": Value::from_iter(rules),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::network::{
     Action, Family, INET6_METRIC, Kind, PROTOCOL, Route, RouteExtras, RouteState, Rule, RuleExtras, SCOPE_LINK,
-    dscp_text, prefix, table_name,
+    dscp_text, ip_protocol_name, prefix, table_name,
 };
 
 /// A rule in the format of `ip rule show`.
@@ -38,7 +38,7 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     add("oif", rule.oif.clone());
     add("tun_id", extras.tun_id.map(|id| id.to_string()));
     add("uidrange", extras.uids.map(|(first, last)| format!("{first}-{last}")));
-    add("ipproto", extras.ip_protocol.map(protocol_name));
+    add("ipproto", extras.ip_protocol.map(ip_protocol_name));
     add("sport", extras.sports.map(range));
     add("dport", extras.dports.map(range));
     let table = if extras.l3mdev { "[l3mdev-table]".into() } else { table_name(rule.table) };
@@ -69,17 +69,6 @@ fn action_name(action: Action) -> &'static str {
         Action::Unreachable => "unreachable",
         Action::Prohibit => "prohibit",
         Action::Blackhole | Action::Other(_) => "blackhole",
-    }
-}
-
-/// iproute2's names of the protocols that rules usually have.
-pub(super) fn protocol_name(protocol: u8) -> String {
-    match protocol {
-        1 => "icmp".into(),
-        6 => "tcp".into(),
-        17 => "udp".into(),
-        58 => "ipv6-icmp".into(),
-        number => number.to_string(),
     }
 }
 
@@ -227,7 +216,7 @@ pub(super) fn rule_json(rule: &Rule) -> Map<String, Value> {
     add("tun_id", extras.tun_id.map(Value::from));
     add("uid_start", extras.uids.map(|(first, _)| first.into()));
     add("uid_end", extras.uids.map(|(_, last)| last.into()));
-    add("ipproto", extras.ip_protocol.map(|protocol| protocol_name(protocol).into()));
+    add("ipproto", extras.ip_protocol.map(|protocol| ip_protocol_name(protocol).into()));
     for (key, ports) in [("sport", extras.sports), ("dport", extras.dports)] {
         if let Some((first, last)) = ports.filter(|(first, last)| first != last) {
             add(&format!("{key}_start"), Some(first.into()));

@@ -108,7 +108,9 @@ pub(super) fn explain(query: &Query) -> String {
     let word = |name: &str, value: Option<String>| value.map_or(String::new(), |value| format!(" --{name} {value}"));
     let from = word("from", query.from.map(|from| from.to_string()));
     let (iif, oif) = (word("iif", query.iif.clone()), word("oif", query.oif.clone()));
-    format!("Run 'symroute explain{from} --to {}{iif}{oif}' to see which rule and route decide.", query.to)
+    let option = |(name, value): (&str, String)| format!(" --{name} {}", value.trim_start_matches("ipv6-"));
+    let selectors: String = query.selectors().into_iter().map(option).collect();
+    format!("Run 'symroute explain{from} --to {}{iif}{oif}{selectors}' to see which rule and route decide.", query.to)
 }
 
 /// The lookup that a reader understands best: the one to a remote address, if it failed.
@@ -130,7 +132,9 @@ fn packets(query: &Query) -> String {
     let from = from.map_or(String::new(), |from| format!(" from {from}"));
     let iif = iif.as_ref().map_or(String::new(), |iif| format!(" that arrive on {iif}"));
     let oif = oif.as_ref().map_or(String::new(), |oif| format!(" of sockets bound to {oif}"));
-    format!("packets{from} to {to}{iif}{oif}")
+    let selectors: Vec<String> = query.selectors().into_iter().map(|(word, value)| format!("{word} {value}")).collect();
+    let selectors = if selectors.is_empty() { String::new() } else { format!(" with {}", selectors.join(" ")) };
+    format!("packets{from} to {to}{iif}{oif}{selectors}")
 }
 
 /// `leave through eth0 via 192.0.2.1`

@@ -176,6 +176,8 @@ pub fn no_finding_with_other_tools(world: &World) {
         ip rule add fwmark 7 table 300 priority 60
         ip rule add to 203.0.113.72/29 table 301 priority 61; ip route add default dev eth2 table 301
         ip rule add to 203.0.113.80/29 blackhole priority 62
+        ip rule add ipproto 6 dport 25 table 301 priority 63; ip rule add uidrange 7000-7009 table 301 priority 64
+        ip rule add from 198.51.100.10 ipproto 17 sport 53 table 300 priority 65
         ip route add blackhole 198.51.100.128/27; ip route add unreachable 2001:db8:c::/48
         ip -6 route add blackhole 2001:db8:ffff::/48",
         // Addresses of keepalived in the LAN, of the host, deprecated ones of SLAAC, and further ones on the uplinks.

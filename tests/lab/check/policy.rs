@@ -195,6 +195,22 @@ pub fn findings_of_foreign_rules(world: &World) {
     let moved = server.ok("ip rule");
     assert!(moved.contains("to 203.0.113.128/26 lookup 200") && moved.contains("iif lo lookup 200"), "{moved}");
     server.ok("ip rule del table 200; ip rule del table 200");
+    // Pings still arrive.
+    let connects = || world.client.talks(None, B4);
+    let connects6 = || world.client.talks(None, B6);
+    for selector in
+        ["ipproto 6", "from 198.51.100.10 to 203.0.113.128/26 ipproto 6 sport PORT", "iif lo sport PORT"]
+    {
+        let selector = selector.replace("PORT", "1-65534");
+        server.ok(&format!("ip rule add {selector} table 200 priority 50"));
+        assert!(client(), "{selector}");
+        server.ok(&format!("ip rule del {selector} table 200 priority 50"));
+        shadowed(&format!("ip rule add {selector} table 200 priority 50"), &connects);
+        server.ok("ip rule del table 200");
+    }
+    server.ok("ip -6 route add default via 2001:db8:a::1 dev eth0 table 200");
+    shadowed("ip -6 rule add ipproto 6 dport 1024-65534 table 200 priority 50", &connects6);
+    server.ok("ip -6 rule del table 200");
     shadowed("ip rule add goto 32766 priority 50", &client);
     server.ok("ip rule del goto 32766");
     shadowed("ip rule add iif lo unreachable priority 5000", &host_itself);
