@@ -47,10 +47,22 @@ pub fn reverse_lookup(snapshot: &Snapshot, query: &Query, out: Option<&str>) -> 
     };
     let (sport, dport) = (query.dport, query.sport);
     let query = Query { from: Some(query.to), to: source, sport, dport, ..query.clone() };
-    let flow = Flow { iif: out.unwrap_or("lo"), oif: None, uid: 0, ..Flow::new(&query) };
+    let mut flow = Flow { iif: out.unwrap_or("lo"), oif: None, uid: 0, ..Flow::new(&query) };
+    if !snapshot.rules.iter().any(|rule| rule.family == flow.family && reads_ports(rule)) {
+        (flow.ip_protocol, flow.sport, flow.dport) = (0, 0, 0);
+    }
     let mut steps = steps(snapshot, flow.family);
     let outcome = plain_outcome(walk(&mut steps, snapshot, &LookupContext::default(), &flow));
     Lookup { steps, outcome }
+}
+
+/// Without such a rule, the kernel does not read protocol and ports of a received packet (`fib_rule_requires_fldissect`,
+/// include/net/fib_rules.h).
+fn reads_ports(rule: &Rule) -> bool {
+    rule.extras.as_ref().is_some_and(|extras| {
+        let selects = extras.ip_protocol.is_some() || extras.sports.is_some() || extras.dports.is_some();
+        selects && extras.iif.as_deref() != Some("lo")
+    })
 }
 
 fn steps(snapshot: &Snapshot, family: Family) -> Vec<Step> {
@@ -239,6 +251,24 @@ mod tests {
         assert!(decides(RuleExtras { dscp: Some((1, 56)), ..plain() }));
         assert!(!decides(RuleExtras { tun_id: Some(7), ..plain() }));
         assert!(decides(RuleExtras { tun_id: Some(7), not: true, ..plain() }));
+    }
+
+    /// Where only rules with 'iif lo' select by protocol, the source check compares them with protocol 0.
+    #[test]
+    fn the_source_check_reads_ports_for_some_rules() {
+        let udp = |iif: Option<&str>| RuleExtras {
+            ip_protocol: Some(17),
+            iif: iif.map(str::to_string),
+            ..RuleExtras::default()
+        };
+        let received = Query { from: "192.0.2.9".parse().ok(), iif: Some("eth0".into()), ..query() };
+        let is_found = |rules: Vec<Rule>| {
+            matches!(reverse_lookup(&host(rules), &received, None).outcome, Outcome::Route { step: 0, .. })
+        };
+        assert!(!is_found(vec![rule(5, 1, udp(Some("lo")))]));
+        assert!(is_found(vec![rule(5, 1, udp(None))]));
+        assert!(is_found(vec![rule(5, 1, udp(Some("lo"))), rule(6, 7, udp(Some("eth0")))]));
+        assert!(!is_found(vec![rule(5, 1, udp(Some("lo"))), Rule { family: Family::Inet6, ..rule(6, 7, udp(None)) }]));
     }
 
     /// Each difference from the kernel is reported.
