@@ -53,8 +53,8 @@ impl ShortLeases {
             "cd {path}; touch leases
             printf '%s\\n' 'start {address}' 'end {address}' 'interface cust0' 'min_lease 5' 'lease_file {path}/leases' \
                 'pidfile {path}/pid' 'option subnet 255.255.255.0' 'option router {router}' 'option lease 12' >conf
-            set -- {root}/lib*/ld-linux* {root}/lib/*-linux-gnu
-            exec \"$1\" --library-path \"$2\" {root}/bin/busybox udhcpd -f conf",
+            set -- {root}/usr/lib/*-linux-gnu
+            exec \"$1\"/ld-linux* --library-path \"$1\" {root}/bin/busybox udhcpd -f conf",
             root = root.display()
         ));
         ShortLeases { _server: server, _directory: directory }

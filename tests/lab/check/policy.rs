@@ -198,9 +198,7 @@ pub fn findings_of_foreign_rules(world: &World) {
     // Pings still arrive.
     let connects = || world.client.talks(None, B4);
     let connects6 = || world.client.talks(None, B6);
-    for selector in
-        ["ipproto 6", "from 198.51.100.10 to 203.0.113.128/26 ipproto 6 sport PORT", "iif lo sport PORT"]
-    {
+    for selector in ["ipproto 6", "from 198.51.100.10 to 203.0.113.128/26 ipproto 6 sport PORT", "iif lo sport PORT"] {
         let selector = selector.replace("PORT", "1-65534");
         server.ok(&format!("ip rule add {selector} table 200 priority 50"));
         assert!(client(), "{selector}");
