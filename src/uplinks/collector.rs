@@ -145,13 +145,17 @@ impl<'a> UplinkCollector<'a> {
     }
 
     /// An interface has one `metric` for both families: ifupdown-ng takes the last of its stanzas that has one,
-    /// ifupdown2 the first.
+    /// ifupdown2 the first. To ifupdown-ng, an alias is another interface.
     fn share_metrics(&mut self, uplinks: &mut [Uplink]) {
         if self.config.dialect == Dialect::Ifupdown {
             return;
         }
+        let is_alias_apart = self.config.dialect == Dialect::IfupdownNg;
         for index in 0..uplinks.len() {
-            let is_on_interface = |other: &&Uplink| other.interface == uplinks[index].interface && other.in_main;
+            let is_on_interface = |other: &&Uplink| {
+                let name = |uplink: &Uplink| is_alias_apart.then(|| uplink.listed_link().to_string());
+                other.interface == uplinks[index].interface && name(other) == name(&uplinks[index]) && other.in_main
+            };
             let mut metrics: Vec<(usize, u32)> = uplinks
                 .iter()
                 .filter(is_on_interface)

@@ -151,8 +151,9 @@ impl UplinkCollector<'_> {
         with_default.extend(managed.map(|uplink| (uplink.family, &uplink.interface[..])));
         let mut counts: HashMap<Family, usize> = HashMap::new();
         with_default.into_iter().for_each(|(family, _)| *counts.entry(family).or_default() += 1);
-        // The only default route of a host is no problem.
-        unknown.retain(|route| counts.get(&route.family).is_some_and(|count| *count > 1));
+        // The only default route of a host is no problem. On a host without stanzas, another program manages the network.
+        let has_stanzas = self.config.stanzas.iter().any(|stanza| stanza.interface != "lo");
+        unknown.retain(|route| has_stanzas && counts.get(&route.family).is_some_and(|count| *count > 1));
         (uplinks, unknown)
     }
 }

@@ -23,6 +23,8 @@ struct OfFamily {
     addresses: HashSet<IpAddr>,
     /// Uplinks by the networks of their providers.
     providers: HashMap<IpNet, BTreeSet<usize>>,
+    /// The uplink of a stanza, if it is the only one.
+    stanzas: HashMap<usize, Option<usize>>,
 }
 
 /// The addresses, networks and gateways of the uplinks of one link.
@@ -73,6 +75,7 @@ impl<'a> Owners<'a> {
     fn add(&mut self, index: usize) {
         let uplink = &self.uplinks[index];
         let of_family = self.families.entry(uplink.family).or_default();
+        of_family.stanzas.entry(uplink.stanza).and_modify(|only| *only = None).or_insert(Some(index));
         let on_link = of_family.links.entry(uplink.interface.clone()).or_default();
         on_link.uplinks.push(index);
         if let Some(gateway) = uplink.gateway.address() {
@@ -114,7 +117,7 @@ impl<'a> Owners<'a> {
     }
 
     /// Assigns an address of `link` to an uplink: to one of the link that has its network, or else to one of another link,
-    /// or else to the only uplink of the link.
+    /// or else to the only uplink of the link, or else to the uplink whose stanza adds it.
     pub(crate) fn assign(&mut self, link: &str, family: Family, source: &Source) {
         let Some(owner) = self.owner(link, family, source) else { return };
         let uplink = &mut self.uplinks[owner];
@@ -142,7 +145,9 @@ impl<'a> Owners<'a> {
         if of_link.is_some() || of_family.addresses.contains(&address) {
             return of_link;
         }
-        self.other_interface(of_family, link, &source.net).or_else(only)
+        // Its provider routes it to the uplink's address.
+        let of_stanza = || of_family.stanzas.get(&source.stanza?).copied().flatten().filter(|_| is_public(address));
+        self.other_interface(of_family, link, &source.net).or_else(only).or_else(of_stanza)
     }
 
     /// The first uplink of another link whose provider has the smallest network that contains the address. If the address
@@ -154,6 +159,17 @@ impl<'a> Owners<'a> {
             let mut uplinks = of_family.providers.get(&net)?.iter().copied();
             uplinks.find(|index| self.uplinks[*index].interface != link)
         })
+    }
+}
+
+/// A LAN or a VPN may have the address otherwise (RFC 1918, RFC 6598, RFC 4193).
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let is_shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            !(address.is_private() || is_shared || address.is_link_local() || address.is_loopback())
+        }
+        IpAddr::V6(address) => !(address.is_unique_local() || address.is_unicast_link_local() || address.is_loopback()),
     }
 }
 
@@ -197,7 +213,12 @@ mod tests {
         let owner = match own {
             Some(own) => Some(own),
             None if uplinks.iter().any(|uplink| of_family(uplink) && has(uplink)) => None,
-            None => other_interface.or_else(only),
+            None => other_interface.or_else(only).or_else(|| {
+                let of_stanza =
+                    |index: &usize| of_family(&uplinks[*index]) && Some(uplinks[*index].stanza) == source.stanza;
+                let mut candidates = (0..uplinks.len()).filter(of_stanza);
+                candidates.next().filter(|_| candidates.next().is_none())
+            }),
         };
         let Some(owner) = owner.map(|owner| &mut uplinks[owner]) else { return };
         let here = owner.interface == link;

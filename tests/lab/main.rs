@@ -268,6 +268,7 @@ const CASES: &[(&str, Case)] = &[
     ("many_addresses_keep_forwarded_traffic", layout::addresses::many_addresses_keep_forwarded_traffic),
     ("thousands_of_addresses_need_few_rules", layout::addresses::thousands_of_addresses_need_few_rules),
     ("separated_customers_are_reached", layout::routes::separated_customers_are_reached),
+    ("a_routed_block_uses_the_uplink_of_its_stanza", layout::routes::a_routed_block_uses_the_uplink_of_its_stanza),
     ("static_routes_apply_to_one_uplink", layout::routes::static_routes_apply_to_one_uplink),
     ("a_lan_with_a_backup_router_is_an_uplink", layout::routes::a_lan_with_a_backup_router_is_an_uplink),
     ("a_table_for_all_packets_is_used", layout::routes::a_table_for_all_packets_is_used),

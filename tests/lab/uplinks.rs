@@ -134,9 +134,9 @@ pub fn check_reports_a_default_route_without_uplink(world: &World) {
     server.ok("ip route del default dev vpn0");
     assert_quiet(world);
 
-    // Another program configures all interfaces. One default route is no problem.
+    // Another program configures all uplinks. One default route is no problem.
     server.ok("ifdown -a; ip link del vpn0");
-    world.configure("auto lo\niface lo inet loopback\n");
+    world.configure("auto lo\niface lo inet loopback\niface eth2 inet static\n    address 203.0.113.1/26\n");
     server.ok("ip link set eth0 up; ip addr add 192.0.2.10/24 dev eth0; ip route add default via 192.0.2.1 dev eth0");
     assert_eq!(server.run("symroute check --quiet").code(), 0);
     server.ok("ip link set eth1 up; ip addr add 198.51.100.10/24 dev eth1");

@@ -21,6 +21,42 @@ fn a_gateway_with_more_words() {
     assert!(found("192.0.2.1 metric 20", Dialect::IfupdownNg).2);
 }
 
+/// A block of addresses that the provider routes to the uplink's address.
+#[test]
+fn a_routed_address_belongs_to_the_stanza_that_adds_it() {
+    let [eth0, eth1] = [
+        "eth0 (IPv4) on eth0 via 192.0.2.1 192.0.2.10/24",
+        "eth1 (IPv4) on eth1 via 198.51.100.1 metric 20 198.51.100.10/24",
+    ];
+    let found = |line: &str| by_files(&format!("{TWO} {line}\n"));
+    for (line, source) in [
+        ("up ip addr add 203.0.113.9/32 dev lo", " 203.0.113.9/32@lo"),
+        ("up ip addr add 203.0.113.9/28 dev br0", " 203.0.113.9/28@br0"),
+        // A LAN, and an address that belongs to no provider.
+        ("up ip addr add 10.8.0.1/24 dev br0", ""),
+        ("up ip addr add 100.64.0.1/32 dev lo", ""),
+        ("down ip addr add 203.0.113.9/32 dev lo", ""),
+    ] {
+        assert_eq!(found(line), [eth0.to_string(), format!("{eth1}{source}")], "{line}");
+    }
+    // It is in the network of the other uplink.
+    let other = found("up ip addr add 192.0.2.9/32 dev lo");
+    assert_eq!(other, [format!("{eth0} 192.0.2.9/32@lo"), eth1.to_string()]);
+    // The uplink of the interface has precedence.
+    assert_eq!(found("up ip addr add 203.0.113.9/32 dev eth0")[0], format!("{eth0} 203.0.113.9/32"));
+}
+
+/// To ifupdown-ng, an alias is another interface.
+#[test]
+fn an_alias_has_its_own_metric() {
+    let text = "auto eth0\niface eth0\n address 192.0.2.10/24\n gateway 192.0.2.1\nauto eth0:1\niface eth0:1\n \
+                address 198.51.100.10/24\n gateway 198.51.100.1\n metric 20\n";
+    let [eth0, alias] = ["eth0 (IPv4) on eth0 via 192.0.2.1", "eth0:1 (IPv4) on eth0 via 198.51.100.1 metric 20"];
+    let of = |metric: &str| [format!("{eth0}{metric} 192.0.2.10/24"), format!("{alias} 198.51.100.10/24")];
+    assert_eq!(by_files_in(text, Dialect::IfupdownNg), of(""));
+    assert_eq!(by_files_in(text, Dialect::Ifupdown2), of(" metric 20"));
+}
+
 /// In these dialects a stanza may have both families.
 #[test]
 fn no_gateway_is_one_of_the_families_with_an_address() {

@@ -131,6 +131,9 @@ fn default_routes_of_main_make_uplinks() {
     assert_eq!(lines(&found), [eth0]);
     assert_eq!(found.unknown_defaults, unknown.routes[1..].iter().rev().cloned().collect::<Vec<_>>());
     assert_eq!(held("", &unknown, &[]).unknown_defaults, [], "no business of symroute's");
+    let lan = "iface eth2 inet static\n address 203.0.113.65/26\n";
+    assert_eq!(held(lan, &unknown, &[]).unknown_defaults.len(), 3);
+    assert_eq!(held(lan, &with(&[of_main]), &[]).unknown_defaults, [], "the only default route");
 }
 
 #[test]

@@ -75,6 +75,29 @@ pub fn separated_customers_are_reached(world: &World) {
     }
 }
 
+/// A provider routes a block of addresses to the uplink's address. A line of the uplink's stanza adds one to lo.
+pub fn a_routed_block_uses_the_uplink_of_its_stanza(world: &World) {
+    let World { server, isp_b, client, .. } = world;
+    const BLOCK: &str = "198.18.5.1";
+    isp_b.outside(&format!("ip route add {BLOCK} via {B4} dev cust0")).ok();
+    client.outside(&format!("ip route add {BLOCK} via 203.0.113.137 dev to-b src 203.0.113.190")).ok();
+    let interfaces = WITH_METRIC.replace(
+        "    gateway 198.51.100.1\n",
+        &format!(
+            "    gateway 198.51.100.1\n    up ip addr add {BLOCK}/32 dev lo\n    down ip addr del {BLOCK}/32 dev lo\n"
+        ),
+    );
+    for style in ["iproute2", "hook"] {
+        check_each_rp_filter(world, &interfaces, style, &|what| {
+            let mut connections = all_connections(world);
+            connections.push(("client", client, None, BLOCK));
+            connections.push(("server", server, Some(BLOCK), "203.0.113.2"));
+            assert_reached(world, what, &connections);
+            assert_quiet(world);
+        });
+    }
+}
+
 /// The LAN has a second router, so it is an uplink, too. Its addresses are private: no provider has a route to them.
 pub fn a_lan_with_a_backup_router_is_an_uplink(world: &World) {
     let lan = &world.lan;
