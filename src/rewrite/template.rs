@@ -245,7 +245,8 @@ fn lent(plan: &Plan, index: &Index, uplink: &Uplink) -> Vec<Value> {
 
 fn route_value(route: &Route, index: &Index, uplink: &Uplink, on_link: &Prefixes) -> Value {
     let is_elsewhere = |gateway| index.is_elsewhere(gateway, &uplink.interface);
-    let deduced = route.gateway.is_some_and(|gateway| on_link.hold(gateway) && !is_elsewhere(gateway));
+    // `ip` needs the interface for `onlink`.
+    let deduced = !route.onlink && route.gateway.is_some_and(|gateway| on_link.hold(gateway) && !is_elsewhere(gateway));
     context! {
         text => route.to_string(),
         dst => if route.dst.prefix_len() == 0 { "default".into() } else { prefix(&route.dst) },

@@ -65,7 +65,7 @@ pub fn separated_customers_are_reached(world: &World) {
         "    gateway 192.0.2.1\n",
         "    gateway 192.0.2.1\n    up ip route prepend 192.0.2.0/24 via 192.0.2.1 dev eth0\n",
     );
-    for style in ["iproute2", "hook"] {
+    for style in ["iproute2", "article", "hook"] {
         check_each_rp_filter(world, &interfaces, style, &|what| {
             let mut connections = all_connections(world);
             connections.extend([A4, B4].map(|from| ("server", server, Some(from), "192.0.2.20")));
