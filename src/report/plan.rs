@@ -59,7 +59,8 @@ pub(super) fn gateway(uplink: &Uplink, unknown: &str) -> String {
 /// The first columns of a table: name, address, gateway, table, priority.
 pub(super) fn cells(plan: &Plan, index: usize) -> Vec<String> {
     let uplink = &plan.uplinks[index];
-    let unknown = if uplink.skipped.is_some() { "-" } else { "(DHCP or RA)" };
+    let has_none = uplink.skipped.is_some() || uplink.is_faulty() && !uplink.dynamic;
+    let unknown = if has_none { "-" } else { "(DHCP or RA)" };
     let gateway = gateway(uplink, unknown);
     let policy = plan.policy(index);
     let number = |number: Option<u32>| number.map_or("-".into(), |number| number.to_string());

@@ -1,6 +1,7 @@
 //! An error of one uplink is reported. The other uplinks are managed as before.
 
 use crate::WITH_METRIC;
+use crate::check::check;
 use crate::judge::*;
 use crate::world::{A4, A6, B4, B6, World};
 
@@ -34,6 +35,11 @@ pub fn an_error_affects_only_its_uplink(world: &World) {
     let up = server.run("ifup -a");
     assert!(up.succeeded() && !up.text().contains("symroute"), "{}", up.text());
     assert_reached(world, &[A4, A6, B4, B6]);
+    // Nothing starts it: its missing metric and its unknown table are warnings.
+    let report = check(world);
+    let found = report["findings"].as_array().expect("a list").iter();
+    let found: Vec<String> = found.map(|finding| format!("{}: {}", finding["severity"], finding["id"])).collect();
+    assert!(!found.is_empty() && found.iter().all(|finding| finding.starts_with("\"warning\"")), "{found:?}");
     server.ok("ifdown eth1");
     assert!(rules(world).contains(A4) && !rules(world).contains(B4), "{}", rules(world));
     server.ok("ifup eth1");

@@ -191,14 +191,18 @@ impl CheckInput<'_> {
         of_clients.any(|route| route.is_through(&uplink.interface))
     }
 
+    fn is_link_up(&self, uplink: &Uplink) -> bool {
+        self.snapshot.link(&uplink.interface).is_some_and(|link| link.up)
+    }
+
     pub(super) fn find_same_metrics(&self, found: &mut Vec<Finding>) {
         let from_clash = |clash: &Diagnostic| {
             let is_at_line = |uplink: &&Uplink| match uplink.origin {
                 Origin::Line { location } => Some(location) == clash.location,
                 _ => Some(uplink.location) == clash.location,
             };
-            let uplink = self.plan.uplinks.iter().find(is_at_line);
-            let finding = self.same_metric(clash.message.clone(), uplink).note(clash.help.clone());
+            let index = self.plan.uplinks.iter().position(|uplink| is_at_line(&uplink));
+            let finding = self.same_metric(clash.message.clone(), index).note(clash.help.clone());
             Finding { location: clash.location, ..finding }
         };
         found.extend(self.plan.clashes.iter().map(from_clash));
@@ -209,7 +213,7 @@ impl CheckInput<'_> {
                 continue;
             }
             let summary = format!("{}: 'metric' missing; another uplink has the same default metric", uplink.label());
-            let finding = self.same_metric(summary, Some(uplink)).on(&uplink.interface, uplink.family);
+            let finding = self.same_metric(summary, Some(index)).on(&uplink.interface, uplink.family);
             let finding = Finding { location: Some(uplink.location), ..finding };
             if !self.writes_metric(uplink) {
                 found.push(finding.before(cuts(&uplink.interface)).note(self.metric_note(index, *metric)));
@@ -244,9 +248,15 @@ impl CheckInput<'_> {
         }
     }
 
-    /// An error if the uplink is inactive or its default route is missing; otherwise the next `ifup` has the fault.
-    fn same_metric(&self, summary: String, uplink: Option<&Uplink>) -> Finding {
-        match uplink.is_some_and(|uplink| !uplink.up || uplink.in_main && !self.has_default(uplink)) {
+    /// An error if the uplink should be active and is not, or if its default route is missing; otherwise the next `ifup` has
+    /// the fault.
+    fn same_metric(&self, summary: String, index: Option<usize>) -> Finding {
+        let is_affected = |index: usize| {
+            let uplink = &self.plan.uplinks[index];
+            let is_missing = uplink.in_main && !self.has_default(uplink);
+            if uplink.up { is_missing } else { self.at_boot.contains(&index) || self.is_link_up(uplink) }
+        };
+        match index.is_some_and(is_affected) {
             true => Finding::error("same-metric", summary, SAME_METRIC),
             false => Finding::warning("same-metric", summary, SAME_METRIC),
         }
