@@ -91,6 +91,12 @@ fn is_in_use(default: &Default, snapshot: &Snapshot) -> bool {
     rules.filter_map(|rule| rule.src.as_ref()).any(own)
 }
 
+/// The kernel shows a nexthop object by its number alone (`net.ipv4.nexthop_compat_mode=0`).
+fn has_hidden_nexthops(route: &Route) -> bool {
+    let is_object = route.extras.as_ref().is_some_and(|extras| extras.nexthop_id.is_some());
+    is_object && ways(route).next().is_none()
+}
+
 /// The ways of one default route. dhcpcd adds one through every router of its lease.
 fn ways(route: &Route) -> impl Iterator<Item = Default<'_>> {
     let Route { gateway, dev, extras: more, .. } = route;
@@ -152,8 +158,12 @@ impl UplinkCollector<'_> {
         let mut counts: HashMap<Family, usize> = HashMap::new();
         with_default.into_iter().for_each(|(family, _)| *counts.entry(family).or_default() += 1);
         // The only default route of a host is no problem. On a host without stanzas, another program manages the network.
-        let has_stanzas = self.config.stanzas.iter().any(|stanza| stanza.interface != "lo");
-        unknown.retain(|route| has_stanzas && counts.get(&route.family).is_some_and(|count| *count > 1));
+        unknown.retain(|route| counts.get(&route.family).is_some_and(|count| *count > 1));
+        let hidden = default_routes(snapshot).filter(|route| route.table == MAIN && has_hidden_nexthops(route));
+        unknown.extend(hidden.cloned());
+        if self.config.stanzas.iter().all(|stanza| stanza.interface == "lo") {
+            unknown.clear();
+        }
         (uplinks, unknown)
     }
 }

@@ -100,6 +100,12 @@ pub fn default_routes_of_a_script_make_uplinks(world: &World) {
     assert_reached(world, &PUBLIC);
     server.ok("while ip route del default 2>/dev/null; do :; done; ip route add default via 192.0.2.1 dev eth0");
     assert_unchanged();
+    // The kernel shows nexthop objects by their numbers alone.
+    server.ok("symroute flush; ip route del default; sysctl -qw net.ipv4.nexthop_compat_mode=0
+        ip nexthop add id 1 via 192.0.2.1 dev eth0; ip nexthop add id 2 via 198.51.100.1 dev eth1
+        ip nexthop add id 10 group 1/2; ip route add default nhid 10");
+    fixed(world, "default-route-unknown", &|| PUBLIC[2..3].iter().all(|to| world.client.reaches(None, to)));
+    assert_unchanged();
     // The uplink is removed with its addresses.
     server.ok("ifdown eth1");
     assert_nothing_left(world);

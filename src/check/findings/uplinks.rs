@@ -83,7 +83,11 @@ impl CheckInput<'_> {
             let nexthops =
                 route.extras.iter().flat_map(|extras| &extras.nexthops).map(|nexthop| (&nexthop.dev, nexthop.gateway));
             let hops = [(&route.dev, route.gateway)].into_iter().chain(nexthops);
-            let mut hops = hops.filter_map(|(dev, gateway)| Some((dev.as_ref()?, gateway)));
+            let mut hops = hops.filter_map(|(dev, gateway)| Some((dev.as_ref()?, gateway))).peekable();
+            if hops.peek().is_none() {
+                found.push(hidden_nexthops(route));
+                continue;
+            }
             let of_uplink = |dev: &String| {
                 self.plan.uplinks.iter().any(|uplink| uplink.interface == *dev && uplink.family == route.family)
             };
@@ -489,6 +493,21 @@ impl CheckInput<'_> {
             });
         }
     }
+}
+
+/// A default route whose interfaces the kernel does not show.
+fn hidden_nexthops(route: &Route) -> Finding {
+    let summary = format!(
+        "{}: the default route in the main table has a nexthop object, and the kernel does not show its interface",
+        route.family.version()
+    );
+    let effect = "symroute does not find the uplinks of this route, and adds no tables and rules for them. Replies from \
+                  their addresses may leave through another provider, which drops them.";
+    let finding = Finding::warning("default-route-unknown", summary, effect);
+    let finding = Finding { family: Some(route.family), ..finding };
+    finding
+        .fix(["sysctl -w net.ipv4.nexthop_compat_mode=1".to_string(), "symroute apply".to_string()])
+        .note(KEEP_SYSCTL)
 }
 
 fn networks(sources: &[&Source]) -> String {
