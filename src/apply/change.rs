@@ -44,20 +44,19 @@ pub struct Watch<'a> {
 }
 
 impl Setting<'_> {
-    fn lock(&self) -> Result<Option<Lock>> {
+    pub(super) fn lock(&self) -> Result<Option<Lock>> {
         if self.dry_run {
             return Ok(None);
         }
         if let Some(watch) = &self.watch {
-            let lock = watch.lock_file.lock(self.waiting)?;
+            let lock = watch.lock_file.try_clone()?.lock(self.waiting)?;
             (watch.locked)(&lock)?;
             return Ok(Some(lock));
         }
         loop {
-            let lock_file = LockFile::open()?;
-            let lock = lock_file.lock(self.waiting)?;
+            let lock = LockFile::open()?.lock(self.waiting)?;
             // It may have been deleted meanwhile: then another process may have the lock of a new file.
-            if lock_file.is_current() {
+            if lock.is_current() {
                 return Ok(Some(lock));
             }
         }
@@ -147,14 +146,26 @@ impl Run {
 /// no single uplink: then nothing is changed.
 pub fn run(setting: &Setting, request: &Request) -> Result<Run> {
     let lock = setting.lock()?;
-    if let (Some(lock), None) = (&lock, &setting.watch) {
+    run_locked(setting, request, lock.as_ref(), (setting.read)())
+}
+
+/// The same with the lock (a dry run has none) and with what was read while it was held.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_locked(
+    setting: &Setting,
+    request: &Request,
+    lock: Option<&Lock>,
+    mut configuration: Configuration,
+) -> Result<Run> {
+    if let (Some(lock), None) = (lock, &setting.watch) {
         lock.set_flushed(false)?;
     }
-    let mut configuration = (setting.read)();
     (request.prepare)(&mut configuration)?;
     let mut socket = Socket::open()?;
-    if let (Some(watch), Some(port)) = (&setting.watch, socket.port()) {
-        (watch.port)(port);
+    if let Some(watch) = &setting.watch {
+        socket.port().map(watch.port);
     }
     // In this order: an interface that starts to go down after this snapshot waits for the lock, and removes its own
     // entries.

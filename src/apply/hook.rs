@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use anyhow::{Error, Result, bail};
 use bstr::BString;
 
-use super::change::{Busy, Direction, Request, Run, Setting, run};
+use super::change::{Busy, Direction, Request, Run, Setting, run_locked};
 use super::view::View;
 use crate::interfaces::{Dialect, Severity, without_alias};
 use crate::netlink::Socket;
@@ -64,8 +64,10 @@ impl Event {
     }
 
     /// # Errors
-    /// As [`run`].
+    /// As [`run`](super::change::run).
     pub fn handle(&self, setting: &Setting) -> Result<Handled> {
+        // The files are read once. Whether the lock can be had matters only to a host that needs it.
+        let lock = setting.lock();
         let mut configuration = (setting.read)();
         self.note(&mut configuration);
         if !self.concerns(&configuration) {
@@ -78,7 +80,6 @@ impl Event {
         let is_by_turns = configuration.config.dialect == Dialect::Ifupdown2
             && self.direction == Direction::Up
             && ifstate::is_part_of_ifupdown2();
-        drop(configuration);
         let interface = self.interface();
         let own = std::slice::from_ref(&interface);
         let request = Request {
@@ -99,7 +100,7 @@ impl Event {
             busy: if is_by_turns { Busy::SkipLines(own) } else { Busy::SkipOthers(own) },
             precheck: &|_, _, _| Ok(()),
         };
-        Ok(Handled::Ran(Box::new(run(setting, &request)?)))
+        Ok(Handled::Ran(Box::new(run_locked(setting, &request, lock?.as_ref(), configuration)?)))
     }
 
     /// The interface that goes down, with the name of its stanza: only the environment has it.

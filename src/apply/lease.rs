@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail};
 
-use super::change::{Busy, Request, Run, Setting, run};
+use super::change::{Busy, Request, Run, Setting, run_locked};
 use super::hook::{Handled, kernel_has_more, unreadable};
 use crate::network::{Lease, is_host};
 
@@ -76,13 +76,14 @@ impl Change {
     }
 
     /// # Errors
-    /// As [`run`].
+    /// As [`run`](super::change::run).
     pub fn handle(&self, setting: &Setting) -> Result<Handled> {
+        // As for the hooks of ifupdown.
+        let lock = setting.lock();
         let configuration = (setting.read)();
         if configuration.plan(None, &[]).managed.is_empty() && !kernel_has_more(&configuration) {
             return Ok(Handled::Ignored(None));
         }
-        drop(configuration);
         let request = Request {
             leaving: Vec::new(),
             leases: self.lease.iter().cloned().collect(),
@@ -94,7 +95,7 @@ impl Change {
             busy: Busy::SkipOthers(std::slice::from_ref(&self.interface)),
             precheck: &|_, _, _| Ok(()),
         };
-        Ok(Handled::Ran(Box::new(run(setting, &request)?)))
+        Ok(Handled::Ran(Box::new(run_locked(setting, &request, lock?.as_ref(), configuration)?)))
     }
 
     /// What is wrong with the lease, and why the interface's uplinks got no policy.

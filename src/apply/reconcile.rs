@@ -21,6 +21,8 @@ trait Kernel {
     /// `Ok(false)` when it was done already: there before an add, gone before a removal.
     fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool>;
     fn snapshot(&mut self) -> Result<Snapshot>;
+    /// As much of a snapshot as the plan is compared with; `before` has the rest.
+    fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot>;
     fn flush_cache(&mut self);
 }
 
@@ -31,6 +33,10 @@ impl Kernel for View<'_> {
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         View::snapshot(self)
+    }
+
+    fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
+        View::read_back(self, before)
     }
 
     fn flush_cache(&mut self) {
@@ -251,11 +257,11 @@ fn carry_out(
         }
     }
     for _ in 1..READ_BACK_TRIES {
-        if still_missing(&kernel.snapshot().context("reading back")?).is_none() {
+        if still_missing(&kernel.read_back(before).context("reading back")?).is_none() {
             return Ok(());
         }
     }
-    let Some(step) = still_missing(&kernel.snapshot().context("reading back")?) else { return Ok(()) };
+    let Some(step) = still_missing(&kernel.read_back(before).context("reading back")?) else { return Ok(()) };
     let command = step.command();
     let error = anyhow!("'{command}' is still not done after all changes; another program changed it meanwhile");
     Err(Stopped { step: Some(Box::new(step)), error })
@@ -344,6 +350,12 @@ mod tests {
 
         fn snapshot(&mut self) -> Result<Snapshot> {
             Ok(self.now.clone())
+        }
+
+        fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
+            let mut now = Snapshot { addresses: before.addresses.clone(), ..self.now.clone() };
+            now.routes.retain(|route| route.table != MAIN || route.is_ours());
+            Ok(now)
         }
 
         fn flush_cache(&mut self) {}
@@ -528,6 +540,9 @@ mod tests {
             fn snapshot(&mut self) -> Result<Snapshot> {
                 self.0.snapshot()
             }
+            fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
+                self.0.read_back(before)
+            }
             fn flush_cache(&mut self) {}
         }
         let kinds: [(&str, Rejects); 4] = [
@@ -580,6 +595,9 @@ mod tests {
             }
             fn snapshot(&mut self) -> Result<Snapshot> {
                 self.0.snapshot()
+            }
+            fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
+                self.0.read_back(before)
             }
             fn flush_cache(&mut self) {}
         }

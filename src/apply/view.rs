@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::netlink::Socket;
 use crate::netlink::message::Filter;
-use crate::network::{Family, LOCAL, MAIN, PROTOCOL, Snapshot};
+use crate::network::{Family, LOCAL, Link, MAIN, PROTOCOL, Route, Snapshot};
 use crate::policy::layout::is_unconditional;
 
 /// Links, addresses and rules; of the routes those of table main, symroute's own, and all in the tables of the plan and in
@@ -28,8 +28,7 @@ impl<'a> View<'a> {
         let addresses = self.socket.addresses(&links)?;
         let rules = self.socket.rules()?;
         let mut routes = self.socket.routes_with(Filter { table: Some(MAIN), ..Filter::default() }, &links)?;
-        let ours = self.socket.routes_with(Filter { protocol: Some(PROTOCOL), ..Filter::default() }, &links)?;
-        routes.extend(ours.into_iter().filter(|route| route.table != MAIN));
+        routes.extend(self.ours(&links)?.into_iter().filter(|route| route.table != MAIN));
         // A rule for every packet may have a part in every policy.
         let looked_up = rules.iter().filter(|rule| is_unconditional(rule) && ![0, MAIN, LOCAL].contains(&rule.table));
         self.tables.extend(looked_up.map(|rule| (rule.family, rule.table)));
@@ -39,6 +38,25 @@ impl<'a> View<'a> {
             self.add_foreign(family, table, &mut snapshot)?;
         }
         Ok(snapshot)
+    }
+
+    /// What a change can have changed, for a comparison with the plan: links, rules, symroute's routes, and the tables of
+    /// `before`. The addresses are those of `before`, and the main table has no foreign routes.
+    ///
+    /// # Errors
+    /// When a netlink request fails.
+    pub(crate) fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
+        let (links, rules) = (self.socket.links()?, self.socket.rules()?);
+        let (routes, addresses) = (self.ours(&links)?, before.addresses.clone());
+        let mut snapshot = Snapshot { links, addresses, rules, routes, ..Snapshot::default() };
+        for (family, table) in self.tables.clone() {
+            self.add_foreign(family, table, &mut snapshot)?;
+        }
+        Ok(snapshot)
+    }
+
+    fn ours(&mut self, links: &[Link]) -> Result<Vec<Route>> {
+        self.socket.routes_with(Filter { protocol: Some(PROTOCOL), ..Filter::default() }, links)
     }
 
     /// Takes further tables in, whatever is in them; false where none is new.

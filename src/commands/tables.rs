@@ -1,6 +1,7 @@
 //! The names of routing tables, from iproute2's rt_tables files. They are read, never written.
 
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::command::{Command, Object};
@@ -35,20 +36,20 @@ impl Names {
     /// namesakes in /etc (iproute2, lib/rt_names.c).
     pub fn read(files: &dyn Files) -> Names {
         let mut paths: BTreeMap<String, PathBuf> = BTreeMap::new();
-        for directory in ["/usr/share/iproute2", "/etc/iproute2"].map(Path::new) {
-            let base = directory.join("rt_tables");
-            if files.exists(&base) {
-                paths.insert("rt_tables".into(), base);
-            }
-            let further = directory.join("rt_tables.d");
-            for name in files.list(&further).unwrap_or_default() {
+        for directory in ["/usr/share/iproute2/rt_tables.d", "/etc/iproute2/rt_tables.d"].map(Path::new) {
+            for name in files.list(directory).unwrap_or_default() {
                 let name = String::from_utf8_lossy(&name).into_owned();
                 if name.ends_with(".conf") && !name.starts_with('.') {
-                    paths.insert(format!("rt_tables.d/{name}"), further.join(name));
+                    let path = directory.join(&name);
+                    paths.insert(name, path);
                 }
             }
         }
         let mut names = Names::default();
+        let is_missing = |read: &io::Result<_>| read.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        let base = ["/etc/iproute2/rt_tables", "/usr/share/iproute2/rt_tables"].map(Path::new);
+        let base = base.into_iter().map(|path| files.read(path)).find(|read| !is_missing(read));
+        names.add(&base.and_then(io::Result::ok).unwrap_or_default());
         for path in paths.values() {
             names.add(&files.read(path).unwrap_or_default());
         }

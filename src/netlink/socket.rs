@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SetSockOpt, SockFlag, SockProtocol, SockType, bind, getsockname, recvmsg,
-    sendto, setsockopt, socket,
+    AddressFamily, MsgFlags, MultiHeaders, NetlinkAddr, SetSockOpt, SockFlag, SockProtocol, SockType, bind,
+    getsockname, recvmmsg, sendto, setsockopt, socket,
 };
 use nix::sys::time::TimeVal;
 
@@ -19,6 +19,8 @@ use crate::netlink::wire::{Request, first_message};
 const TRIES: usize = 100;
 /// Larger than any datagram that the kernel sends (`NLMSG_GOODSIZE` and dumps of up to 32 KiB).
 const BUFFER: usize = 64 * 1024;
+/// Datagrams that one system call receives. A list of a small host has two or three.
+const TOGETHER: usize = 4;
 
 /// `NETLINK_GET_STRICT_CHK` (netlink(7)): without it the kernel ignores the filters of a dump request.
 #[derive(Clone)]
@@ -49,31 +51,66 @@ impl SetSockOpt for StrictCheck {
 trait Transport {
     fn send(&mut self, message: &[u8]) -> nix::Result<()>;
     /// One datagram: its length, its flags, and the port of its sender (the kernel's is 0).
-    fn receive(&mut self, buffer: &mut [u8]) -> nix::Result<(usize, MsgFlags, Option<u32>)>;
+    fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received>;
     /// Starts again: nothing of an earlier request arrives any more.
     fn reopen(&mut self) -> Result<()>;
     /// Its own port, which the kernel's events about its changes carry.
     fn port(&self) -> Option<u32>;
 }
 
-impl Transport for OwnedFd {
-    fn send(&mut self, message: &[u8]) -> nix::Result<()> {
-        sendto(self.as_raw_fd(), message, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(drop)
+/// The length of a datagram, its flags, and the port of its sender.
+type Received = (usize, MsgFlags, Option<u32>);
+
+/// The kernel's socket, and what was received together: the parts of a list, for which one system call is enough.
+struct Kernel {
+    fd: OwnedFd,
+    buffers: [Vec<u8>; TOGETHER],
+    /// The datagrams that are still to be given, by the index of their buffer.
+    received: VecDeque<(usize, Received)>,
+}
+
+impl Kernel {
+    fn open() -> Result<Self> {
+        Ok(Kernel { fd: open()?, buffers: [(); TOGETHER].map(|()| vec![0; BUFFER]), received: VecDeque::new() })
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> nix::Result<(usize, MsgFlags, Option<u32>)> {
-        let mut slices = [IoSliceMut::new(buffer)];
-        recvmsg::<NetlinkAddr>(self.as_raw_fd(), &mut slices, None, MsgFlags::empty())
-            .map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())))
+    /// Waits for one datagram, and takes those that are there by then.
+    fn receive_all(&mut self) -> nix::Result<()> {
+        let mut headers = MultiHeaders::<NetlinkAddr>::preallocate(TOGETHER, None);
+        let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+        let messages =
+            recvmmsg(self.fd.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
+        let received =
+            messages.map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())));
+        self.received.extend(received.enumerate());
+        Ok(())
+    }
+}
+
+impl Transport for Kernel {
+    fn send(&mut self, message: &[u8]) -> nix::Result<()> {
+        // Nothing of an earlier request counts any more.
+        self.received.clear();
+        sendto(self.fd.as_raw_fd(), message, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(drop)
+    }
+
+    fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
+        if self.received.is_empty() {
+            self.receive_all()?;
+        }
+        let (index, received) = self.received.pop_front().ok_or(Errno::EAGAIN)?;
+        std::mem::swap(buffer, &mut self.buffers[index]);
+        Ok(received)
     }
 
     fn reopen(&mut self) -> Result<()> {
-        *self = open()?;
+        self.fd = open()?;
+        self.received.clear();
         Ok(())
     }
 
     fn port(&self) -> Option<u32> {
-        getsockname::<NetlinkAddr>(self.as_raw_fd()).ok().map(|address| address.pid())
+        getsockname::<NetlinkAddr>(self.fd.as_raw_fd()).ok().map(|address| address.pid())
     }
 }
 
@@ -115,7 +152,7 @@ impl Socket {
     /// # Errors
     /// When the kernel gives no netlink socket.
     pub fn open() -> Result<Self> {
-        Ok(Socket::over(Box::new(open()?)))
+        Ok(Socket::over(Box::new(Kernel::open()?)))
     }
 
     /// Replies that were recorded, in the order of the requests: for tests of what reads them.
@@ -336,7 +373,7 @@ impl Transport for Recording {
         Ok(())
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> nix::Result<(usize, MsgFlags, Option<u32>)> {
+    fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
         let datagram = self.0.pop_front().ok_or(Errno::EAGAIN)?;
         buffer.iter_mut().zip(&datagram).for_each(|(to, from)| *to = *from);
         Ok((datagram.len(), MsgFlags::empty(), Some(0)))
@@ -437,7 +474,7 @@ mod tests {
             Ok(())
         }
 
-        fn receive(&mut self, buffer: &mut [u8]) -> nix::Result<(usize, MsgFlags, Option<u32>)> {
+        fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
             let (bytes, sender) = self.incoming.pop_front().expect("nothing more to wait for")?;
             buffer[..bytes.len()].copy_from_slice(&bytes);
             Ok((bytes.len(), MsgFlags::empty(), Some(sender)))

@@ -1,7 +1,7 @@
 //! The file system that a configuration is read from: `/`, or another root such as an image or a chroot.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -56,7 +56,7 @@ impl Root {
         for _ in 0..RESOLVE_TRIES {
             let file = self.open(path, OFlag::O_PATH)?;
             target = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-            let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+            let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
             let found = fs::symlink_metadata(&target).map(inode);
             if found.is_ok_and(|found| file.metadata().is_ok_and(|opened| inode(opened) == found)) {
                 break;
@@ -112,16 +112,16 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// For a FIFO, a device or a socket, with its kind.
-pub fn require_file(file: &File) -> io::Result<()> {
+pub fn require_file(file: &File) -> io::Result<Metadata> {
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
     let what = match () {
         () if kind.is_fifo() => "a FIFO",
-        () if kind.is_char_device() && metadata.rdev() == makedev(1, 3) => return Ok(()),
+        () if kind.is_char_device() && metadata.rdev() == makedev(1, 3) => return Ok(metadata),
         () if kind.is_char_device() => "a character device",
         () if kind.is_block_device() => "a block device",
         () if kind.is_socket() => "a socket",
-        () => return Ok(()),
+        () => return Ok(metadata),
     };
     Err(io::Error::other(format!("it is {what}, not a file")))
 }
@@ -139,11 +139,24 @@ pub fn read_bounded(mut from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a file up to the size that it has when the call begins: then one read(2) is enough.
+///
+/// # Errors
+/// As [`require_file`] and [`read_bounded`].
+pub fn read_file(file: &File) -> io::Result<Vec<u8>> {
+    let size = require_file(file)?.len();
+    // Files in /proc have no size.
+    if size == 0 || size > MAX_BYTES {
+        return read_bounded(file);
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(size).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl Files for Root {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let file = self.open(path, TO_READ).map_err(|error| self.explained(path, error))?;
-        require_file(&file)?;
-        read_bounded(file)
+        read_file(&self.open(path, TO_READ).map_err(|error| self.explained(path, error))?)
     }
 
     fn expand(&self, argument: &[u8]) -> Result<Vec<PathBuf>, Failure> {
@@ -153,7 +166,7 @@ impl Files for Root {
     fn list(&self, directory: &Path) -> io::Result<Vec<Vec<u8>>> {
         let directory = self.open(directory, TO_READ | OFlag::O_DIRECTORY)?;
         let mut names = Vec::new();
-        for entry in Dir::from_fd(directory.into())?.iter() {
+        for entry in Dir::from_fd(directory.into())? {
             names.push(entry?.file_name().to_bytes().to_vec());
         }
         names.retain(|name| name != b"." && name != b"..");

@@ -1,10 +1,10 @@
 //! What ifupdown and ifupdown-ng note about the interfaces they brought up: the only place that tells what a
 //! mapping or a pattern chose, and who is on the way down.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bstr::{BString, ByteSlice};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::stat::{major, minor};
 
 use crate::interfaces::{Dialect, Files};
-use crate::system::files::open_file;
+use crate::system::files::{open_file, read_bounded};
 use crate::system::process;
 
 /// ifupdown(8): `/run/network/ifstate`, one `eth0=home` a line; ifupdown-ng the same with a count behind it.
@@ -40,9 +40,12 @@ pub fn active(files: &dyn Files, dialect: Dialect) -> Vec<(BString, BString)> {
 /// kernel may still have an address that will be removed.
 pub fn going_down<'a>(dialect: Dialect, links: impl Iterator<Item = &'a str>) -> Vec<String> {
     let is_going_down = |link: &&str| {
-        let path = state_file(dialect).map(|path| PathBuf::from(format!("{path}.{link}")));
-        let file = path.and_then(|path| open_file(&path).ok());
-        file.is_some_and(|file| is_locked(&file) && is_empty(&file))
+        let Some(path) = state_file(dialect).map(|path| format!("{path}.{link}")) else { return false };
+        // Most are there and not empty: an empty one has a line feed at most.
+        if fs::metadata(&path).map_or(true, |state| state.len() > 1) {
+            return false;
+        }
+        open_file(Path::new(&path)).is_ok_and(|file| is_locked(&file) && is_empty(&file))
     };
     links.filter(|_| dialect == Dialect::Ifupdown).filter(is_going_down).map(String::from).collect()
 }
@@ -88,7 +91,7 @@ fn has_flock(file: &File) -> bool {
 /// The process with a lock of flock(2) on the file. By `/proc/locks`: a try of our own could fail an `ifup` at the same
 /// moment.
 fn flock_holder(file: &File) -> Option<u32> {
-    let (metadata, locks) = (file.metadata().ok()?, std::fs::read_to_string("/proc/locks").ok()?);
+    let (metadata, locks) = (file.metadata().ok()?, fs::read_to_string("/proc/locks").ok()?);
     let device = metadata.dev();
     let id = format!("{:02x}:{:02x}:{}", major(device), minor(device), metadata.ino());
     // 1: FLOCK  ADVISORY  WRITE 1234 00:18:567 0 EOF
@@ -112,13 +115,11 @@ fn is_locked(file: &File) -> bool {
 }
 
 fn is_empty(file: &File) -> bool {
-    crate::system::files::read_bounded(file).is_ok_and(|text| text.trim_ascii().is_empty())
+    read_bounded(file).is_ok_and(|text| text.trim_ascii().is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::system::files::Root;
 

@@ -1,6 +1,6 @@
 //! The lock of everything that changes rules and routes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,16 +16,24 @@ pub(crate) const LOCK: &str = "/run/symroute.lock";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Held while rules and routes are changed; released when dropped or when the process dies.
-pub(crate) struct Lock(Flock<File>);
+pub(crate) struct Lock {
+    file: Flock<File>,
+    inode: Inode,
+}
 
 /// What the lock file has in it after `symroute flush`.
 const FLUSHED: &[u8] = b"flushed\n";
 
 impl Lock {
+    /// As [`LockFile::is_current`].
+    pub fn is_current(&self) -> bool {
+        is_current(self.inode)
+    }
+
     /// Has `symroute flush` run after every other command?
     pub fn is_flushed(&self) -> bool {
         let mut text = [0; FLUSHED.len()];
-        self.0.read_exact_at(&mut text, 0).is_ok() && text == FLUSHED
+        self.file.read_exact_at(&mut text, 0).is_ok() && text == FLUSHED
     }
 
     /// # Errors
@@ -35,8 +43,8 @@ impl Lock {
             return Ok(());
         }
         let write = || match is_flushed {
-            true => self.0.write_all_at(FLUSHED, 0),
-            false => self.0.set_len(0),
+            true => self.file.write_all_at(FLUSHED, 0),
+            false => self.file.set_len(0),
         };
         write().with_context(|| format!("cannot write {LOCK}"))
     }
@@ -44,7 +52,21 @@ impl Lock {
 
 /// The open lock file. A process that locks it repeatedly opens it once, so that it can tell by `IN_OPEN` of
 /// inotify(7) when another process comes to change something.
-pub(crate) struct LockFile(File);
+pub(crate) struct LockFile {
+    file: File,
+    inode: Inode,
+}
+
+/// Which file it is: its device and its number there.
+type Inode = (u64, u64);
+
+fn inode(metadata: &Metadata) -> Inode {
+    (metadata.dev(), metadata.ino())
+}
+
+fn is_current(own: Inode) -> bool {
+    fs::metadata(LOCK).is_ok_and(|current| inode(&current) == own)
+}
 
 impl LockFile {
     /// # Errors
@@ -56,27 +78,34 @@ impl LockFile {
         let open =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(LOCK);
         let file = open.with_context(|| format!("cannot open {LOCK} (changing routes requires root)"))?;
-        require_file(&file).with_context(|| format!("cannot lock {LOCK}"))?;
-        Ok(LockFile(file))
+        let metadata = require_file(&file).with_context(|| format!("cannot lock {LOCK}"))?;
+        Ok(LockFile { inode: inode(&metadata), file })
+    }
+
+    /// For one lock of several.
+    ///
+    /// # Errors
+    /// When the process has too many open files.
+    pub fn try_clone(&self) -> Result<Self> {
+        let file = self.file.try_clone().with_context(|| format!("cannot lock {LOCK}"))?;
+        Ok(LockFile { file, inode: self.inode })
     }
 
     /// Do other processes lock the same file? Not if it was deleted.
     pub fn is_current(&self) -> bool {
-        let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        let (own, current) = (self.0.metadata().map(inode), std::fs::metadata(LOCK).map(inode));
-        own.is_ok_and(|own| current.is_ok_and(|current| own == current))
+        is_current(self.inode)
     }
 
     /// Waits for the lock; calls `waiting` once when that takes longer than a second.
     ///
     /// # Errors
     /// When another run holds it for a minute.
-    pub fn lock(&self, waiting: &dyn Fn()) -> Result<Lock> {
-        let mut file = self.0.try_clone().with_context(|| format!("cannot lock {LOCK}"))?;
+    pub fn lock(self, waiting: &dyn Fn()) -> Result<Lock> {
+        let LockFile { mut file, inode } = self;
         let (begin, mut has_reported) = (Instant::now(), false);
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Lock(lock)),
+                Ok(file) => return Ok(Lock { file, inode }),
                 Err((_, error)) if error != nix::errno::Errno::EWOULDBLOCK => {
                     return Err(error).with_context(|| format!("cannot lock {LOCK}"));
                 }

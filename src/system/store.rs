@@ -20,7 +20,7 @@ use xattr::FileExt;
 
 use crate::interfaces::reason;
 use crate::rewrite::Change;
-use crate::system::files::{Root, read_bounded, require_file};
+use crate::system::files::{Root, read_file};
 
 /// How temporary files begin: with a dot, so that neither `source DIR/*` nor `source-directory` reads them.
 const TEMPORARY: &str = ".symroute-gen-";
@@ -236,8 +236,7 @@ impl<'a> Replacement<'a> {
 
     fn require_bytes(&self, name: &OsStr) -> Result<()> {
         let path = self.path.display();
-        let now =
-            self.open(name, OFlag::O_RDONLY).and_then(|file| require_file(&file).and_then(|()| read_bounded(file)));
+        let now = self.open(name, OFlag::O_RDONLY).and_then(|file| read_file(&file));
         if now.map_err(|error| anyhow!("cannot read {path}: {}", reason(&error)))? != self.old {
             bail!("{path} was changed by another program since it was read; run this again");
         }

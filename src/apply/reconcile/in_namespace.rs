@@ -53,6 +53,10 @@ impl Kernel for Rejecting {
         Ok(snapshot)
     }
 
+    fn read_back(&mut self, _: &Snapshot) -> Result<Snapshot> {
+        self.snapshot()
+    }
+
     fn flush_cache(&mut self) {}
 }
 

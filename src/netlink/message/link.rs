@@ -15,6 +15,7 @@ use crate::policy::difference::Membership;
 pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 pub(super) const IFLA_GROUP: u16 = 27;
+const IFLA_EXT_MASK: u16 = 29;
 pub(super) const IFLA_PROP_LIST: u16 = 52;
 pub(super) const IFLA_ALT_IFNAME: u16 = 53;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
@@ -23,6 +24,9 @@ pub(super) const IFLA_INFO_SLAVE_KIND: u16 = 4;
 pub(super) const IFF_UP: u32 = 1;
 pub(super) const IFF_BROADCAST: u32 = 2;
 pub(super) const IFF_NOARP: u32 = 0x80;
+
+// linux/rtnetlink.h
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 
 // linux/if_addr.h
 pub(super) const IFA_ADDRESS: u16 = 1;
@@ -55,7 +59,10 @@ impl NeighbourStates {
 
 /// The requests for lists; without an address family, for the lists of all families.
 pub(crate) fn list_links() -> Request {
-    Request::new(libc::RTM_GETLINK, &[0; 16])
+    let mut request = Request::new(libc::RTM_GETLINK, &[0; 16]);
+    // The kernel adds up the counters of all processors; nothing here reads them.
+    request.attributes.add_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    request
 }
 
 pub(crate) fn list_addresses() -> Request {
