@@ -85,11 +85,9 @@ fn require(what: &str, calls: &Calls, all: usize, messages: usize) {
 #[test]
 fn a_hook_makes_few_system_calls() {
     let with_eth0 = "hook eth0 start; hook eth1 stop";
-    for (what, prepare, environment, all, messages) in [
-        ("up", with_eth0, UP, 95, 27),
-        ("down", DONE, DOWN, 95, 27),
-        ("nothing to change", DONE, UP, 65, 11),
-    ] {
+    for (what, prepare, environment, all, messages) in
+        [("up", with_eth0, UP, 95, 27), ("down", DONE, DOWN, 95, 27), ("nothing to change", DONE, UP, 65, 11)]
+    {
         let Some(calls) = calls(2, prepare, environment) else { return };
         eprintln!("{what}: {} system calls, {} messages", calls.0.len(), calls.messages());
         require(what, &calls, all, messages);

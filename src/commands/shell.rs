@@ -72,7 +72,20 @@ pub(crate) struct Segment {
     pub(crate) failure_propagates: bool,
 }
 
+/// The characters of the shell that are in no plain word, and those that only separate words.
+const NOT_PLAIN: &[char] =
+    &['\n', '\r', '\x0b', '\x0c', '\'', '"', '\\', ';', '&', '|', '<', '>', '(', ')', '{', '}', '#'];
+const BLANK: [char; 2] = [' ', '\t'];
+
+/// Most lines are one command of plain words.
 fn tokens(line: &str) -> Vec<Token> {
+    match line.contains(NOT_PLAIN) {
+        true => grammar(line),
+        false => line.split(BLANK).filter(|word| !word.is_empty()).map(|word| Token::Word(word.into())).collect(),
+    }
+}
+
+fn grammar(line: &str) -> Vec<Token> {
     type Out<'a, T> = nom::IResult<&'a str, T>;
     const SPECIAL: &str = " \t\n\r\x0b\x0c'\"\\;&|<>(){}";
     fn part(input: &str) -> Out<'_, String> {
@@ -167,4 +180,18 @@ pub(crate) fn expand(word: &str, variable: &dyn Fn(&str) -> Option<String>) -> S
         rest = behind;
     }
     out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_lines_have_the_tokens_of_the_grammar(line in "[a-c0-9 \t$/#.'=-]{0,12}") {
+            prop_assert_eq!(tokens(&line), grammar(&line));
+        }
+    }
 }

@@ -292,9 +292,11 @@ impl<'a> Listed<'a> {
             || self.active.iter().any(|(link, logical)| *link == name || *logical == name)
     }
 
-    /// Removes active links that do not exist, whatever ifupdown's state has.
-    pub fn retain_up(&mut self, is_there: impl Fn(&BStr) -> bool) {
+    /// Removes active links that do not exist, whatever ifupdown's state has; true if there were any.
+    pub fn retain_up(&mut self, is_there: impl Fn(&BStr) -> bool) -> bool {
+        let before = self.active.len();
         self.active.retain(|(link, _)| is_there(link));
+        self.active.len() < before
     }
 
     /// Is a link up as this stanza?

@@ -82,12 +82,20 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
         || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.location.is_some());
     // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
     let roams = config.stanzas.iter().flat_map(|stanza| &stanza.entries).any(|entry| entry.name == "wpa-roam");
+    // Most names are correct, and a name is written many times.
+    let mut correct: HashSet<&BStr> = HashSet::new();
     let judge_lists = whole && config.mappings.is_empty() && !roams;
     for stanza in &config.stanzas {
         let Some(location) = stanza.location else { continue };
         // Inherited lines are checked in their own stanza.
         for entry in stanza.entries.iter().filter(|entry| is_own(stanza, entry) && !entry.in_block) {
-            found.extend(misspelt(entry));
+            if !correct.contains(entry.name.as_bstr()) {
+                match misspelt(entry) {
+                    // Whether these are correct depends on the value.
+                    None if !matches!(&entry.name[..], b"pre" | b"post") => _ = correct.insert(entry.name.as_bstr()),
+                    misspelt => found.extend(misspelt),
+                }
+            }
             found.extend(comment(entry));
         }
         found.extend(without_effect(config.dialect, stanza));

@@ -78,8 +78,7 @@ impl Kernel {
     fn receive_all(&mut self) -> nix::Result<()> {
         let mut headers = MultiHeaders::<NetlinkAddr>::preallocate(TOGETHER, None);
         let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-        let messages =
-            recvmmsg(self.fd.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
+        let messages = recvmmsg(self.fd.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
         let received =
             messages.map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())));
         self.received.extend(received.enumerate());

@@ -124,8 +124,10 @@ impl<'a> UplinkCollector<'a> {
         let links = self.links;
         self.renamed.extend(renamed);
         let renamed = &self.renamed;
-        self.listed.retain_up(|link| is_there(link, links, renamed));
-        self.lines = lines(self.config, &self.listed);
+        // The lines may name the links, by `$IFACE`.
+        if self.listed.retain_up(|link| is_there(link, links, renamed)) {
+            self.lines = lines(self.config, &self.listed);
+        }
         self
     }
 

@@ -55,7 +55,7 @@ impl OnLink {
 }
 
 /// The network and those that contain it, the longest prefix first.
-fn supernets(net: IpNet, shortest: u8) -> impl Iterator<Item = IpNet> {
+pub(super) fn supernets(net: IpNet, shortest: u8) -> impl Iterator<Item = IpNet> {
     let lengths = (shortest..=net.prefix_len()).rev();
     lengths.filter_map(move |length| IpNet::new(net.addr(), length).ok()).map(|net| net.trunc())
 }

@@ -1,11 +1,13 @@
 //! Routes that lines of stanzas add to the main table: the networks behind an interface, according to the files.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bstr::BStr;
 use ipnet::IpNet;
 
-use super::collector::{LinkSource, UplinkCollector};
+use super::collector::UplinkCollector;
+use super::owners::supernets;
 use crate::commands::Object;
 use crate::commands::lines::Line;
 use crate::network::Family;
@@ -23,10 +25,19 @@ pub struct StaticRoute {
 
 impl UplinkCollector<'_> {
     pub(crate) fn static_routes(&self) -> Vec<StaticRoute> {
-        self.lines.iter().filter_map(|line| self.static_route(line)).collect()
+        // By network, the first of its sources.
+        let mut sources: HashMap<IpNet, usize> = HashMap::new();
+        for (index, known) in self.sources.iter().enumerate() {
+            sources.entry(known.source.net.trunc()).or_insert(index);
+        }
+        let link_towards = |gateway: IpAddr| {
+            let index = supernets(gateway.into(), 0).filter_map(|net| sources.get(&net)).min()?;
+            Some(self.sources[*index].link.clone())
+        };
+        self.lines.iter().filter_map(|line| self.static_route(line, &link_towards)).collect()
     }
 
-    fn static_route(&self, line: &Line) -> Option<StaticRoute> {
+    fn static_route(&self, line: &Line, link_towards: &dyn Fn(IpAddr) -> Option<String>) -> Option<StaticRoute> {
         let command = &line.command;
         let adds = line.phase.is_up() && command.object == Object::Route && command.adds();
         if !adds || line.is_policy(self.names) || command.rejection.is_some() || command.get("type").is_some() {
@@ -40,9 +51,8 @@ impl UplinkCollector<'_> {
         let family = Family::of_inet6(command.inet6);
         let named = command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
         // `ip` finds the interface by the gateway.
-        let has_gateway = |known: &&LinkSource| gateway.is_some_and(|gateway| known.source.net.contains(&gateway));
-        let found = || self.sources.iter().find(has_gateway).map(|known| known.link.clone());
+        let dev = named.or_else(|| link_towards(gateway?))?;
         let is_used_first = family == Family::Inet && command.get("metric").is_none() && command.is_used_first();
-        Some(StaticRoute { family, dst, gateway, dev: named.or_else(found)?, is_used_first })
+        Some(StaticRoute { family, dst, gateway, dev, is_used_first })
     }
 }
