@@ -1,5 +1,7 @@
 //! Applies a difference, reads the result back, and rolls back on failure.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 
@@ -129,7 +131,7 @@ fn converge_each(
     before: &Snapshot,
     is_skipped: &dyn Fn(usize) -> bool,
 ) -> Result<Outcome> {
-    let (mut plan, mut before, mut failures) = (plan.clone(), before.clone(), Vec::new());
+    let (mut plan, mut before, mut failures) = (Cow::Borrowed(plan), Cow::Borrowed(before), Vec::new());
     loop {
         let Stopped { step, error } = match converge(kernel, &plan, &before, is_skipped) {
             Ok(steps) => return Ok(Outcome { steps, failures }),
@@ -143,13 +145,13 @@ fn converge_each(
             return Err(error);
         }
         if let Step::SetGroup(change) = *step {
-            plan.group.interfaces.retain(|interface| *interface != change.dev);
+            plan.to_mut().group.interfaces.retain(|interface| *interface != change.dev);
         }
         for uplink in uplinks {
-            plan.exclude(uplink);
+            plan.to_mut().exclude(uplink);
             failures.push(Failure { uplink, error: anyhow!("{error:#}") });
         }
-        before = kernel.snapshot()?;
+        before = Cow::Owned(kernel.snapshot()?);
     }
 }
 

@@ -206,9 +206,8 @@ struct Reader<'a> {
     config: Config,
     /// Paths as strings: ifupdown treats `x` and `./x` as two files.
     seen: HashSet<OsString>,
-    listed: HashSet<(BString, BString)>,
-    /// The index of the list of each class.
-    classes: HashMap<BString, usize>,
+    /// The index of the list of each class, and the names in it.
+    classes: HashMap<BString, (usize, HashSet<BString>)>,
     /// The first stanza of a name, and of a name in a family.
     first: HashMap<Template, usize>,
     has_loopback: bool,
@@ -222,7 +221,6 @@ impl<'a> Reader<'a> {
             files,
             config: Config::default(),
             seen: HashSet::new(),
-            listed: HashSet::new(),
             classes: HashMap::new(),
             first: HashMap::new(),
             has_loopback: false,
@@ -231,14 +229,14 @@ impl<'a> Reader<'a> {
     }
 
     fn allow(&mut self, class: &[u8], name: &[u8]) {
-        if !self.listed.insert((class.into(), name.into())) {
-            return;
-        }
         let lists = &mut self.config.lists.allow;
-        let list = *self.classes.entry(class.into()).or_insert(lists.len());
-        match lists.get_mut(list) {
-            Some((_, names)) => names.push(name.into()),
-            None => lists.push((class.into(), vec![name.into()])),
+        if !self.classes.contains_key(class.as_bstr()) {
+            self.classes.insert(class.into(), (lists.len(), HashSet::new()));
+            lists.push((class.into(), Vec::new()));
+        }
+        let Some((list, listed)) = self.classes.get_mut(class.as_bstr()) else { return };
+        if listed.insert(name.into()) {
+            lists[*list].1.push(name.into());
         }
     }
 
@@ -260,22 +258,36 @@ impl<'a> Reader<'a> {
     /// Reads the lines of a file, beginning with `from`. Returns the line at which ifupdown stops and continues with the
     /// including file.
     fn lines(&mut self, file: usize, from: usize, open: &mut Open, depth: usize) -> Option<usize> {
+        // The statements borrow the document while everything else changes.
+        let document = std::mem::take(&mut self.config.files[file].document);
+        let stopped = self.statements(file, &document, from, open, depth);
+        self.config.files[file].document = document;
+        stopped
+    }
+
+    fn statements(
+        &mut self,
+        file: usize,
+        document: &Document,
+        from: usize,
+        open: &mut Open,
+        depth: usize,
+    ) -> Option<usize> {
         let mut next_block = 0;
-        for line in from..self.config.files[file].document.lines().len() {
-            // The statement borrows the document while everything else changes; one line is copied, not the file.
-            let mut text = self.config.files[file].document.text(line).into_owned();
-            if self.config.dialect == Dialect::IfupdownNg {
+        for line in from..document.lines().len() {
+            let text = document.text(line);
+            let text = match self.config.dialect {
                 // ifupdown-ng: a comment may begin anywhere in a line.
-                text.truncate(text.find_byte(b'#').unwrap_or(text.len()));
-                text.truncate(trim_end(&text).len());
-            }
+                Dialect::IfupdownNg => trim_end(&text[..text.find_byte(b'#').unwrap_or(text.len())]),
+                _ => &text,
+            };
             let blocks = &self.config.files[file].blocks;
             while blocks.get(next_block).is_some_and(|block| block.end <= line) {
                 next_block += 1;
             }
             let in_block = blocks.get(next_block).is_some_and(|block| block.contains(&line));
             let place = Place { location: Location { file, line }, in_block, depth };
-            let statement = statement(&text);
+            let statement = statement(text);
             if self.config.dialect != Dialect::Ifupdown {
                 self.tolerant(place, statement, open);
             } else if let Err(fault) = self.statement(place, statement, open) {

@@ -30,8 +30,9 @@ impl UplinkCollector<'_> {
         for (index, known) in self.sources.iter().enumerate() {
             sources.entry(known.source.net.trunc()).or_insert(index);
         }
+        let shortest = sources.keys().map(IpNet::prefix_len).min().unwrap_or_default();
         let link_towards = |gateway: IpAddr| {
-            let index = supernets(gateway.into(), 0).filter_map(|net| sources.get(&net)).min()?;
+            let index = supernets(gateway.into(), shortest).filter_map(|net| sources.get(&net)).min()?;
             Some(self.sources[*index].link.clone())
         };
         self.lines.iter().filter_map(|line| self.static_route(line, &link_towards)).collect()
