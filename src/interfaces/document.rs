@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bstr::ByteSlice;
+
 /// The blanks of ifupdown: C's `isspace` in the C locale.
 pub fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c | b'\n')
@@ -127,7 +129,7 @@ impl Document {
 /// The next physical line with its line end; moves `offset` to the line after it.
 fn next_physical<'a>(bytes: &'a [u8], offset: &mut usize) -> &'a [u8] {
     let rest = &bytes[*offset..];
-    let length = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |n| n + 1);
+    let length = rest.find_byte(b'\n').map_or(rest.len(), |n| n + 1);
     *offset += length;
     &rest[..length]
 }
@@ -135,7 +137,7 @@ fn next_physical<'a>(bytes: &'a [u8], offset: &mut usize) -> &'a [u8] {
 /// A physical line as ifupdown reads it with `fgets` and `strlen`: without line feed, and up to a NUL.
 fn visible(physical: &[u8]) -> &[u8] {
     let line = physical.strip_suffix(b"\n").unwrap_or(physical);
-    &line[..line.iter().position(|b| *b == 0).unwrap_or(line.len())]
+    &line[..line.find_byte(0).unwrap_or(line.len())]
 }
 
 pub(super) fn trim_start(text: &[u8]) -> &[u8] {
