@@ -129,7 +129,7 @@ impl Event {
         without_files
             || configuration.config.chooses_at_run_time()
             || has_other_name
-            || !configuration.plan(None, &[]).managed.is_empty()
+            || configuration.has_managed(None)
             || kernel_has_more(configuration)
     }
 }
@@ -144,7 +144,7 @@ pub(super) fn kernel_has_more(configuration: &Configuration) -> bool {
     }
     let Ok(snapshot) = Socket::open().and_then(|mut socket| View::new(&mut socket).snapshot()) else { return false };
     let ours = snapshot.rules.iter().any(Rule::is_ours) || snapshot.routes.iter().any(Route::is_ours);
-    ours || !configuration.plan(Some(&snapshot), &[]).managed.is_empty()
+    ours || configuration.has_managed(Some(&snapshot))
 }
 
 /// The errors of the files on one line.

@@ -40,8 +40,8 @@ impl<'a> View<'a> {
         Ok(snapshot)
     }
 
-    /// What a change can have changed, for a comparison with the plan: links, rules, symroute's routes, and the tables of
-    /// `before`. The addresses are those of `before`, and the main table has no foreign routes.
+    /// What a change can have changed, for a comparison with the plan: links, rules, and symroute's routes. The addresses and
+    /// the foreign routes are those of `before`, without the main table's.
     ///
     /// # Errors
     /// When a netlink request fails.
@@ -49,9 +49,8 @@ impl<'a> View<'a> {
         let (links, rules) = (self.socket.links()?, self.socket.rules()?);
         let (routes, addresses) = (self.ours(&links)?, before.addresses.clone());
         let mut snapshot = Snapshot { links, addresses, rules, routes, ..Snapshot::default() };
-        for (family, table) in self.tables.clone() {
-            self.add_foreign(family, table, &mut snapshot)?;
-        }
+        let is_foreign = |route: &&Route| route.table != MAIN && !route.is_ours();
+        snapshot.routes.extend(before.routes.iter().filter(is_foreign).cloned());
         Ok(snapshot)
     }
 
@@ -59,7 +58,7 @@ impl<'a> View<'a> {
         self.socket.routes_with(Filter { protocol: Some(PROTOCOL), ..Filter::default() }, links)
     }
 
-    /// Takes further tables in, whatever is in them; false where none is new.
+    /// Takes further tables in, whatever is in them; true where they have foreign routes, on which a plan depends.
     ///
     /// # Errors
     /// When a netlink request fails.
@@ -68,14 +67,13 @@ impl<'a> View<'a> {
         snapshot: &mut Snapshot,
         tables: impl IntoIterator<Item = (Family, u32)>,
     ) -> Result<bool> {
-        let mut has_new = false;
+        let before = snapshot.routes.len();
         for (family, table) in tables {
             if table != MAIN && self.tables.insert((family, table)) {
-                has_new = true;
                 self.add_foreign(family, table, snapshot)?;
             }
         }
-        Ok(has_new)
+        Ok(snapshot.routes.len() > before)
     }
 
     fn add_foreign(&mut self, family: Family, table: u32, snapshot: &mut Snapshot) -> Result<()> {

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use self::layout::RuleContext;
 use self::networks::{Hop, Networks};
 use self::numbers::{Assignment, Numbers, Request, ReservedNumbers};
-use self::plan::is_managed;
+pub(crate) use self::plan::is_managed;
 pub use self::plan::{InUse, Plan, Policy, StanzaItem};
 use crate::commands::tables::Names;
 use crate::interfaces::{Diagnostic, Severity};

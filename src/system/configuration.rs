@@ -7,7 +7,7 @@ use super::{ifstate, pppd};
 use crate::commands::tables::Names;
 use crate::interfaces::{Config, Dialect};
 use crate::network::Snapshot;
-use crate::policy::{Plan, plan};
+use crate::policy::{Plan, is_managed, plan};
 use crate::uplinks::find;
 
 #[derive(Clone)]
@@ -40,6 +40,12 @@ impl Configuration {
             self.config.ppp = pppd::interfaces(&self.root, &self.config);
             self.config.active = ifstate::active(&self.root, self.config.dialect);
         }
+    }
+
+    /// Does any uplink need a policy? As the plan has it, without making one.
+    pub fn has_managed(&self, snapshot: Option<&Snapshot>) -> bool {
+        let uplinks = find(&self.config, snapshot, &[], &self.names).uplinks;
+        uplinks.iter().any(|uplink| is_managed(&uplinks, uplink))
     }
 
     /// The plan of the host, compared with the kernel where there is a snapshot; `leaving` are interfaces that go down.

@@ -127,7 +127,7 @@ impl UplinkCollector<'_> {
             Some(gateway) if gateway.is_unspecified() || gateway.is_multicast() => {
                 error(format!("{text} cannot be a gateway"), "Write the router's own address.")
             }
-            Some(_) if self.is_taken_by_ip(family, option, line) => None,
+            Some(_) if more.is_none() || self.is_taken_by_ip(family, option, line) => None,
             Some(_) if more.is_some_and(|word| !word.starts_with(b"#")) => {
                 error(format!("invalid gateway address '{}'", line.as_bstr()), "Write only the gateway's address.")
             }
@@ -151,8 +151,9 @@ impl UplinkCollector<'_> {
 
     /// The metric in the value of `gateway`.
     pub(crate) fn metric_beside(&self, family: Family, gateway: &MergedOption) -> Option<u32> {
-        let is_taken = self.is_taken_by_ip(family, gateway, &gateway.value);
-        let route = default_route(family, &gateway.value).filter(|_| is_taken);
+        let has_more = gateway.value.iter().any(u8::is_ascii_whitespace);
+        let is_taken = has_more && self.is_taken_by_ip(family, gateway, &gateway.value);
+        let route = is_taken.then(|| default_route(family, &gateway.value)).flatten();
         route.and_then(|route| number(route.get("metric")?))
     }
 
