@@ -186,7 +186,7 @@ fn converge(
     is_skipped: &dyn Fn(usize) -> bool,
 ) -> std::result::Result<Vec<Step>, Stopped> {
     let difference = difference(plan, before, is_skipped);
-    if let Some((wanted, theirs)) = difference.conflicts.into_iter().next() {
+    if let Some((wanted, theirs)) = difference.conflicts.first() {
         let error = anyhow!(
             "table {} already has a foreign route to {} (protocol {}); remove it, or set another table with \
              'symroute-table'",
@@ -194,9 +194,9 @@ fn converge(
             wanted.dst,
             theirs.protocol
         );
-        return Err(Stopped { step: Some(Box::new(Step::AddRoute(wanted))), error });
+        return Err(Stopped { step: Some(Box::new(Step::AddRoute(wanted.clone()))), error });
     }
-    run(kernel, steps_to(plan, before, is_skipped), before, |after| {
+    run(kernel, steps_to(plan, before, difference, is_skipped), before, |after| {
         let left = self::difference(plan, after, is_skipped);
         let conflicts = left.conflicts.first().map(|(wanted, _)| Step::AddRoute(wanted.clone()));
         conflicts.or_else(|| steps(left, after).into_iter().next())

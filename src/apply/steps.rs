@@ -121,10 +121,17 @@ pub(crate) fn exact(step: Step, now: &mut Snapshot, pending_removals: &mut Vec<S
     steps
 }
 
-/// All steps to the plan. A table that changes hands between two uplinks would, between two messages, lead the
+/// All steps to the plan; `at_once` is its difference from `before`. A table that changes hands between two uplinks would, between two messages, lead the
 /// one's addresses out by the other's gateway: its new owner waits in a spare table until the old one has moved.
-pub(crate) fn steps_to(plan: &Plan, before: &Snapshot, is_skipped: &dyn Fn(usize) -> bool) -> Vec<Step> {
-    let at_once = difference(plan, before, is_skipped);
+pub(crate) fn steps_to(
+    plan: &Plan,
+    before: &Snapshot,
+    at_once: Difference,
+    is_skipped: &dyn Fn(usize) -> bool,
+) -> Vec<Step> {
+    if at_once.replace_routes.is_empty() {
+        return steps(at_once, before);
+    }
     let replaced = |table: u32| at_once.replace_routes.iter().any(|(old, _)| old.table == table);
     let left = |table: u32| at_once.remove_rules.iter().any(|rule| rule.table == table && rule.src.is_some());
     let mut spare = (SPARE..u32::MAX)
@@ -187,7 +194,7 @@ pub(crate) fn steps(difference: Difference, before: &Snapshot) -> Vec<Step> {
 
 /// The commands that [`crate::apply::reconcile()`] would amount to, in its order.
 pub(crate) fn reconciled(plan: &Plan, before: &Snapshot, is_skipped: &dyn Fn(usize) -> bool) -> Vec<String> {
-    steps_to(plan, before, is_skipped).iter().map(Step::command).collect()
+    steps_to(plan, before, difference(plan, before, is_skipped), is_skipped).iter().map(Step::command).collect()
 }
 
 /// The steps that remove what the kernel has for these interfaces.

@@ -35,7 +35,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Options that every command has.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, PartialEq, clap::Args)]
 pub struct Common {
     /// The interfaces file
     #[arg(short, long, value_name = "FILE", default_value = INTERFACES, global = true)]
@@ -57,6 +57,14 @@ pub struct Common {
     pub quiet: bool,
 }
 
+/// Without options. The parser has the same values.
+impl Default for Common {
+    fn default() -> Self {
+        let (interfaces, root) = (INTERFACES.into(), "/".into());
+        Common { interfaces, root, dialect: None, verbose: false, color: Color::Auto, quiet: false }
+    }
+}
+
 impl Common {
     /// The configuration, and which interfaces are up by it.
     pub fn read(&self) -> Configuration {
@@ -74,7 +82,7 @@ impl Common {
 }
 
 /// The option of every command that changes the host.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct DryRun {
     /// Change nothing; show the 'ip' commands that would do the same
     #[arg(long)]

@@ -8,7 +8,7 @@ use crate::apply::hook::{Event, Handled};
 use crate::apply::lease::Change;
 
 /// What runs the hook.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct HookArguments {
     /// Read the environment of a DHCP client's hook, instead of ifupdown's
     #[arg(long)]

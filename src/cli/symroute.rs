@@ -196,6 +196,11 @@ fn with_dashes(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 pub fn main() -> std::process::ExitCode {
+    // ifupdown's hooks run this for each interface at boot. To build the parser would be a third of their work.
+    if std::env::args_os().skip(1).eq(["hook"]) {
+        let done = hook(&Common::default(), HookArguments::default(), DryRun::default());
+        return exit("symroute", done, Exit::No);
+    }
     let matches = command().get_matches_from(with_dashes(std::env::args_os()));
     let Arguments { command, common } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let event = matches!(command, Command::Up { .. } | Command::Down { .. } | Command::Hook { .. });
@@ -247,6 +252,15 @@ mod tests {
             "symroute explain --to 192.0.2.1 --from 192.0.2.2"
         );
         assert_eq!(given("symroute up from to"), "symroute up from to");
+    }
+
+    #[test]
+    fn a_hook_without_options_needs_no_parser() {
+        let Arguments { command, common } = Arguments::parse_from(["symroute", "hook"]);
+        assert_eq!(common, Common::default());
+        let Command::Hook { arguments, dry_run } = command else { panic!("{command:?}") };
+        assert_eq!(format!("{arguments:?}"), format!("{:?}", HookArguments::default()));
+        assert_eq!(dry_run.dry_run, DryRun::default().dry_run);
     }
 
     #[test]

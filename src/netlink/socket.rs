@@ -64,24 +64,25 @@ type Received = (usize, MsgFlags, Option<u32>);
 /// The kernel's socket, and what was received together: the parts of a list, for which one system call is enough.
 struct Kernel {
     fd: OwnedFd,
-    buffers: [Vec<u8>; TOGETHER],
-    /// The datagrams that are still to be given, by the index of their buffer.
+    /// One part for each datagram. As it is large, the parts that are not used take no memory.
+    buffer: Vec<u8>,
+    /// The datagrams that are still to be given, each with the place where it begins.
     received: VecDeque<(usize, Received)>,
 }
 
 impl Kernel {
     fn open() -> Result<Self> {
-        Ok(Kernel { fd: open()?, buffers: [(); TOGETHER].map(|()| vec![0; BUFFER]), received: VecDeque::new() })
+        Ok(Kernel { fd: open()?, buffer: vec![0; TOGETHER * BUFFER], received: VecDeque::new() })
     }
 
     /// Waits for one datagram, and takes those that are there by then.
     fn receive_all(&mut self) -> nix::Result<()> {
         let mut headers = MultiHeaders::<NetlinkAddr>::preallocate(TOGETHER, None);
-        let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+        let mut slices: Vec<_> = self.buffer.chunks_mut(BUFFER).map(|part| [IoSliceMut::new(part)]).collect();
         let messages = recvmmsg(self.fd.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
         let received =
             messages.map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())));
-        self.received.extend(received.enumerate());
+        self.received.extend((0..).step_by(BUFFER).zip(received));
         Ok(())
     }
 }
@@ -97,8 +98,9 @@ impl Transport for Kernel {
         if self.received.is_empty() {
             self.receive_all()?;
         }
-        let (index, received) = self.received.pop_front().ok_or(Errno::EAGAIN)?;
-        std::mem::swap(buffer, &mut self.buffers[index]);
+        let (begin, received) = self.received.pop_front().ok_or(Errno::EAGAIN)?;
+        buffer.clear();
+        buffer.extend_from_slice(&self.buffer[begin..][..received.0]);
         Ok(received)
     }
 
@@ -161,7 +163,7 @@ impl Socket {
     }
 
     fn over(transport: Box<dyn Transport>) -> Self {
-        Socket { transport, sequence: 0, buffer: vec![0; BUFFER], unfinished: false, parts: 0 }
+        Socket { transport, sequence: 0, buffer: Vec::new(), unfinished: false, parts: 0 }
     }
 
     /// The port that the kernel's events about its changes carry.
@@ -374,8 +376,9 @@ impl Transport for Recording {
 
     fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
         let datagram = self.0.pop_front().ok_or(Errno::EAGAIN)?;
-        buffer.iter_mut().zip(&datagram).for_each(|(to, from)| *to = *from);
-        Ok((datagram.len(), MsgFlags::empty(), Some(0)))
+        let length = datagram.len();
+        *buffer = datagram;
+        Ok((length, MsgFlags::empty(), Some(0)))
     }
 
     fn reopen(&mut self) -> Result<()> {
@@ -475,8 +478,9 @@ mod tests {
 
         fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
             let (bytes, sender) = self.incoming.pop_front().expect("nothing more to wait for")?;
-            buffer[..bytes.len()].copy_from_slice(&bytes);
-            Ok((bytes.len(), MsgFlags::empty(), Some(sender)))
+            let length = bytes.len();
+            *buffer = bytes;
+            Ok((length, MsgFlags::empty(), Some(sender)))
         }
 
         fn reopen(&mut self) -> Result<()> {
