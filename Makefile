@@ -8,8 +8,9 @@ test:
 	sh tests/run
 lint:
 	sh tests/lint
+# 'make bench QUICK=1' prints, and leaves docs/benchmarks.md as it is.
 bench: all
-	bash tests/bench
+	WRITE=$(if $(QUICK),,1) bash tests/bench
 deb:
 	sh tests/deb
 test-deb:
