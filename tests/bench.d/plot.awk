@@ -12,7 +12,7 @@ BEGIN {
     split("#777777 #1a7f37 #0969da #9a6700 #cf222e #8250df", color, " ")
     print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 560\" font-family=\"sans-serif\" font-size=\"13\">"
     print "<rect width=\"720\" height=\"560\" fill=\"#ffffff\"/>"
-    text(20, 25, "One uplink up and down: time above that of two empty programs", " font-weight=\"bold\"")
+    text(20, 25, "One uplink up and down: processor time above that of two empty programs", " font-weight=\"bold\"")
     text(20, 235, "Interfaces files: time by the number of stanzas", " font-weight=\"bold\"")
     for (us = 10; us <= 100000; us *= 10) {
         printf "<path d=\"M%d 40V190\" stroke=\"#dddddd\"/>\n", x_of_bar(us)
