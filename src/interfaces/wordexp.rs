@@ -223,8 +223,11 @@ impl Expansion<'_> {
 /// The paths that match, in byte order; if none does, the pattern itself.
 fn glob(pattern: &[u8], around: &dyn Environment) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = vec![Vec::new()];
-    for (position, component) in pattern.split(|b| *b == b'/').enumerate() {
+    let components: Vec<&[u8]> = pattern.split(|b| *b == b'/').collect();
+    for (position, component) in components.iter().enumerate() {
         let separator: &[u8] = if position == 0 { b"" } else { b"/" };
+        let is_last = position + 1 == components.len();
+        let component = if is_last { component } else { without_protected_slash(component) };
         let mut next = Vec::new();
         for base in found {
             let base = [&base[..], separator].concat();
@@ -247,6 +250,12 @@ fn glob(pattern: &[u8], around: &dyn Environment) -> Vec<Vec<u8>> {
 fn is_pattern(component: &[u8]) -> bool {
     let class = |open: usize| component[open..].contains(&b']');
     component.contains(&b'*') || component.contains(&b'?') || component.find_byte(b'[').is_some_and(class)
+}
+
+/// In `foo\/bar`, the backslash protects the slash and goes (glibc, posix/glob.c).
+fn without_protected_slash(component: &[u8]) -> &[u8] {
+    let backslashes = component.iter().rev().take_while(|byte| **byte == b'\\').count();
+    &component[..component.len() - backslashes % 2]
 }
 
 fn without_backslashes(text: &[u8]) -> Vec<u8> {
@@ -344,6 +353,8 @@ mod tests {
             "*",
             "**",
             "a**",
+            r"\\/?",
+            r#"?"\/*"#,
             "**/eth0",
             "*/eth0",
             "[[:alpha:]]*",
