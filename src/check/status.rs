@@ -1,5 +1,6 @@
 //! The plan compared with the kernel: entries that are installed, missing, stale or foreign.
 
+use crate::check::expected::is_default_like;
 use crate::network::{MAIN, Route, Rule, Snapshot};
 use crate::policy::Plan;
 use crate::policy::difference::{Installed, difference, is_managed_by_lines};
@@ -142,7 +143,7 @@ pub fn status(plan: &Plan, snapshot: &Snapshot) -> Status {
 }
 
 fn without_default(plan: &Plan, snapshot: &Snapshot) -> Vec<usize> {
-    let in_main = snapshot.routes.iter().filter(|route| route.table == MAIN && route.dst.prefix_len() == 0);
+    let in_main = snapshot.routes.iter().filter(|route| route.table == MAIN && is_default_like(&route.dst));
     let defaults: Vec<&Route> = in_main.collect();
     let has_default = |uplink: &Uplink| {
         defaults.iter().any(|route| route.family == uplink.family && route.is_through(&uplink.interface))

@@ -34,14 +34,12 @@ impl Default<'_> {
     }
 }
 
-/// The default routes of main, the best first. `2000::/3` is one too, if a router of a LAN is its gateway: a VPN has such a
-/// route on a point-to-point link.
+/// The default routes of main, the best first. `2000::/3` is one too, through a router, or through a point-to-point link.
 fn of_main(snapshot: &Snapshot) -> Vec<Default<'_>> {
-    let is_lan = |default: &Default| {
-        default.gateway.address().is_some() && snapshot.link(default.interface).is_some_and(|link| link.broadcast)
-    };
+    let is_broadcast = |name: &str| snapshot.link(name).is_some_and(|link| link.broadcast);
+    let leads_out = |default: &Default| default.gateway.address().is_some() == is_broadcast(default.interface);
     let unicast = snapshot.routes.iter().filter(|route| route.table == MAIN && route.kind() == Kind::Unicast);
-    let global = unicast.filter(|route| route.dst == GLOBAL.into()).flat_map(ways).filter(is_lan);
+    let global = unicast.filter(|route| route.dst == GLOBAL.into()).flat_map(ways).filter(leads_out);
     let routes = default_routes(snapshot).filter(|route| route.table == MAIN);
     let mut defaults: Vec<Default> = routes.flat_map(ways).chain(global).collect();
     defaults.sort_by_key(|default| rank(default, snapshot));

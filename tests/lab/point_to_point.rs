@@ -235,21 +235,25 @@ pub fn a_default_route_without_a_gateway_makes_an_uplink(world: &World) {
     let server = &world.server;
     make_point_to_point(world);
     world.install_hooks();
-    world.configure(&format!(
-        "auto lo eth0 eth1\n{STATIC}iface eth1 inet manual\n    up ip link set eth1 up\n    \
-         up ip addr add 198.51.100.10 peer 198.51.100.1 dev eth1\n    up ip -6 addr add 2001:db8:b::10/64 dev eth1\n    \
-         up sh -c 'ip route add default dev eth1 metric 50; ip -6 route add default dev eth1 metric 2000'\n    \
-         down ip addr flush dev eth1\n    down ip link set eth1 down\n"
-    ));
-    server.ok("ifup -a");
-    assert_reached(world, "main");
-    assert_routes(world, "eth1");
-    assert_agreed(world, "eth1", &[]);
-    // Main's default goes: the uplink keeps its own.
-    server.ok("ip route del default dev eth1; ip -6 route del default dev eth1; symroute apply");
-    assert_reached(world, "without main");
-    server.ok("ifdown eth1; ifdown eth0");
-    assert_nothing_left(world);
+    // Guides for tunnels write 2000::/3.
+    for default in ["default", "2000::/3"] {
+        world.configure(&format!(
+            "auto lo eth0 eth1\n{STATIC}iface eth1 inet manual\n    up ip link set eth1 up\n    \
+             up ip addr add 198.51.100.10 peer 198.51.100.1 dev eth1\n    \
+             up ip -6 addr add 2001:db8:b::10/64 dev eth1\n    \
+             up sh -c 'ip route add default dev eth1 metric 50; ip -6 route add {default} dev eth1 metric 2000'\n    \
+             down ip addr flush dev eth1\n    down ip link set eth1 down\n"
+        ));
+        server.ok("ifup -a");
+        assert_reached(world, "main");
+        assert_routes(world, "eth1");
+        assert_agreed(world, "eth1", &[]);
+        // Main's default goes: the uplink keeps its own.
+        server.ok(&format!("ip route del default dev eth1; ip -6 route del {default} dev eth1; symroute apply"));
+        assert_reached(world, "without main");
+        server.ok("ifdown eth1; ifdown eth0");
+        assert_nothing_left(world);
+    }
 }
 
 /// The layout of the article, and its lines.

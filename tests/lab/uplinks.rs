@@ -170,6 +170,8 @@ pub fn routes_to_all_global_addresses_make_uplinks(world: &World) {
         assert_reached(world, &PUBLIC);
         assert_quiet(world);
         assert_eq!(server.ok("symroute apply"), INSTALLED);
+        let status = server.ok("symroute status");
+        assert!(!status.contains("missing"), "{status}");
         server.ok("ifdown -a");
         assert_nothing_left(world);
     }
