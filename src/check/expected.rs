@@ -215,7 +215,7 @@ impl<'a> Routing<'a> {
             }
         }
         let Some((best, hops)) = self.best_route(&self.main, to) else {
-            let is_on_link = own.on_link().iter().any(|net| net.contains(&to));
+            let is_on_link = own.on_link().iter().any(|net| net.contains(&to) && !own.may_be_off_link(net));
             let direct = || Expected::Through(own.interface.clone(), None);
             let expected = if is_on_link { direct() } else { through_gateway(own) };
             return Some(Derived { reach: Reach::Remote, expected });

@@ -270,6 +270,13 @@ impl Uplink {
         self.sources.iter().filter_map(Source::network)
     }
 
+    /// May the hosts of this network be behind the router? An advertisement says so (RFC 4861, L flag), and then the main
+    /// table has no on-link route.
+    pub fn may_be_off_link(&self, net: &IpNet) -> bool {
+        let mut sources = self.sources.iter().filter(|source| source.network().as_ref() == Some(net));
+        sources.all(|source| source.by_prefix)
+    }
+
     /// The networks that other customers of its provider may use: those that contain the gateway, or else the network of the
     /// stanza with the gateway. (A LAN on the same interface is not one of them.) A point-to-point link has none.
     pub fn provider_networks(&self) -> Vec<IpNet> {

@@ -30,6 +30,8 @@ struct Advertisement<'a> {
     preference: Preference,
     /// Networks for autoconfiguration, each with its preferred and its valid lifetime.
     networks: &'a [(&'a str, u32, u32)],
+    /// Its hosts reach each other directly. Otherwise the router is between them.
+    is_on_link: bool,
 }
 
 impl Advertisement<'_> {
@@ -39,7 +41,7 @@ impl Advertisement<'_> {
         bytes.extend(self.lifetime.to_be_bytes());
         bytes.extend([0; 8]);
         for (network, preferred, valid) in self.networks {
-            bytes.extend([3, 4, 64, 0xc0]);
+            bytes.extend([3, 4, 64, if self.is_on_link { 0xc0 } else { 0x40 }]);
             bytes.extend(valid.to_be_bytes());
             bytes.extend(preferred.to_be_bytes());
             bytes.extend([0; 4]);
@@ -60,6 +62,7 @@ const A: Advertisement<'static> = Advertisement {
     lifetime: 1800,
     preference: Preference::Medium,
     networks: &[("2001:db8:a::", HOUR, HOUR)],
+    is_on_link: true,
 };
 const B: Advertisement<'static> = Advertisement { networks: &[("2001:db8:b::", HOUR, HOUR)], ..A };
 
@@ -213,6 +216,29 @@ pub fn another_network(world: &World) {
     assert_applied(world, "one network again", &[&both[..1], &new].concat());
     let rules = server.ok("ip -6 rule");
     assert!(!rules.contains("2001:db8:b::"), "{rules}");
+    stop(world);
+}
+
+/// The hosts of an advertised network reach each other through the router.
+pub fn network_behind_the_router(world: &World) {
+    let World { server, isp_b, neighbour_b, client, .. } = world;
+    start(world, "");
+    let both = [addresses(world, "2001:db8:a:"), addresses(world, "2001:db8:b:")].concat();
+    isp_b
+        .outside(
+            "set -e; for dev in cust0 cust1; do ip -6 rule add from 2001:db8:b2::/64 iif $dev lookup main priority 5; done
+            ip addr add 2001:db8:b2::1/64 dev cust0 nodad; ip -6 route add 2001:db8:b2::20/128 dev cust1",
+        )
+        .ok();
+    neighbour_b.outside("ip addr add 2001:db8:b2::20/128 dev eth0 nodad").ok();
+    client.outside("ip -6 route add 2001:db8:b2::/64 via 2001:db8:f:2::1 src 2001:db8:f::99").ok();
+    Advertisement { networks: &[("2001:db8:b2::", HOUR, HOUR)], is_on_link: false, ..B }.send(isp_b);
+    let new = addresses(world, "2001:db8:b2:");
+    assert_applied(world, "a network behind the router", &[&both[..], &new].concat());
+    for from in [&both[0], &new[0]] {
+        assert!(server.talks(Some(from), "2001:db8:b2::20"), "from {from}\n{}", state(world));
+    }
+    assert_quiet(world);
     stop(world);
 }
 

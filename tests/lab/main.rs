@@ -228,6 +228,7 @@ const CASES: &[(&str, Case)] = &[
     ("autoconf_preferences_of_routers", autoconf::preferences_of_routers),
     ("autoconf_another_router", autoconf::another_router),
     ("autoconf_another_network", autoconf::another_network),
+    ("autoconf_network_behind_the_router", autoconf::network_behind_the_router),
     ("autoconf_addresses_by_dhcpv6", autoconf::addresses_by_dhcpv6),
     ("autoconf_of_dhcpcd", autoconf::of_dhcpcd),
     ("autoconf_temporary_addresses", autoconf::temporary_addresses),
