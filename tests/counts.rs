@@ -73,7 +73,7 @@ fn calls(uplinks: usize, prepare: &str, environment: &str) -> Option<Calls> {
 
 const UP: &str = "IFACE=eth1 LOGICAL=eth1 MODE=start PHASE=post-up";
 const DOWN: &str = "IFACE=eth1 LOGICAL=eth1 MODE=stop PHASE=pre-down";
-/// The routing of both uplinks is in place.
+/// The routes and rules of both uplinks are installed.
 const DONE: &str = "hook eth0 start";
 
 fn require(what: &str, calls: &Calls, all: usize, messages: usize) {
