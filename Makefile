@@ -1,7 +1,7 @@
 # Short names for the scripts in tests/.
 .PHONY: all demo test lint bench deb test-deb test-boot install uninstall
 all:
-	cargo build --release --locked --bin symroute
+	cargo build --release --locked --bin symroute --bin symroute-capture
 demo:
 	sh tests/demo
 test:
@@ -25,6 +25,7 @@ units = /usr/lib/systemd/system
 install:
 	install -D -m 755 -t $(DESTDIR)/usr/sbin $(programs)/symroute
 	ln -sf symroute $(DESTDIR)/usr/sbin/symroute-gen
+	install -D -m 755 -t $(DESTDIR)/usr/libexec/symroute $(programs)/symroute-capture
 	install -D -m 644 -t $(DESTDIR)/usr/share/symroute/templates templates/iproute2.j2 templates/article.j2 templates/hook.j2
 	install -D -m 755 hooks/if-up $(DESTDIR)/etc/network/if-up.d/symroute
 	install -D -m 755 hooks/if-down $(DESTDIR)/etc/network/if-down.d/symroute
@@ -44,7 +45,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)/usr/share/fish/vendor_completions.d completions/symroute.fish completions/symroute-gen.fish
 uninstall:
 	rm -f $(DESTDIR)/usr/sbin/symroute $(DESTDIR)/usr/sbin/symroute-gen
-	rm -rf $(DESTDIR)/usr/share/symroute
+	rm -rf $(DESTDIR)/usr/share/symroute $(DESTDIR)/usr/libexec/symroute
 	rm -f $(DESTDIR)/etc/network/if-up.d/symroute $(DESTDIR)/etc/network/if-down.d/symroute
 	rm -f $(DESTDIR)/etc/dhcp/dhclient-exit-hooks.d/symroute $(DESTDIR)/usr/lib/dhcpcd/dhcpcd-hooks/70-symroute
 	for directory in ip-up ip-down ipv6-up ipv6-down; do rm -f $(DESTDIR)/etc/ppp/$$directory.d/symroute; done

@@ -40,6 +40,9 @@ _symroute() {
             symroute,hook)
                 cmd="symroute__subcmd__hook"
                 ;;
+            symroute,observe)
+                cmd="symroute__subcmd__observe"
+                ;;
             symroute,plan)
                 cmd="symroute__subcmd__plan"
                 ;;
@@ -76,6 +79,9 @@ _symroute() {
             symroute__subcmd__help,hook)
                 cmd="symroute__subcmd__help__subcmd__hook"
                 ;;
+            symroute__subcmd__help,observe)
+                cmd="symroute__subcmd__help__subcmd__observe"
+                ;;
             symroute__subcmd__help,plan)
                 cmd="symroute__subcmd__help__subcmd__plan"
                 ;;
@@ -95,7 +101,7 @@ _symroute() {
 
     case "${cmd}" in
         symroute)
-            opts="-i -v -q -h -V --interfaces --root --dialect --verbose --color --quiet --help --version up down apply flush watch hook config plan status explain check help"
+            opts="-i -v -q -h -V --interfaces --root --dialect --verbose --color --quiet --help --version up down apply flush watch hook config plan status observe explain check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -163,7 +169,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__check)
-            opts="$(command ls /sys/class/net 2>/dev/null) -4 -6 -i -v -q -h --ipv4 --ipv6 --json --to --explain --ignore --interfaces --root --dialect --verbose --color --quiet --help"
+            opts="$(command ls /sys/class/net 2>/dev/null) -4 -6 -i -v -q -h --ipv4 --ipv6 --json --to --traffic --explain --ignore --interfaces --root --dialect --verbose --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -173,12 +179,16 @@ _symroute() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --traffic)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --explain)
-                    COMPREPLY=($(compgen -W "address-duplicate address-missing address-on-two-interfaces arp-flux default-route-unknown default-stale dnat-without-marks foreign-route gateway-unknown interface-group local-network-unreachable lookup-failed networkd-removes-rules networkmanager-manages no-default not-applied ppp-interface-unknown promote-secondaries-off rp-filter-drops rp-filter-ignores-marks rule-duplicated rule-missing rule-shadowed rule-stale rule-without-address same-metric stanza-error table-empty table-stale uplink-down wildcard-udp manual-never-runs manual-unknown-table manual-leaks manual-never-matches manual-deletes-another manual-wrong-table manual-wrong-source manual-wrong-gateway manual-wrong-device manual-wrong-stanza manual-no-priority manual-no-subnet manual-fixed-address list" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "address-duplicate address-missing address-on-two-interfaces answered-elsewhere arp-flux arrived-elsewhere default-route-unknown default-stale dnat-without-marks foreign-route foreign-source-sent gateway-unknown interface-group local-network-unreachable lookup-failed networkd-removes-rules networkmanager-manages no-default not-applied ppp-interface-unknown promote-secondaries-off rp-filter-drops rp-filter-ignores-marks rule-duplicated rule-missing rule-shadowed rule-stale rule-without-address same-metric stanza-error table-empty table-stale unanswered uplink-down wildcard-udp manual-never-runs manual-unknown-table manual-leaks manual-never-matches manual-deletes-another manual-wrong-table manual-wrong-source manual-wrong-gateway manual-wrong-device manual-wrong-stanza manual-no-priority manual-no-subnet manual-fixed-address list" -- "${cur}"))
                     return 0
                     ;;
                 --ignore)
-                    COMPREPLY=($(compgen -W "address-duplicate address-missing address-on-two-interfaces arp-flux default-route-unknown default-stale dnat-without-marks foreign-route gateway-unknown interface-group local-network-unreachable lookup-failed networkd-removes-rules networkmanager-manages no-default not-applied ppp-interface-unknown promote-secondaries-off rp-filter-drops rp-filter-ignores-marks rule-duplicated rule-missing rule-shadowed rule-stale rule-without-address same-metric stanza-error table-empty table-stale uplink-down wildcard-udp manual-never-runs manual-unknown-table manual-leaks manual-never-matches manual-deletes-another manual-wrong-table manual-wrong-source manual-wrong-gateway manual-wrong-device manual-wrong-stanza manual-no-priority manual-no-subnet manual-fixed-address" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "address-duplicate address-missing address-on-two-interfaces answered-elsewhere arp-flux arrived-elsewhere default-route-unknown default-stale dnat-without-marks foreign-route foreign-source-sent gateway-unknown interface-group local-network-unreachable lookup-failed networkd-removes-rules networkmanager-manages no-default not-applied ppp-interface-unknown promote-secondaries-off rp-filter-drops rp-filter-ignores-marks rule-duplicated rule-missing rule-shadowed rule-stale rule-without-address same-metric stanza-error table-empty table-stale unanswered uplink-down wildcard-udp manual-never-runs manual-unknown-table manual-leaks manual-never-matches manual-deletes-another manual-wrong-table manual-wrong-source manual-wrong-gateway manual-wrong-device manual-wrong-stanza manual-no-priority manual-no-subnet manual-fixed-address" -- "${cur}"))
                     return 0
                     ;;
                 --interfaces)
@@ -381,7 +391,7 @@ _symroute() {
             return 0
             ;;
         symroute__subcmd__help)
-            opts="up down apply flush watch hook config plan status explain check help"
+            opts="up down apply flush watch hook config plan status observe explain check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -506,6 +516,20 @@ _symroute() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        symroute__subcmd__help__subcmd__observe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         symroute__subcmd__help__subcmd__plan)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -569,6 +593,48 @@ _symroute() {
                 return 0
             fi
             case "${prev}" in
+                --interfaces)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dialect)
+                    COMPREPLY=($(compgen -W "ifupdown ifupdown-ng ifupdown2" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        symroute__subcmd__observe)
+            opts="-4 -6 -i -v -q -h --ipv4 --ipv6 --for --once --json --pcap --interfaces --root --dialect --verbose --color --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pcap)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --interfaces)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -11,7 +11,7 @@ fn read(path: &str) -> String {
 }
 
 /// A module may use the modules before it in this list, and none after it.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 16] = [
     "interfaces",
     "commands",
     "network",
@@ -20,9 +20,11 @@ const LAYERS: [&str; 14] = [
     "handwritten",
     "rewrite",
     "check",
+    "observe",
     "report",
     "netlink",
     "system",
+    "capture",
     "apply",
     "watch",
     "cli",

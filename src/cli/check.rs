@@ -2,25 +2,20 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::common::{Common, Exit, Selected, print, print_diagnostics, print_json, width};
-use crate::check::finding::Finding;
-use crate::check::findings::findings;
-use crate::check::input::{CheckInput, ProbeResult, by_files};
-use crate::check::{finding, matrix, status};
-use crate::handwritten::lint_with;
+use super::examined::Examined;
+use super::observe::{duration, seen_within};
+use crate::check::finding;
 use crate::interfaces::Severity;
 use crate::netlink::{self, Socket};
 use crate::network::Snapshot;
-use crate::policy::Plan;
 use crate::report::check::Checked;
 use crate::report::{self, paragraph};
-use crate::system::configuration::Configuration;
-use crate::system::host;
 use crate::system::running::{now, running};
-use crate::uplinks::{find, ifup_targets};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckArguments {
@@ -35,6 +30,9 @@ pub struct CheckArguments {
     /// Ignore this finding, for all or for one object: 'wildcard-udp:1194'
     #[arg(long, value_name = "ID[:WHAT]", value_delimiter = ',')]
     ignore: Vec<String>,
+    /// Also watch packets for this time, such as 10s, and report asymmetric ones; needs root
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    traffic: Option<Duration>,
     /// Show the page of a finding, or 'list' for all findings
     #[arg(long, value_name = "ID", exclusive = true)]
     explain: Option<String>,
@@ -83,10 +81,12 @@ pub fn check(common: &Common, arguments: &CheckArguments) -> Result<Exit> {
         }
         bail!("nothing was checked");
     }
-    let ask = |probe: matrix::Probe| Ok(ProbeResult { answer: socket.lookup(&probe.query, &snapshot.links)?, probe });
-    let results = matrix::probes(&plan, &snapshot, &arguments.to).into_iter().map(ask).collect::<Result<Vec<_>>>()?;
-    let examined = Examined { configuration, snapshot, plan, results };
+    let examined = Examined::ask(configuration, snapshot, plan, &mut socket, &arguments.to)?;
     let mut findings = examined.findings();
+    if let Some(time) = arguments.traffic {
+        findings.extend(seen_within(common, time).context("--traffic")?);
+        findings.sort_by_key(|finding| finding.severity);
+    }
     let selection = arguments.selected.of(&examined.plan)?;
     findings.retain(|finding| selection.has_finding(finding.interface.as_deref(), finding.family));
     let found = findings.len();
@@ -109,44 +109,6 @@ pub fn check(common: &Common, arguments: &CheckArguments) -> Result<Exit> {
         print(report::check::text(&checked, &selection, style) + &report::watch_summary(running().as_ref(), now()))?;
     }
     Ok(if findings.is_empty() { Exit::Yes } else { Exit::No })
-}
-
-/// A host, and the kernel's replies to the lookups.
-struct Examined {
-    configuration: Configuration,
-    snapshot: Snapshot,
-    plan: Plan,
-    results: Vec<ProbeResult>,
-}
-
-impl Examined {
-    fn findings(&self) -> Vec<Finding> {
-        let Examined { configuration, snapshot, plan, results } = self;
-        let Configuration { config, names, .. } = configuration;
-        // symroute-gen does not know which interfaces are active.
-        let mut files_alone = configuration.clone();
-        files_alone.config.active.clear();
-        let boot = config.at_boot();
-        let at_boot = |index: &usize| {
-            let uplink = &plan.uplinks[*index];
-            // A mapping may have chosen the stanza.
-            let listed = uplink.name.split('=').next().unwrap_or_default();
-            boot.has(&config.stanzas[uplink.stanza].interface) || boot.has(listed.as_bytes())
-        };
-        let ifup_targets: Vec<_> = plan.uplinks.iter().map(|uplink| ifup_targets(config, snapshot, uplink)).collect();
-        findings(&CheckInput {
-            plan,
-            by_files: &by_files(&plan.uplinks, &find(config, None, &[], names).uplinks),
-            written: &files_alone.plan(None, &[]),
-            ifup_targets: &ifup_targets,
-            at_boot: &(0..plan.uplinks.len()).filter(at_boot).collect(),
-            manual: &lint_with(config, names, &plan.in_use(Some(snapshot))),
-            snapshot,
-            status: &status(plan, snapshot),
-            facts: &host::facts(&snapshot.links),
-            results,
-        })
-    }
 }
 
 /// # Errors

@@ -14,6 +14,7 @@ use super::config::config;
 use super::explain::{ExplainArguments, explain};
 use super::flush::flush;
 use super::hook::{HookArguments, hook};
+use super::observe::{ObserveArguments, observe};
 use super::plan::plan;
 use super::status::status;
 use super::up_down::up_or_down;
@@ -115,6 +116,11 @@ enum Command {
         #[command(flatten)]
         arguments: CheckArguments,
     },
+    /// Watch packets of the uplinks, and find asymmetry in them; exit code 1 if there is any
+    Observe {
+        #[command(flatten)]
+        arguments: ObserveArguments,
+    },
     /// Show which rule and route a packet takes; exit code 1 when there is none
     Explain {
         #[command(flatten)]
@@ -136,13 +142,14 @@ impl Command {
             Command::Status { .. } => Some("status"),
             Command::Check { .. } => Some("check"),
             Command::Explain { .. } => Some("explain"),
+            Command::Observe { .. } => Some("observe"),
         }
     }
 }
 
 /// The commands by what they are for; whatever is in no group comes last.
 const GROUPS: [(&str, &[&str]); 2] = [
-    ("Inspect (changes nothing)", &["status", "check", "explain", "plan", "config"]),
+    ("Inspect (changes nothing)", &["status", "check", "explain", "observe", "plan", "config"]),
     ("Configure", &["apply", "up", "down", "flush", "watch"]),
 ];
 
@@ -223,6 +230,7 @@ fn run(command: Command, common: &Common) -> Result<Exit> {
         Command::Status { selected, json } => status(common, &selected, json),
         Command::Check { arguments } => check(common, &arguments),
         Command::Explain { arguments } => explain(common, &arguments),
+        Command::Observe { arguments } => observe(common, &arguments),
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Link {
     pub group: u32,
     /// A VRF, or a member of one.
     pub vrf: bool,
+    /// The index of the interface that its packets also use (macvlan, ipvlan).
+    pub shares: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod config;
 mod diagnostics;
 mod explain;
 mod iproute2;
+pub mod observe;
 mod page;
 mod plan;
 mod status;

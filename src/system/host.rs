@@ -45,7 +45,7 @@ const REPLY_CORRECTLY: [&str; 20] = [
     "udhcpc",
 ];
 
-fn read(path: impl AsRef<Path>) -> Option<String> {
+pub(super) fn read(path: impl AsRef<Path>) -> Option<String> {
     let bytes = read_bounded(fs::File::open(path).ok()?).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -105,10 +105,10 @@ fn dropped() -> Option<u64> {
 }
 
 /// The processes in this network namespace, by command name (15 bytes of it, proc_pid_comm(5)).
-struct Processes(Vec<(u32, String)>);
+pub(super) struct Processes(Vec<(u32, String)>);
 
 impl Processes {
-    fn here() -> Self {
+    pub(super) fn here() -> Self {
         let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/net")).map(|meta| meta.ino()).ok();
         let own = namespace("self");
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -125,7 +125,7 @@ impl Processes {
     }
 
     /// Who holds a socket, by its inode.
-    fn holding(&self, inodes: &[u64]) -> HashMap<u64, (u32, String)> {
+    pub(super) fn holding(&self, inodes: &[u64]) -> HashMap<u64, (u32, String)> {
         let mut found = HashMap::new();
         for (pid, comm) in &self.0 {
             for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {

@@ -11,5 +11,6 @@ pub(crate) mod lock;
 mod pppd;
 mod process;
 pub(crate) mod running;
+pub(crate) mod sockets;
 pub mod store;
 pub mod sysctl;

@@ -87,6 +87,14 @@ fn program() -> PathBuf {
     programs.join("symroute")
 }
 
+/// The capture program that it starts.
+fn capture_program() -> PathBuf {
+    match installed() {
+        Some(root) => root.join("usr/libexec/symroute/symroute-capture"),
+        None => program().with_file_name("symroute-capture"),
+    }
+}
+
 /// The directory in which `sh tests/run` makes the Debian roots.
 pub fn root_of(suite: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/roots").join(suite)
@@ -161,8 +169,15 @@ impl Host {
         let is_there = |path: &&str| root.join(path).exists();
         let tmpfs = ["run", "tmp", "var/tmp", "var/lib/dhcp"].into_iter().filter(is_there);
         let tmpfs: String = tmpfs.map(|path| format!("tmpfs {STAGE}/debian/{path} tmpfs\n")).collect();
-        let programs = ["symroute", "symroute-gen"]
-            .map(|name| format!("{} {STAGE}/debian/usr/sbin/{name} none bind,ro\n", program().display()));
+        let mount = |(program, place): (PathBuf, &str)| {
+            format!("{} {STAGE}/debian/usr/{place} none bind,ro\n", program.display())
+        };
+        let programs = [
+            (program(), "sbin/symroute"),
+            (program(), "sbin/symroute-gen"),
+            (capture_program(), "libexec/symroute/symroute-capture"),
+        ]
+        .map(mount);
         // One `mount` for each list, because starting processes takes most of the time.
         self.outside(&format!(
             "set -e

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::check::assert_quiet;
+use crate::observe::expect_nothing;
 use crate::providers::assert_lookups;
 use crate::world::{PUBLIC, World};
 
@@ -56,9 +57,11 @@ fn unreached(world: &World) -> Vec<String> {
 
 pub fn assert_symmetric(world: &World) {
     world.settle();
-    let unreached = unreached(world);
-    assert!(unreached.is_empty(), "not reached:\n{}\n{}", unreached.join("\n"), state(world));
-    // If every packet arrives, 'symroute check' reports nothing.
+    // If every packet arrives, 'symroute check' and 'symroute observe' report nothing.
+    expect_nothing(world, &|| {
+        let unreached = unreached(world);
+        assert!(unreached.is_empty(), "not reached:\n{}\n{}", unreached.join("\n"), state(world));
+    });
     assert_quiet(world);
 }
 

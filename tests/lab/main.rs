@@ -22,6 +22,7 @@ mod leases;
 mod methods;
 mod netlink;
 mod networks;
+mod observe;
 mod oracle;
 mod point_to_point;
 mod providers;
@@ -330,6 +331,14 @@ const CASES: &[(&str, Case)] = &[
     ("explain_shows_each_rule", explain::explain_shows_each_rule),
     ("explain_json_has_the_keys_of_iproute2", explain::explain_json_has_the_keys_of_iproute2),
     ("explain_shows_dead_nexthops", explain::explain_shows_dead_nexthops),
+    ("observe_replies_through_the_default_route", observe::asymmetry::replies_leave_through_the_default_route),
+    ("observe_a_foreign_source", observe::asymmetry::a_foreign_source_is_sent),
+    ("observe_the_articles_rule", observe::asymmetry::the_articles_rule_cuts_off_the_lan),
+    ("observe_a_wildcard_socket", observe::asymmetry::a_wildcard_socket_replies_from_another_address),
+    ("observe_translated_connections", observe::asymmetry::translated_connections_lose_their_uplink),
+    ("observe_strict_filters", observe::asymmetry::strict_filters_drop_requests),
+    ("observe_a_vpn", observe::asymmetry::a_vpn_takes_the_default_route),
+    ("observe_two_interfaces_in_one_network", observe::asymmetry::packets_arrive_through_the_other_interface),
 ];
 
 /// The slowest cases, the slowest first. They start first, so that no slow case runs alone at the end.

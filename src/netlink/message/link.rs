@@ -13,6 +13,7 @@ use crate::policy::difference::Membership;
 
 // linux/if_link.h
 pub(super) const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_LINK: u16 = 5;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 pub(super) const IFLA_GROUP: u16 = 27;
 const IFLA_EXT_MASK: u16 = 29;
@@ -20,6 +21,8 @@ pub(super) const IFLA_PROP_LIST: u16 = 52;
 pub(super) const IFLA_ALT_IFNAME: u16 = 53;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
 pub(super) const IFLA_INFO_SLAVE_KIND: u16 = 4;
+/// Kinds of interfaces that send and receive packets through another one, without a tag.
+const SHARING: [&[u8]; 4] = [b"macvlan", b"macvtap", b"ipvlan", b"ipvtap"];
 /// `IFF_UP` (netdevice(7)).
 pub(super) const IFF_UP: u32 = 1;
 pub(super) const IFF_BROADCAST: u32 = 2;
@@ -86,9 +89,11 @@ pub(crate) fn read_link(body: &[u8]) -> Result<Link> {
 }
 
 fn read_link_attributes(attributes: Attributes<'_>, link: &mut Link) -> Result<()> {
+    let (mut below, mut is_sharing) = (None, false);
     for attribute in attributes {
         let attribute = attribute?;
         match attribute.kind {
+            IFLA_LINK => below = Some(attribute.u32()?),
             IFLA_IFNAME => link.name = attribute.name()?,
             IFLA_GROUP => link.group = attribute.u32()?,
             IFLA_PROP_LIST => {
@@ -103,12 +108,15 @@ fn read_link_attributes(attributes: Attributes<'_>, link: &mut Link) -> Result<(
                 for info in attribute.nested() {
                     let info = info?;
                     let is_kind = [IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND].contains(&info.kind);
-                    link.vrf |= is_kind && info.value.strip_suffix(&[0]).unwrap_or(info.value) == b"vrf";
+                    let kind = info.value.strip_suffix(&[0]).unwrap_or(info.value);
+                    link.vrf |= is_kind && kind == b"vrf";
+                    is_sharing |= info.kind == IFLA_INFO_KIND && SHARING.contains(&kind);
                 }
             }
             _ => {}
         }
     }
+    link.shares = below.filter(|_| is_sharing);
     ensure!(!link.name.is_empty(), "it has no name");
     Ok(())
 }

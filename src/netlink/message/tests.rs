@@ -81,6 +81,11 @@ fn links_with_altnames_and_in_a_vrf() {
     assert_eq!(read(&[(CONTROLLER, &[3, 0, 0, 0]), (IFLA_LINKINFO, &member)]), of_vrf);
     assert_eq!(read(&[(IFLA_LINKINFO, &info(IFLA_INFO_KIND, b"vrf"))]), of_vrf);
     assert_eq!(read(&[(IFLA_LINKINFO, &info(IFLA_INFO_SLAVE_KIND, b"bridge\0"))]), eth0);
+    let kind = |kind: &[u8]| [&[kind.len() as u8 + 4, 0, 1, 0], kind].concat();
+    for (name, shares) in [(&b"macvlan\0"[..], Some(3)), (b"vlan\0\0\0\0", None)] {
+        let read = read(&[(IFLA_LINK, &3u32.to_ne_bytes()), (IFLA_LINKINFO, &kind(name))]);
+        assert_eq!(read, Link { shares, ..eth0.clone() });
+    }
     assert_eq!(read(&[(IFLA_GROUP, &97u32.to_ne_bytes())]), Link { group: 97, ..eth0 });
 }
 

@@ -8,6 +8,7 @@ pub mod topologies;
 
 use crate::check::{assert_quiet, fixed};
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, state};
+use crate::observe::expect_nothing;
 use crate::world::{Host, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,9 +95,11 @@ pub fn run(world: &World, shape: Shape, method: Method) {
         let from = [("remote client", &world.client), ("LAN client", &world.lan)];
         let connections: Vec<_> =
             shape.reached.iter().flat_map(|to| from.map(|(name, host)| (name, host, *to))).collect();
-        let unreached = Host::lost(&connections);
-        assert!(unreached.is_empty(), "{unreached:#?}\n{}", state(world));
-        (shape.also)(world);
+        expect_nothing(world, &|| {
+            let unreached = Host::lost(&connections);
+            assert!(unreached.is_empty(), "{unreached:#?}\n{}", state(world));
+            (shape.also)(world);
+        });
         if server.ok("ip route show default").is_empty() {
             // ifupdown-ng adds no default route for a gateway outside every network.
             fixed(world, "no-default", &|| server.pings(None, "203.0.113.190"));

@@ -6,10 +6,9 @@ use crate::check::{assert_quiet, fixed, found_and_fixed};
 use crate::judge::{assert_kernel_is_plan, assert_nothing_left, assert_symmetric, state};
 use crate::world::{B4, Host, PUBLIC, World};
 
-/// Two interfaces in one subnet: which interface replies to ARP for an address, and through which one its replies
-/// leave.
-pub fn two_interfaces_share_a_subnet(world: &World) {
-    let World { server, isp_a, client, lan, .. } = world;
+/// Provider A connects the server's eth0 and eth3 to one network. Returns the interfaces file.
+pub fn one_subnet(world: &World) -> String {
+    let World { server, isp_a, .. } = world;
     world.link(server, "eth3", isp_a, "cust2");
     world.shorten_delays("eth3");
     isp_a
@@ -24,7 +23,7 @@ pub fn two_interfaces_share_a_subnet(world: &World) {
             ip addr add 192.0.2.1/24 dev br0; ip addr add 2001:db8:a::1/64 dev br0 nodad",
         )
         .ok();
-    let interfaces = LAN.to_string()
+    LAN.to_string()
         + ETH0
         + "iface eth0 inet6 static
     address 2001:db8:a::10/64
@@ -36,7 +35,14 @@ iface eth3 inet static
 iface eth3 inet6 static
     address 2001:db8:a::11/64
     gateway 2001:db8:a::1
-";
+"
+}
+
+/// Two interfaces in one subnet: which interface replies to ARP for an address, and through which one its replies
+/// leave.
+pub fn two_interfaces_share_a_subnet(world: &World) {
+    let World { server, isp_a, client, lan, .. } = world;
+    let interfaces = one_subnet(world);
     let both = [("eth0", "192.0.2.10", "2001:db8:a::10"), ("eth3", "192.0.2.11", "2001:db8:a::11")];
     // The number of interfaces whose addresses resolve to their own MAC address.
     let correct_macs = || {

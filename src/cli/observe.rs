@@ -1,0 +1,227 @@
+//! `symroute observe`: asymmetry in the packets themselves.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::common::{Common, Exit, Selected, print, print_error, width};
+use super::examined::Examined;
+use crate::capture::session::{News, Request, run};
+use crate::check::finding::Finding;
+use crate::netlink::{self, Socket};
+use crate::network::Family;
+use crate::observe::cause::{Cause, Host, local_ends};
+use crate::observe::kinds::{Count, Kind};
+use crate::observe::links::Observed;
+use crate::observe::seen::{Entry, Seen};
+use crate::observe::select;
+use crate::report::observe as report;
+use crate::system::sockets::program;
+use crate::uplinks::Selection;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ObserveArguments {
+    #[command(flatten)]
+    selected: Selected,
+    /// Stop after this time, such as 30s or 5m [default: at Ctrl-C]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Stop at the first asymmetric packet
+    #[arg(long)]
+    once: bool,
+    /// Print one JSON object for each event
+    #[arg(long)]
+    json: bool,
+    /// Write the asymmetric packets to a file that Wireshark and tcpdump read
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+}
+
+/// `30`, `30s`, `5m` or `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("a number of seconds, or a number with s, m or h".into()),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    match seconds {
+        Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err("between one second and 8760 hours".into()),
+    }
+}
+
+/// Reads the host again for each cause: it may have changed.
+fn cause(common: &Common, kind: &Kind, count: &Count) -> Result<Cause> {
+    let examined = Examined::read(common)?;
+    let (facts, findings) = (examined.facts(), examined.findings());
+    let host = Host { snapshot: &examined.snapshot, facts: &facts, findings: &findings };
+    let (protocol, local, remote) = local_ends(kind, count);
+    Ok(host.cause(kind, count, program(protocol, local, remote)))
+}
+
+pub fn observe(common: &Common, arguments: &ObserveArguments) -> Result<Exit> {
+    let pcap = arguments.pcap.as_ref().map(|path| {
+        let mut options = OpenOptions::new();
+        let open = options.write(true).create(true).truncate(true).mode(0o600);
+        open.open(path).with_context(|| format!("cannot write {}", path.display()))
+    });
+    let pcap = pcap.transpose()?;
+    let mut socket = Socket::open()?;
+    let configuration = common.read();
+    let snapshot = netlink::snapshot(&mut socket)?;
+    let plan = configuration.plan(Some(&snapshot), &[]);
+    let selection = arguments.selected.of(&plan)?;
+    if !plan.uplinks.iter().any(|uplink| uplink.up && selection.has(uplink)) {
+        bail!("no uplink is up; 'symroute status' shows why");
+    }
+    let mut view = View { common, arguments, selection, seen: Seen::default(), lines: 0, has_begun: false };
+    let mut observed = || observed(common, &mut socket);
+    let request = Request { observed: &mut observed, duration: arguments.duration, pcap: pcap.as_ref() };
+    run(request, &mut |news| view.take(news)).context("observe")?;
+    view.end()
+}
+
+/// What is wrong with the packets of this time, as findings.
+pub(super) fn seen_within(common: &Common, duration: Duration) -> Result<Vec<Finding>> {
+    let mut socket = Socket::open()?;
+    let mut observed = || observed(common, &mut socket);
+    let request = Request { observed: &mut observed, duration: Some(duration), pcap: None };
+    let mut seen = Seen::default();
+    run(request, &mut |news| {
+        match news {
+            News::Begins(observed) => seen.begin(observed),
+            News::Counts(events) => _ = seen.take(events, |kind, count| cause(common, kind, count))?,
+        }
+        Ok(true)
+    })?;
+    Ok(seen.faults().map(|entry| report::finding(&seen, entry)).collect())
+}
+
+fn observed(common: &Common, socket: &mut Socket) -> Result<Observed> {
+    let snapshot = netlink::snapshot(socket)?;
+    Ok(select(&common.read().plan(Some(&snapshot), &[]), &snapshot))
+}
+
+/// What the user sees.
+struct View<'a> {
+    common: &'a Common,
+    arguments: &'a ObserveArguments,
+    selection: Selection,
+    seen: Seen,
+    /// Lines of the last drawing on a terminal.
+    lines: usize,
+    has_begun: bool,
+}
+
+impl View<'_> {
+    fn is_redrawn(&self) -> bool {
+        !self.arguments.json && !self.common.quiet && io::stdout().is_terminal()
+    }
+
+    /// False when the user wants no more.
+    fn take(&mut self, news: News) -> Result<bool> {
+        match news {
+            News::Begins(observed) => {
+                for lost in self.seen.uplinks.iter().filter(|index| self.has_begun && observed.link(**index).is_none())
+                {
+                    print_error(&format!(
+                        "symroute: observe: {} is down or removed; the others are still observed\n",
+                        self.seen.name(Some(*lost))
+                    ));
+                }
+                self.seen.begin(observed);
+                self.begin()?;
+                Ok(true)
+            }
+            News::Counts(events) => {
+                let new = self.seen.take(events, |kind, count| cause(self.common, kind, count))?;
+                self.show(&new)?;
+                Ok(!(self.arguments.once && self.seen.faults().any(|entry| self.is_selected(entry))))
+            }
+        }
+    }
+
+    fn is_selected(&self, entry: &Entry) -> bool {
+        let links = [entry.kind.came_in, entry.kind.left];
+        let is_family = self.selection.has_family(Family::of(&entry.kind.local));
+        is_family && links.iter().flatten().any(|link| self.selection.has_interface(self.seen.name(Some(*link))))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.has_begun, true) || self.common.quiet && !self.arguments.json {
+            return Ok(());
+        }
+        if self.arguments.json {
+            return print(format!("{}\n", report::begin_json(&self.seen)));
+        }
+        let names: Vec<&str> = self.seen.uplinks.iter().map(|index| self.seen.name(Some(*index))).collect();
+        let until = match self.arguments.duration {
+            Some(duration) => format!("for {} s, or until Ctrl-C", duration.as_secs()),
+            None => "until Ctrl-C".into(),
+        };
+        print(format!("Observing {} {until}.\n", names.join(", ")))
+    }
+
+    /// Shows new entries, or everything again on a terminal.
+    fn show(&mut self, new: &[usize]) -> Result<()> {
+        if self.is_redrawn() {
+            let text = self.summary();
+            let erase = if self.lines > 0 { format!("\x1b[{}F\x1b[J", self.lines) } else { String::new() };
+            self.lines = text.lines().count();
+            return print(erase + &text);
+        }
+        let new = new.iter().filter_map(|place| self.seen.entries.get(*place));
+        for entry in new.filter(|entry| self.is_selected(entry)) {
+            match self.arguments.json {
+                true => print(format!("{}\n", report::entry_json(&self.seen, entry)))?,
+                false if self.common.quiet || !entry.is_fault() => {}
+                false => print(report::entry_text(&self.seen, entry, width()))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn summary(&self) -> String {
+        let entries: Vec<&Entry> = self.seen.faults().filter(|entry| self.is_selected(entry)).collect();
+        report::summary_text(&self.seen, &entries, width())
+    }
+
+    fn end(&mut self) -> Result<Exit> {
+        let is_symmetric = !self.seen.faults().any(|entry| self.is_selected(entry));
+        if self.arguments.json {
+            for entry in self.seen.entries.iter().filter(|entry| self.is_selected(entry)) {
+                print(format!("{}\n", report::entry_json(&self.seen, entry)))?;
+            }
+            print(format!("{}\n", report::end_json(&self.seen, is_symmetric)))?;
+        } else if self.is_redrawn() {
+            self.show(&[])?;
+        } else if !self.common.quiet {
+            print(format!("\n{}", self.summary()))?;
+        }
+        Ok(if is_symmetric { Exit::Yes } else { Exit::No })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let seconds = |text: &str| duration(text).map(|duration| duration.as_secs());
+        assert_eq!(seconds("30"), Ok(30));
+        assert_eq!(seconds("30s"), Ok(30));
+        assert_eq!(seconds("5m"), Ok(300));
+        assert_eq!(seconds("2h"), Ok(7200));
+        for invalid in ["", "s", "0", "-1s", "1d", "1.5s", "99999999999999999999h", "8761h"] {
+            assert!(seconds(invalid).is_err(), "{invalid}");
+        }
+    }
+}

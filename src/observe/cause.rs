@@ -1,0 +1,193 @@
+//! Why a flow is asymmetric: the lookup of that very flow, and the finding of `check` that accounts for it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::kinds::{Count, Kind, Verdict};
+use super::links::Index;
+use super::packet::{ICMP, ICMPV6, TCP, UDP};
+use crate::check::facts::Facts;
+use crate::check::finding::Finding;
+use crate::network::lookup::{Lookup, Outcome, lookup};
+use crate::network::{Family, LookupContext, Query, Snapshot};
+
+/// The local program of a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Nothing for a socket of the kernel.
+    pub process: Option<(u32, String)>,
+    pub uid: u32,
+    /// Its socket has no address of its own.
+    pub is_wildcard: bool,
+}
+
+/// What accounts for a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The rules send the packets there.
+    Routes,
+    /// The socket has no source address, and the kernel selects one by the route.
+    WildcardSocket,
+    /// The host forwards the packets, and only marks could lead them back.
+    Forwarded,
+    /// Rules and routes lead elsewhere: the packets are marked, or the socket is bound to an interface.
+    NotRoutes,
+    /// Another host sends them through this link.
+    Sender,
+    /// The kernel drops the packets: their replies would leave through another link.
+    ReversePath,
+    /// The host has no route for the replies.
+    NoRoute,
+    /// Neither a route nor a filter of symroute's knowledge.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: Reason,
+    pub program: Option<Program>,
+    /// The lookup of the packets that leave, or would leave.
+    pub lookup: Option<(Query, Lookup)>,
+    /// Its id and summary, and its first command.
+    pub finding: Option<Finding>,
+}
+
+impl Cause {
+    /// Is a flow of this kind a fault? A packet without a reply alone is not: the service may be closed.
+    pub fn is_fault(&self, verdict: Verdict) -> bool {
+        verdict != Verdict::Unanswered || !matches!(self.reason, Reason::Unknown)
+    }
+}
+
+/// What causes are found in.
+#[derive(Clone, Copy)]
+pub struct Host<'a> {
+    pub snapshot: &'a Snapshot,
+    pub facts: &'a Facts,
+    pub findings: &'a [Finding],
+}
+
+/// The protocol and the ends of the socket that a flow of this kind has on this host.
+pub fn local_ends(kind: &Kind, count: &Count) -> (u8, SocketAddr, SocketAddr) {
+    let example = &count.example;
+    let remote = SocketAddr::new(example.remote, example.remote_port);
+    (kind.protocol, SocketAddr::new(kind.local, example.local_port), remote)
+}
+
+/// Findings about rules and routes, the most likely cause first.
+const ROUTING: [&str; 15] = [
+    "not-applied",
+    "table-empty",
+    "rule-missing",
+    "rule-shadowed",
+    "stanza-error",
+    "interface-group",
+    "table-stale",
+    "foreign-route",
+    "local-network-unreachable",
+    "default-stale",
+    "rule-duplicated",
+    "gateway-unknown",
+    "address-missing",
+    "default-route-unknown",
+    "lookup-failed",
+];
+const SHARED_LINKS: [&str; 3] = ["address-on-two-interfaces", "arp-flux", "address-duplicate"];
+
+impl Host<'_> {
+    pub fn cause(&self, kind: &Kind, count: &Count, program: Option<Program>) -> Cause {
+        let link = |index: Option<Index>| {
+            let link = self.snapshot.links.iter().find(|link| Some(link.index) == index);
+            link.map(|link| &link.name[..])
+        };
+        let (came_in, left) = (link(kind.came_in), link(kind.left));
+        let family = Family::of(&kind.local);
+        let is_echo = kind.is_server && matches!(kind.protocol, ICMP | ICMPV6);
+        let query = self.query(kind, count, program.as_ref());
+        let found = lookup(self.snapshot, &LookupContext::default(), &query);
+        let goes_through = interface(&found).map(str::to_string);
+        // A foreign rule for several uplinks is one finding.
+        let shadowing = || self.findings.iter().find(|finding| finding.id == "rule-shadowed").cloned();
+        let routing = |interface: Option<&str>| self.first(&ROUTING, interface, family).or_else(shadowing);
+        let (reason, finding) = match kind.verdict {
+            Verdict::ArrivedElsewhere => (Reason::Sender, self.shared_links(came_in)),
+            Verdict::Unanswered => match (&found.outcome, goes_through.as_deref()) {
+                (Outcome::Rejected { .. }, _) => (Reason::NoRoute, routing(came_in)),
+                (_, Some(dev)) if Some(dev) == came_in => (Reason::Unknown, None),
+                _ if self.interface_of(kind.local).as_deref() != came_in => (Reason::Unknown, None),
+                _ if self.drops_by_reverse_path(came_in, family) => {
+                    (Reason::ReversePath, self.first(&["rp-filter-drops", "rp-filter-ignores-marks"], came_in, family))
+                }
+                // Where the gateway of the wrong uplink does not reply to ARP requests for a foreign address, no reply
+                // leaves at all.
+                _ => (Reason::Routes, routing(came_in)),
+            },
+            _ if kind.source != kind.local => {
+                let by_port = |finding: &&Finding| finding.is_named(&format!("wildcard-udp:{}", kind.port));
+                (Reason::WildcardSocket, self.findings.iter().find(by_port).cloned())
+            }
+            Verdict::AnsweredElsewhere if program.is_none() && !is_echo && self.facts.forwards => {
+                (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, family))
+            }
+            _ if goes_through.as_deref() == left => {
+                let owner = self.interface_of(kind.source);
+                (Reason::Routes, routing(owner.as_deref().or(came_in)).or_else(|| routing(came_in)))
+            }
+            _ if program.is_none() && !is_echo && self.facts.forwards => {
+                (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, family))
+            }
+            _ => (Reason::NotRoutes, None),
+        };
+        // Nothing is looked up for what another host sends, or where the lookup is not the cause.
+        let is_shown = !matches!(reason, Reason::Sender | Reason::Forwarded | Reason::Unknown);
+        Cause { reason, program, lookup: is_shown.then_some((query, found)), finding }
+    }
+
+    /// The packet that leaves, as its rules see it.
+    fn query(&self, kind: &Kind, count: &Count, program: Option<&Program>) -> Query {
+        let has_ports = matches!(kind.protocol, TCP | UDP);
+        let port = |port: u16| if has_ports { port } else { 0 };
+        Query {
+            from: (kind.source == kind.local).then_some(kind.source),
+            uid: program.map_or(0, |program| program.uid),
+            // The kernel accepts these only.
+            ip_protocol: if matches!(kind.protocol, ICMP | TCP | ICMPV6) { kind.protocol } else { UDP },
+            sport: port(count.example.local_port),
+            dport: port(count.example.remote_port),
+            ..Query::to(count.example.remote)
+        }
+    }
+
+    /// The first finding with one of these ids about the interface, or about the whole host.
+    fn first(&self, ids: &[&str], interface: Option<&str>, family: Family) -> Option<Finding> {
+        let concerns = |finding: &&Finding| {
+            let is_interface = finding.interface.is_none() || finding.interface.as_deref() == interface;
+            is_interface && finding.family.is_none_or(|of| of == family)
+        };
+        let found = |id: &&str| self.findings.iter().filter(concerns).find(|finding| finding.id == *id);
+        ids.iter().find_map(found).cloned()
+    }
+
+    /// Findings about two interfaces in one network name only one of them.
+    fn shared_links(&self, came_in: Option<&str>) -> Option<Finding> {
+        let names = |finding: &&Finding| came_in.is_some_and(|dev| finding.summary.contains(dev));
+        SHARED_LINKS.iter().find_map(|id| self.findings.iter().filter(names).find(|finding| finding.id == *id)).cloned()
+    }
+
+    fn drops_by_reverse_path(&self, came_in: Option<&str>, family: Family) -> bool {
+        family == Family::Inet && came_in.is_some_and(|dev| self.facts.rp_filter(dev) == 1)
+    }
+
+    fn interface_of(&self, address: IpAddr) -> Option<String> {
+        let known = self.snapshot.addresses.iter().find(|known| known.net.addr() == address);
+        known.map(|known| known.dev.clone())
+    }
+}
+
+/// The interface of the route that the lookup returns.
+fn interface(found: &Lookup) -> Option<&str> {
+    match &found.outcome {
+        Outcome::Route { candidates, .. } => candidates.first()?.dev.as_deref(),
+        Outcome::OnLink { dev } => Some(dev),
+        Outcome::Rejected { .. } | Outcome::Unknown(_) => None,
+    }
+}

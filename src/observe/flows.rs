@@ -1,0 +1,786 @@
+//! The flow table: which flow a packet belongs to, through which link the flow came in, and whether its replies leave
+//! through the same one.
+//!
+//! The kernel's filter hides most packets of TCP connections, and what happened before the program started is not
+//! known. So a packet is judged by its addresses alone where its flow is not in the table. The table has a limit;
+//! flows that do not fit are counted.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::kinds::{Example, Kind, Kinds, Time, Verdict};
+use super::links::{Index, Link, Observed, Owner, is_ordinary};
+use super::packet::{Ends, Packet, Role, TCP, UDP};
+use crate::policy::networks::is_private;
+
+/// Flows in the table. With their headers they need about 16 MB.
+pub const MOST_FLOWS: usize = 65_536;
+/// Flows between the same ports: a remote host has one for each address that it connects to.
+const MOST_OF_PORTS: usize = 16;
+/// First fragments that are remembered.
+const MOST_FRAGMENTS: usize = 256;
+
+/// A reply after this time is late: the flow counts as unanswered until then.
+pub const LATE: Time = 3_000;
+/// A flow without packets is forgotten after this time.
+const IDLE: Time = 60_000;
+/// The same for one that got no reply.
+const IDLE_UNANSWERED: Time = 15_000;
+/// The same for one with a fault: the filter copies only some packets of TCP connections.
+const IDLE_FAULTY: Time = 300_000;
+
+/// The ports and the remote end; the local address is in the flow. A program that replies from another address than
+/// that of the request keeps these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Ports {
+    protocol: u8,
+    remote: IpAddr,
+    remote_port: u16,
+    local_port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// From outside.
+    In(Index),
+    /// By this host, or by a host behind it; or the filter has hidden its beginning.
+    Out(Index),
+    /// Replies to the flow of this local address, from another one.
+    Instead(IpAddr),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    local: IpAddr,
+    opened: Opened,
+    first: Time,
+    last: Time,
+    is_answered: bool,
+    is_counted_elsewhere: bool,
+    is_counted_unanswered: bool,
+    /// The verdicts that it has been counted for, one bit each.
+    counted: u8,
+    /// Replies of `Instead` that are not counted yet, and the link that they left through.
+    pending: Option<(Index, u64)>,
+}
+
+/// What one link has seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkCount {
+    /// Flows that came in.
+    pub came_in: u64,
+    pub answered_here: u64,
+    pub answered_elsewhere: u64,
+    pub unanswered: u64,
+}
+
+/// A packet as the socket delivers it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    pub link: Index,
+    pub outgoing: bool,
+    pub packet: &'a Packet,
+    pub now: Time,
+}
+
+#[derive(Debug)]
+pub struct Flows {
+    observed: Observed,
+    table: HashMap<Ports, Vec<Flow>>,
+    length: usize,
+    most: usize,
+    /// First fragments, as the later ones name them; the oldest is replaced.
+    fragments: Vec<((IpAddr, IpAddr, u32), Ends)>,
+    next_fragment: usize,
+    pub kinds: Kinds,
+    pub links: HashMap<Index, LinkCount>,
+    /// Flows that did not fit.
+    pub not_fitting: u64,
+}
+
+impl Flows {
+    pub fn new(observed: Observed, most: usize) -> Self {
+        let links = observed.links.iter().map(|link| (link.index, LinkCount::default())).collect();
+        Flows {
+            observed,
+            table: HashMap::new(),
+            length: 0,
+            most,
+            fragments: Vec::new(),
+            next_fragment: 0,
+            kinds: Kinds::default(),
+            links,
+            not_fitting: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Judges a packet. True if something is wrong with it.
+    pub fn see(&mut self, sighting: Sighting) -> bool {
+        let ends = sighting.packet.ends;
+        let is_observed = self.observed.link(sighting.link).is_some();
+        if !is_observed || !is_ordinary(&ends.source) || !is_ordinary(&ends.destination) {
+            return false;
+        }
+        let ends = match (sighting.packet.fragment, sighting.packet.role) {
+            (Some(number), Role::Fragment) => match self.first_fragment(ends, number) {
+                Some(ends) => ends,
+                None => ends,
+            },
+            (Some(number), _) => {
+                self.remember_fragment(ends, number);
+                ends
+            }
+            (None, _) => ends,
+        };
+        // Of other links, only packets of the uplinks' addresses are observed.
+        let own = if sighting.outgoing { ends.source } else { ends.destination };
+        let is_uplink = self.observed.is_uplink(sighting.link);
+        if !is_uplink && self.observed.owner(own, sighting.link) == Owner::Nobody {
+            return false;
+        }
+        match (sighting.packet.role, sighting.outgoing) {
+            (Role::OnLink, _) | (Role::Error(_), false) => false,
+            (Role::Error(quoted), true) => self.error(sighting, quoted),
+            (_, true) => self.leaves(sighting, ends),
+            (_, false) => self.arrives(sighting, ends),
+        }
+    }
+
+    fn first_fragment(&self, ends: Ends, number: u32) -> Option<Ends> {
+        let key = (ends.source, ends.destination, number);
+        self.fragments.iter().find(|(known, _)| *known == key).map(|(_, ends)| *ends)
+    }
+
+    fn remember_fragment(&mut self, ends: Ends, number: u32) {
+        let entry = ((ends.source, ends.destination, number), ends);
+        match self.fragments.get_mut(self.next_fragment) {
+            Some(oldest) => *oldest = entry,
+            None => self.fragments.push(entry),
+        }
+        self.next_fragment = (self.next_fragment + 1) % MOST_FRAGMENTS;
+    }
+
+    fn find(&mut self, ports: &Ports, local: IpAddr) -> Option<&mut Flow> {
+        self.table.get_mut(ports)?.iter_mut().find(|flow| flow.local == local)
+    }
+
+    /// A new flow, if there is room.
+    fn insert(&mut self, ports: Ports, local: IpAddr, opened: Opened, now: Time) -> Option<&mut Flow> {
+        let has_room = self.length < self.most;
+        let flows = self.table.get(&ports).map_or(0, Vec::len);
+        if !has_room || flows >= MOST_OF_PORTS {
+            self.not_fitting += 1;
+            return None;
+        }
+        self.length += 1;
+        let flows = self.table.entry(ports).or_default();
+        flows.push(Flow {
+            local,
+            opened,
+            first: now,
+            last: now,
+            is_answered: false,
+            is_counted_elsewhere: false,
+            is_counted_unanswered: false,
+            counted: 0,
+            pending: None,
+        });
+        flows.last_mut()
+    }
+
+    fn arrives(&mut self, sighting: Sighting, ends: Ends) -> bool {
+        let Sighting { link, packet, now, .. } = sighting;
+        let (ports, local) = (received(ends), ends.destination);
+        let is_uplink = self.observed.is_uplink(link);
+        let is_misplaced = is_uplink
+            && matches!(self.observed.owner(local, link), Owner::Elsewhere(owners)
+                if !self.observed.is_near(owners, link, ends.source));
+        let opens = matches!(packet.role, Role::Opens | Role::Any);
+        if self.find(&ports, local).is_none() && opens {
+            if let Some(count) = self.links.get_mut(&link) {
+                count.came_in += 1;
+            }
+            self.insert(ports, local, Opened::In(link), now);
+        }
+        let mut is_own = false;
+        if let Some(flow) = self.find(&ports, local) {
+            flow.last = now;
+            if let Opened::Out(out) = flow.opened {
+                flow.is_answered = true;
+                is_own = out == link;
+            }
+        }
+        if is_misplaced && !is_own {
+            let is_server = self.is_server(&ports, local);
+            let kind = Kind {
+                verdict: Verdict::ArrivedElsewhere,
+                came_in: Some(link),
+                left: None,
+                local,
+                source: local,
+                protocol: ports.protocol,
+                port: service(&ports, is_server),
+                is_server,
+            };
+            self.count(kind, &ports, local, 1, now);
+        }
+        is_misplaced && !is_own
+    }
+
+    fn leaves(&mut self, sighting: Sighting, ends: Ends) -> bool {
+        let Sighting { link, packet, now, .. } = sighting;
+        let (ports, local) = (sent(ends), ends.source);
+        match self.find(&ports, local).map(|flow| flow.opened) {
+            Some(Opened::In(came_in)) => self.reply(sighting, ports, local, came_in, local),
+            Some(Opened::Instead(asked)) => self.reply_instead(sighting, ports, local, asked),
+            Some(Opened::Out(_)) => self.send(sighting, ports, local),
+            None => match self.asked_of_another_address(&ports, local, link) {
+                Some(asked) => {
+                    self.insert(ports, local, Opened::Instead(asked), now);
+                    self.reply_instead(sighting, ports, local, asked)
+                }
+                None => {
+                    // The end of a connection that began earlier, or a fragment, is no new flow.
+                    let opens = matches!(packet.role, Role::Opens | Role::Any) && self.observed.is_uplink(link);
+                    if opens || self.is_foreign(sighting, &ports, local) {
+                        self.insert(ports, local, Opened::Out(link), now);
+                    }
+                    self.send(sighting, ports, local)
+                }
+            },
+        }
+    }
+
+    /// A packet to a host that asked another address of this host, through another link, and has got no reply from it.
+    fn asked_of_another_address(&self, ports: &Ports, local: IpAddr, link: Index) -> Option<IpAddr> {
+        if ports.protocol != UDP {
+            return None;
+        }
+        let waits = |flow: &&Flow| {
+            let is_elsewhere = matches!(flow.opened, Opened::In(came_in)
+                if came_in != link && !self.observed.is_near(&[came_in], link, ports.remote));
+            is_elsewhere && flow.local != local && !flow.is_answered
+        };
+        self.table.get(ports)?.iter().find(waits).map(|flow| flow.local)
+    }
+
+    /// A reply, to a flow that came in through `came_in` for `asked`.
+    fn reply(&mut self, sighting: Sighting, ports: Ports, local: IpAddr, came_in: Index, asked: IpAddr) -> bool {
+        let Sighting { link, now, .. } = sighting;
+        let is_here = came_in == link;
+        let is_fault = !is_here && self.is_answer_elsewhere(came_in, link, local, ports.remote);
+        self.note_answer(&ports, asked, came_in, is_fault, now);
+        if is_fault {
+            let kind = answered_elsewhere(&ports, asked, local, came_in, link);
+            self.count(kind, &ports, asked, 1, now);
+        }
+        is_fault
+    }
+
+    /// A reply through another link than the request: is it wrong?
+    fn is_answer_elsewhere(&self, came_in: Index, link: Index, local: IpAddr, remote: IpAddr) -> bool {
+        let (from, to) = (self.observed.is_uplink(came_in), self.observed.is_uplink(link));
+        match self.observed.owner(local, link) {
+            // The request arrived through the wrong uplink, and the reply leaves through the right one.
+            Owner::Here => !from,
+            Owner::Elsewhere(owners) => !self.observed.is_near(owners, link, remote),
+            Owner::Nobody => from && to,
+        }
+    }
+
+    fn note_answer(&mut self, ports: &Ports, asked: IpAddr, came_in: Index, is_elsewhere: bool, now: Time) {
+        let Some(flow) = self.find(ports, asked) else { return };
+        flow.last = now;
+        let is_first = !std::mem::replace(&mut flow.is_answered, true);
+        let is_first_elsewhere = is_elsewhere && !std::mem::replace(&mut flow.is_counted_elsewhere, true);
+        let was_unanswered = std::mem::replace(&mut flow.is_counted_unanswered, false);
+        let Some(count) = self.links.get_mut(&came_in) else { return };
+        count.answered_elsewhere += u64::from(is_first_elsewhere);
+        count.answered_here += u64::from(is_first && !is_elsewhere);
+        if was_unanswered {
+            count.unanswered = count.unanswered.saturating_sub(1);
+            self.kinds.take_back(unanswered(ports, asked, came_in), 1);
+        }
+    }
+
+    /// A reply from another address. It is one only if no reply from the right address follows: a client may use one
+    /// port to send and to serve.
+    fn reply_instead(&mut self, sighting: Sighting, ports: Ports, local: IpAddr, asked: IpAddr) -> bool {
+        let Sighting { link, now, .. } = sighting;
+        let Some(Opened::In(came_in)) = self.find(&ports, asked).map(|flow| flow.opened) else {
+            return self.send(sighting, ports, local);
+        };
+        let Some(flow) = self.find(&ports, local) else { return false };
+        flow.last = now;
+        if !flow.is_answered {
+            flow.pending = Some((link, flow.pending.map_or(0, |(_, packets)| packets) + 1));
+            return true;
+        }
+        let kind = answered_elsewhere(&ports, asked, local, came_in, link);
+        self.count(kind, &ports, asked, 1, now);
+        true
+    }
+
+    /// A packet of a flow that this host, or one behind it, has opened.
+    fn send(&mut self, sighting: Sighting, ports: Ports, local: IpAddr) -> bool {
+        let Sighting { link, packet, now, .. } = sighting;
+        let is_fault = self.is_foreign(sighting, &ports, local);
+        if let Some(flow) = self.find(&ports, local) {
+            flow.last = now;
+        }
+        if is_fault {
+            let is_server = self.is_server(&ports, local) && packet.role != Role::Opens;
+            self.count(foreign_source(&ports, local, link, is_server), &ports, local, 1, now);
+        }
+        is_fault
+    }
+
+    /// Does the packet leave with a source address that its link does not have?
+    fn is_foreign(&self, sighting: Sighting, ports: &Ports, local: IpAddr) -> bool {
+        let Sighting { link, packet, .. } = sighting;
+        match self.observed.owner(local, link) {
+            Owner::Here => false,
+            Owner::Elsewhere(owners) => !self.observed.is_near(owners, link, ports.remote),
+            // A private address on its way to the internet: address translation is missing. The kernel does not
+            // translate late packets of connections that have ended.
+            Owner::Nobody => {
+                (ports.protocol != TCP || packet.role == Role::Opens)
+                    && self.observed.is_uplink(link)
+                    && is_private(&local.into())
+                    && !is_private(&ports.remote.into())
+                    && !self.observed.is_private_link(link, local.is_ipv4())
+            }
+        }
+    }
+
+    /// An ICMP error of this host is a reply to the packet that it quotes.
+    fn error(&mut self, sighting: Sighting, quoted: Option<Ends>) -> bool {
+        let Sighting { link, packet, now, .. } = sighting;
+        let (source, remote) = (packet.ends.source, packet.ends.destination);
+        let asked = quoted.map(|ends| (received(ends), ends.destination));
+        let came_in = asked.and_then(|(ports, local)| match self.find(&ports, local)?.opened {
+            Opened::In(came_in) => Some((ports, local, came_in)),
+            _ => None,
+        });
+        let is_fault = match self.observed.owner(source, link) {
+            Owner::Here | Owner::Nobody => false,
+            Owner::Elsewhere(owners) => !self.observed.is_near(owners, link, remote),
+        };
+        match came_in {
+            Some((ports, local, came_in)) => {
+                let is_elsewhere = is_fault && came_in != link;
+                self.note_answer(&ports, local, came_in, is_elsewhere, now);
+                if is_elsewhere {
+                    self.count(answered_elsewhere(&ports, local, source, came_in, link), &ports, local, 1, now);
+                }
+                is_elsewhere
+            }
+            None if is_fault => {
+                let ports = sent(packet.ends);
+                self.count(foreign_source(&ports, source, link, false), &ports, source, 1, now);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Is the service on this side? Without the beginning of a connection, the lower port decides.
+    fn is_server(&self, ports: &Ports, local: IpAddr) -> bool {
+        let flow = self.table.get(ports).and_then(|flows| flows.iter().find(|flow| flow.local == local));
+        match flow.map(|flow| flow.opened) {
+            Some(Opened::In(_)) => true,
+            _ => ports.local_port != 0 && ports.local_port < ports.remote_port && ports.local_port < 32_768,
+        }
+    }
+
+    /// Counts packets of the flow, and the flow when it is the first of its kind there.
+    fn count(&mut self, kind: Kind, ports: &Ports, local: IpAddr, packets: u64, now: Time) {
+        let bit = 1 << (kind.verdict as u8);
+        let example = Example { local_port: ports.local_port, remote: ports.remote, remote_port: ports.remote_port };
+        let is_new = match self.find(ports, local) {
+            Some(flow) => {
+                let is_new = flow.counted & bit == 0;
+                flow.counted |= bit;
+                is_new
+            }
+            None => false,
+        };
+        self.kinds.count(kind, example, u64::from(is_new), packets, now);
+    }
+
+    /// Decides what waits for time to pass, and forgets flows. `at_end`: decides everything.
+    pub fn pass(&mut self, now: Time, at_end: bool) {
+        let replaced: Vec<(Ports, Flow)> = self.due(now, |flow| flow.pending.is_some(), at_end);
+        replaced.into_iter().for_each(|(ports, flow)| self.decide_instead(ports, flow, now));
+        let waiting =
+            |flow: &Flow| matches!(flow.opened, Opened::In(_)) && !flow.is_answered && !flow.is_counted_unanswered;
+        let silent: Vec<(Ports, Flow)> = self.due(now, waiting, false);
+        silent.into_iter().for_each(|(ports, flow)| self.note_unanswered(ports, flow));
+        let mut length = 0;
+        self.table.retain(|_, flows| {
+            flows.retain(|flow| now.saturating_sub(flow.last) < limit(flow));
+            length += flows.len();
+            !flows.is_empty()
+        });
+        self.length = length;
+    }
+
+    fn due(&self, now: Time, waits: impl Fn(&Flow) -> bool, at_end: bool) -> Vec<(Ports, Flow)> {
+        let is_due = |flow: &Flow| waits(flow) && (at_end || now.saturating_sub(flow.first) >= LATE);
+        let all = self.table.iter().flat_map(|(ports, flows)| flows.iter().map(move |flow| (*ports, *flow)));
+        let mut due: Vec<(Ports, Flow)> = all.filter(|(_, flow)| is_due(flow)).collect();
+        due.sort_by_key(|(_, flow)| flow.first);
+        due
+    }
+
+    fn decide_instead(&mut self, ports: Ports, flow: Flow, now: Time) {
+        let (Opened::Instead(asked), Some((link, packets))) = (flow.opened, flow.pending) else { return };
+        let request = self.find(&ports, asked).map(|request| (request.opened, request.is_answered));
+        let came_in = match request {
+            Some((Opened::In(came_in), false)) => Some(came_in),
+            _ => None,
+        };
+        if let Some(flow) = self.find(&ports, flow.local) {
+            flow.pending = None;
+            match came_in {
+                Some(_) => flow.is_answered = true,
+                None => flow.opened = Opened::Out(link),
+            }
+        }
+        if let Some(came_in) = came_in {
+            self.note_answer(&ports, asked, came_in, true, now);
+            let kind = answered_elsewhere(&ports, asked, flow.local, came_in, link);
+            self.count(kind, &ports, asked, packets, flow.last);
+        }
+    }
+
+    fn note_unanswered(&mut self, ports: Ports, flow: Flow) {
+        let Opened::In(came_in) = flow.opened else { return };
+        if let Some(known) = self.find(&ports, flow.local) {
+            known.is_counted_unanswered = true;
+        }
+        // Replies to the LAN are not all observed.
+        let is_near = |link: &Link| self.observed.is_near(&[came_in], link.index, ports.remote);
+        let is_uplink = self.observed.is_uplink(came_in);
+        if !is_uplink
+            || self.observed.owner(flow.local, came_in) == Owner::Nobody
+            || self.observed.links.iter().any(is_near)
+        {
+            return;
+        }
+        if let Some(count) = self.links.get_mut(&came_in) {
+            count.unanswered += 1;
+        }
+        let kind = unanswered(&ports, flow.local, came_in);
+        let example = Example { local_port: ports.local_port, remote: ports.remote, remote_port: ports.remote_port };
+        self.kinds.count(kind, example, 1, 1, flow.first);
+    }
+}
+
+fn limit(flow: &Flow) -> Time {
+    match flow {
+        Flow { counted: 1.., .. } => IDLE_FAULTY,
+        Flow { is_counted_unanswered: true, .. } => IDLE_UNANSWERED,
+        _ => IDLE,
+    }
+}
+
+/// This side of a packet that arrives.
+fn received(ends: Ends) -> Ports {
+    Ports { protocol: ends.protocol, remote: ends.source, remote_port: ends.sport, local_port: ends.dport }
+}
+
+/// This side of a packet that leaves.
+fn sent(ends: Ends) -> Ports {
+    Ports { protocol: ends.protocol, remote: ends.destination, remote_port: ends.dport, local_port: ends.sport }
+}
+
+fn answered_elsewhere(ports: &Ports, asked: IpAddr, source: IpAddr, came_in: Index, left: Index) -> Kind {
+    Kind {
+        verdict: Verdict::AnsweredElsewhere,
+        came_in: Some(came_in),
+        left: Some(left),
+        local: asked,
+        source,
+        protocol: ports.protocol,
+        port: service(ports, true),
+        is_server: true,
+    }
+}
+
+fn foreign_source(ports: &Ports, local: IpAddr, left: Index, is_server: bool) -> Kind {
+    Kind {
+        verdict: Verdict::ForeignSource,
+        came_in: None,
+        left: Some(left),
+        local,
+        source: local,
+        protocol: ports.protocol,
+        port: service(ports, is_server),
+        is_server,
+    }
+}
+
+fn unanswered(ports: &Ports, local: IpAddr, came_in: Index) -> Kind {
+    Kind {
+        verdict: Verdict::Unanswered,
+        came_in: Some(came_in),
+        left: None,
+        local,
+        source: local,
+        protocol: ports.protocol,
+        port: service(ports, true),
+        is_server: true,
+    }
+}
+
+/// The port of the service. An echo request has an identifier instead, which says nothing.
+fn service(ports: &Ports, is_server: bool) -> u16 {
+    match ports.protocol {
+        1 | 58 => 0,
+        _ if is_server => ports.local_port,
+        _ => ports.remote_port,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::kinds::Count;
+    const A: &str = "192.0.2.10";
+    const B: &str = "198.51.100.10";
+    const REMOTE: &str = "203.0.113.190";
+    const LAN: &str = "203.0.113.2";
+    const ETH0: Index = 2;
+    const ETH1: Index = 3;
+    const ETH2: Index = 4;
+
+    /// A host with two uplinks and a LAN.
+    struct Host {
+        flows: Flows,
+        now: Time,
+    }
+
+    impl Host {
+        fn new(most: usize) -> Host {
+            let link = |index, name: &str, is_uplink| Link { index, name: name.into(), is_uplink };
+            let links = vec![link(ETH0, "eth0", true), link(ETH1, "eth1", true), link(ETH2, "eth2", false)];
+            let mut observed = Observed { links, ..Observed::default() };
+            for (net, link) in [("192.0.2.0/24", ETH0), ("198.51.100.0/24", ETH1)] {
+                observed.owners.add(net.parse().unwrap(), link);
+                observed.near.insert((link, ETH2), vec!["203.0.113.0/26".parse().unwrap()]);
+            }
+            Host { flows: Flows::new(observed, most), now: 1_000_000 }
+        }
+
+        fn see(
+            &mut self,
+            link: Index,
+            outgoing: bool,
+            role: Role,
+            protocol: u8,
+            from: (&str, u16),
+            to: (&str, u16),
+        ) -> bool {
+            let (source, destination) = (from.0.parse().unwrap(), to.0.parse().unwrap());
+            let ends = Ends { protocol, source, destination, sport: from.1, dport: to.1 };
+            let packet = Packet { ends, role, fragment: None, length: 60 };
+            self.now += 1;
+            self.flows.see(Sighting { link, outgoing, packet: &packet, now: self.now })
+        }
+
+        fn asks(&mut self, link: Index, role: Role, protocol: u8, from: (&str, u16), to: (&str, u16)) -> bool {
+            self.see(link, false, role, protocol, from, to)
+        }
+
+        fn replies(&mut self, link: Index, role: Role, protocol: u8, from: (&str, u16), to: (&str, u16)) -> bool {
+            self.see(link, true, role, protocol, from, to)
+        }
+
+        fn wait(&mut self, time: Time) {
+            self.now += time;
+            self.flows.pass(self.now, false);
+        }
+
+        /// `VERDICT IN>OUT ADDRESS:PORT FLOWS/PACKETS`.
+        fn kinds(&mut self) -> Vec<String> {
+            let link = |link: Option<Index>| link.map_or("-".into(), |link| link.to_string());
+            let line = |(kind, count): (Kind, Count)| {
+                let source = if kind.source == kind.local { String::new() } else { format!(" from {}", kind.source) };
+                format!(
+                    "{} {}>{} {}:{}{source} {}/{}",
+                    kind.verdict.id(),
+                    link(kind.came_in),
+                    link(kind.left),
+                    kind.local,
+                    kind.port,
+                    count.flows,
+                    count.packets
+                )
+            };
+            let mut lines: Vec<String> = self.flows.kinds.take_changed().into_iter().map(line).collect();
+            lines.sort();
+            lines
+        }
+    }
+
+    #[test]
+    fn replies_through_each_link() {
+        let mut host = Host::new(100);
+        for (at, link) in [(1, ETH1), (2, ETH1), (3, ETH0)] {
+            host.asks(ETH1, Role::Opens, TCP, (REMOTE, 4000 + at), (B, 22));
+            assert_eq!(host.replies(link, Role::Continues, TCP, (B, 22), (REMOTE, 4000 + at)), link == ETH0);
+        }
+        assert!(host.replies(ETH0, Role::Continues, TCP, (B, 22), (REMOTE, 4003)));
+        assert_eq!(host.kinds(), ["answered-elsewhere 3>2 198.51.100.10:22 1/2"]);
+        let count = LinkCount { came_in: 3, answered_here: 2, answered_elsewhere: 1, unanswered: 0 };
+        assert_eq!(host.flows.links[&ETH1], count);
+    }
+
+    #[test]
+    fn packets_without_a_beginning_are_judged_by_their_addresses() {
+        let mut host = Host::new(100);
+        assert!(!host.replies(ETH1, Role::Continues, TCP, (B, 22), (REMOTE, 4000)));
+        assert!(!host.asks(ETH1, Role::Continues, TCP, (REMOTE, 4000), (B, 22)));
+        assert!(host.replies(ETH0, Role::Continues, TCP, (B, 22), (REMOTE, 4000)));
+        assert!(host.asks(ETH0, Role::Continues, TCP, (REMOTE, 4001), (B, 22)));
+        assert!(!host.replies(ETH2, Role::Continues, TCP, (B, 22), (LAN, 4000)), "a LAN");
+        assert_eq!(
+            host.kinds(),
+            ["arrived-elsewhere 2>- 198.51.100.10:22 0/1", "foreign-source-sent ->2 198.51.100.10:22 1/1"]
+        );
+    }
+
+    #[test]
+    fn a_reply_from_another_address() {
+        let mut host = Host::new(100);
+        host.asks(ETH1, Role::Any, UDP, (REMOTE, 4000), (B, 53));
+        assert!(host.replies(ETH0, Role::Any, UDP, (A, 53), (REMOTE, 4000)));
+        assert!(host.replies(ETH0, Role::Any, UDP, (A, 53), (REMOTE, 4000)));
+        assert!(host.kinds().is_empty(), "the right reply may follow");
+        host.wait(LATE);
+        assert_eq!(host.kinds(), ["answered-elsewhere 3>2 198.51.100.10:53 from 192.0.2.10 1/2"]);
+        assert!(host.replies(ETH0, Role::Any, UDP, (A, 53), (REMOTE, 4000)));
+        assert_eq!(host.kinds(), ["answered-elsewhere 3>2 198.51.100.10:53 from 192.0.2.10 1/3"]);
+        assert_eq!(host.flows.links[&ETH1].unanswered, 0);
+    }
+
+    /// NTP peers use one port to send and to serve.
+    #[test]
+    fn a_query_of_the_host_is_no_reply() {
+        let mut host = Host::new(100);
+        host.asks(ETH1, Role::Any, UDP, (REMOTE, 123), (B, 123));
+        host.replies(ETH0, Role::Any, UDP, (A, 123), (REMOTE, 123));
+        assert!(!host.replies(ETH1, Role::Any, UDP, (B, 123), (REMOTE, 123)));
+        host.wait(LATE);
+        assert!(host.kinds().is_empty());
+    }
+
+    #[test]
+    fn no_reply_and_a_late_one() {
+        let mut host = Host::new(100);
+        host.asks(ETH0, Role::Any, UDP, (REMOTE, 4000), (A, 53));
+        host.asks(ETH0, Role::Opens, TCP, (REMOTE, 4000), (A, 22));
+        host.wait(LATE);
+        assert_eq!(host.kinds(), ["unanswered 2>- 192.0.2.10:22 1/1", "unanswered 2>- 192.0.2.10:53 1/1"]);
+        assert!(!host.replies(ETH0, Role::Any, UDP, (A, 53), (REMOTE, 4000)));
+        assert_eq!(host.kinds(), ["unanswered 2>- 192.0.2.10:53 0/0"]);
+        let count = LinkCount { came_in: 2, answered_here: 1, answered_elsewhere: 0, unanswered: 1 };
+        assert_eq!(host.flows.links[&ETH0], count);
+    }
+
+    /// A port that is closed: the error is the reply.
+    #[test]
+    fn errors_are_replies() {
+        let mut host = Host::new(100);
+        let request = |port| Ends {
+            protocol: UDP,
+            source: REMOTE.parse().unwrap(),
+            destination: B.parse().unwrap(),
+            sport: port,
+            dport: 9,
+        };
+        for port in [4000, 4001] {
+            host.asks(ETH1, Role::Any, UDP, (REMOTE, port), (B, 9));
+        }
+        assert!(!host.replies(ETH1, Role::Error(Some(request(4000))), 1, (B, 0), (REMOTE, 0)));
+        assert!(host.replies(ETH0, Role::Error(Some(request(4001))), 1, (B, 0), (REMOTE, 0)));
+        assert!(!host.replies(ETH0, Role::Error(None), 1, (A, 0), (REMOTE, 0)));
+        assert!(host.replies(ETH0, Role::Error(None), 1, (B, 0), (REMOTE, 0)));
+        host.wait(LATE);
+        assert_eq!(
+            host.kinds(),
+            ["answered-elsewhere 3>2 198.51.100.10:9 1/1", "foreign-source-sent ->2 198.51.100.10:0 0/1"]
+        );
+    }
+
+    #[test]
+    fn a_lan_client_with_the_articles_rule() {
+        let mut host = Host::new(100);
+        host.asks(ETH2, Role::Opens, TCP, (LAN, 4000), (B, 22));
+        assert!(host.replies(ETH1, Role::Continues, TCP, (B, 22), (LAN, 4000)));
+        assert_eq!(host.kinds(), ["answered-elsewhere 4>3 198.51.100.10:22 1/1"]);
+        host.asks(ETH2, Role::Opens, TCP, (LAN, 4001), (B, 22));
+        assert!(!host.replies(ETH2, Role::Continues, TCP, (B, 22), (LAN, 4001)));
+    }
+
+    #[test]
+    fn later_fragments_belong_to_the_first_one() {
+        let mut host = Host::new(100);
+        let fragment = |role, ports: (u16, u16)| Packet {
+            ends: Ends {
+                protocol: UDP,
+                source: B.parse().unwrap(),
+                destination: REMOTE.parse().unwrap(),
+                sport: ports.0,
+                dport: ports.1,
+            },
+            role,
+            fragment: Some(77),
+            length: 1500,
+        };
+        host.asks(ETH1, Role::Any, UDP, (REMOTE, 4000), (B, 53));
+        for packet in
+            [fragment(Role::Any, (53, 4000)), fragment(Role::Fragment, (0, 0)), fragment(Role::Fragment, (0, 0))]
+        {
+            assert!(host.flows.see(Sighting { link: ETH0, outgoing: true, packet: &packet, now: host.now }));
+        }
+        assert_eq!(host.kinds(), ["answered-elsewhere 3>2 198.51.100.10:53 1/3"]);
+    }
+
+    #[test]
+    fn private_addresses_without_translation() {
+        let mut host = Host::new(100);
+        assert!(host.replies(ETH0, Role::Opens, TCP, ("10.0.0.5", 4000), (REMOTE, 443)));
+        assert!(!host.replies(ETH0, Role::Continues, TCP, ("10.0.0.5", 4001), (REMOTE, 443)), "a late packet");
+        assert!(!host.replies(ETH0, Role::Opens, TCP, ("10.0.0.5", 4000), ("10.1.0.5", 443)));
+        assert!(!host.replies(ETH0, Role::Opens, TCP, ("203.0.113.70", 4000), (REMOTE, 443)), "a routed network");
+        assert_eq!(host.kinds(), ["foreign-source-sent ->2 10.0.0.5:443 1/1"]);
+    }
+
+    #[test]
+    fn the_table_has_a_limit() {
+        let mut host = Host::new(10);
+        for port in 0..25 {
+            host.asks(ETH0, Role::Any, UDP, (REMOTE, 4000 + port), (A, 53));
+        }
+        assert_eq!((host.flows.len(), host.flows.not_fitting), (10, 15));
+        host.wait(LATE);
+        host.wait(IDLE_UNANSWERED);
+        assert!(host.flows.is_empty());
+        host.asks(ETH0, Role::Any, UDP, (REMOTE, 4000), (A, 53));
+        assert_eq!(host.flows.len(), 1);
+        for address in 0..100 {
+            host.asks(ETH0, Role::Any, UDP, (REMOTE, 4000), (&format!("192.0.2.{address}"), 53));
+        }
+        assert_eq!(host.flows.len(), 10, "one remote port");
+    }
+}

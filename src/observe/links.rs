@@ -1,0 +1,121 @@
+//! What is observed: the links, which addresses belong to which uplink, and what an uplink's address may reach through
+//! another link.
+//!
+//! Plain values: `select` computes them from the plan. Links are numbers (ifindex), so that a packet is judged without
+//! names.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::policy::networks::is_private;
+
+/// A link (ifindex).
+pub type Index = u32;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub index: Index,
+    pub name: String,
+    /// Other links are observed only for packets of the uplinks' addresses.
+    pub is_uplink: bool,
+}
+
+/// The uplinks' addresses and on-link networks, and the links that they belong to. The longest prefix counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners {
+    links: BTreeMap<IpNet, Vec<Index>>,
+    /// The prefix lengths that there are, IPv4 and IPv6, the longest first.
+    lengths: [Vec<u8>; 2],
+}
+
+impl Owners {
+    pub fn add(&mut self, net: IpNet, link: Index) {
+        let lengths = &mut self.lengths[usize::from(net.addr().is_ipv6())];
+        if let Err(at) = lengths.binary_search_by(|length| net.prefix_len().cmp(length)) {
+            lengths.insert(at, net.prefix_len());
+        }
+        let links = self.links.entry(net.trunc()).or_default();
+        if !links.contains(&link) {
+            links.push(link);
+        }
+    }
+
+    /// Addresses of a link are also used on the other one.
+    pub fn share(&mut self, link: Index, other: Index) {
+        let shared = self.links.values_mut().filter(|links| links.contains(&link) && !links.contains(&other));
+        shared.for_each(|links| links.push(other));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&IpNet, &[Index])> {
+        self.links.iter().map(|(net, links)| (net, links.as_slice()))
+    }
+
+    /// The links of the longest prefix that has the address.
+    fn of(&self, address: IpAddr) -> &[Index] {
+        let lengths = self.lengths[usize::from(address.is_ipv6())].iter();
+        let mut networks = lengths.filter_map(|length| IpNet::new(address, *length).ok());
+        networks.find_map(|net| self.links.get(&net.trunc())).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// Addresses of uplinks, and what may be reached without the uplink.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    pub links: Vec<Link>,
+    pub owners: Owners,
+    /// Networks that addresses of the first link reach through the second one: LANs, VPNs, routed machines.
+    pub near: BTreeMap<(Index, Index), Vec<IpNet>>,
+}
+
+/// Whom an address belongs to, seen from one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// This link.
+    Here,
+    /// Other uplinks.
+    Elsewhere(&'a [Index]),
+    /// No uplink.
+    Nobody,
+}
+
+/// A unicast address that does not depend on the link.
+pub fn is_ordinary(address: &IpAddr) -> bool {
+    !address.is_multicast()
+        && !address.is_loopback()
+        && match address {
+            IpAddr::V4(address) => address.octets()[0] != 0 && address.octets()[0] < 224 && !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_unspecified(),
+        }
+}
+
+impl Observed {
+    pub fn link(&self, index: Index) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
+    }
+
+    pub fn is_uplink(&self, index: Index) -> bool {
+        self.link(index).is_some_and(|link| link.is_uplink)
+    }
+
+    pub fn owner(&self, address: IpAddr, link: Index) -> Owner<'_> {
+        match self.owners.of(address) {
+            [] => Owner::Nobody,
+            owners if owners.contains(&link) => Owner::Here,
+            owners => Owner::Elsewhere(owners),
+        }
+    }
+
+    /// May addresses of these uplinks reach, or be reached by, this address through the link?
+    pub fn is_near(&self, owners: &[Index], link: Index, address: IpAddr) -> bool {
+        owners.iter().filter_map(|owner| self.near.get(&(*owner, link))).flatten().any(|net| net.contains(&address))
+    }
+
+    /// Has the uplink a private address? Then others may be private, too.
+    pub fn is_private_link(&self, link: Index, is_ipv4: bool) -> bool {
+        let mut own =
+            self.owners.iter().filter(|(net, links)| net.addr().is_ipv4() == is_ipv4 && links.contains(&link));
+        own.any(|(net, _)| is_private(net))
+    }
+}

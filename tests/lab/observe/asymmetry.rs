@@ -1,0 +1,177 @@
+//! Asymmetry of each kind, made on purpose. Each is seen in the packets, and named with its cause.
+
+use super::expect;
+use crate::shapes::topologies::one_subnet;
+use crate::world::{A4, B4, B6, Host, World};
+use crate::{PLAIN, WITH_METRIC};
+
+const REMOTE: &str = "203.0.113.190";
+
+/// A server without symroute, whose gateways are in its neighbour tables.
+fn without_symroute(world: &World) {
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    world.settle();
+    reach_gateways(world);
+}
+
+fn healthy(world: &World) {
+    world.install_hooks();
+    world.configure(PLAIN);
+    world.server.ok("symroute-gen --write --style hook");
+    world.server.ok("ifup -a");
+    world.settle();
+    reach_gateways(world);
+}
+
+fn reach_gateways(world: &World) {
+    for to in ["192.0.2.1", "198.51.100.1", "2001:db8:a::1", "2001:db8:b::1"] {
+        assert!(world.server.pings(None, to));
+    }
+}
+
+/// A UDP datagram and its reply.
+fn asks(host: &Host, to: &str, port: u16) -> bool {
+    host.outside(&format!("echo there | socat -t 1 -T 1 - UDP:{to}:{port}")).stdout() == "there\n"
+}
+
+fn wait_for_port(world: &World, port: u16) {
+    let listens = format!("for n in $(seq 50); do ss -lun | grep -q :{port} && exit; sleep 0.1; done; exit 1");
+    assert!(world.server.outside(&listens).succeeded());
+}
+
+/// Two uplinks without symroute: replies leave through the uplink of main's default route.
+pub fn replies_leave_through_the_default_route(world: &World) {
+    without_symroute(world);
+    let expected = [
+        "answered-elsewhere eth1>eth0 icmp 198.51.100.10 -: not-applied",
+        "answered-elsewhere eth1>eth0 icmpv6 2001:db8:b::10 -: not-applied",
+        "answered-elsewhere eth1>eth0 tcp 198.51.100.10 7000: not-applied",
+        "answered-elsewhere eth1>eth0 tcp 2001:db8:b::10 7000: not-applied",
+    ];
+    let observed = expect(world, &expected, &|| {
+        for to in [B4, B6] {
+            assert!(!world.client.pings(None, to) && !world.client.talks(None, to));
+        }
+        assert!(world.client.reaches(None, A4));
+    });
+    assert_eq!(observed.link("eth1")["answered_elsewhere"], observed.link("eth1")["came_in"]);
+    assert_eq!(observed.link("eth0")["answered_here"], observed.link("eth0")["came_in"]);
+    for fault in observed.faults() {
+        assert_eq!(fault["priority"], 32766, "{fault}");
+        assert_eq!(fault["fix"][0], "symroute apply");
+    }
+}
+
+/// A program that sends from the address of one uplink, without rules: the provider of the other one drops it.
+pub fn a_foreign_source_is_sent(world: &World) {
+    without_symroute(world);
+    let expected = [
+        "foreign-source-sent ->eth0 icmp 198.51.100.10 -: not-applied",
+        "foreign-source-sent ->eth0 tcp 198.51.100.10 7000: not-applied",
+    ];
+    expect(world, &expected, &|| {
+        assert!(!world.server.pings(Some(B4), REMOTE) && !world.server.talks(Some(B4), REMOTE));
+        assert!(world.server.pings(Some(A4), REMOTE) && world.server.talks(Some(A4), REMOTE));
+    });
+}
+
+/// The article's only rule also matches replies to the LAN.
+pub fn the_articles_rule_cuts_off_the_lan(world: &World) {
+    world.install_hooks();
+    world.configure(&PLAIN.replace("gateway 198.51.100.1", "gateway 198.51.100.1\n    symroute-layout article"));
+    world.server.ok("symroute-gen --write --style hook");
+    world.server.ok("ifup -a");
+    world.settle();
+    reach_gateways(world);
+    let expected = [
+        "answered-elsewhere eth2>eth1 icmp 198.51.100.10 -: local-network-unreachable",
+        "answered-elsewhere eth2>eth1 tcp 198.51.100.10 7000: local-network-unreachable",
+    ];
+    expect(world, &expected, &|| {
+        assert!(!world.lan.pings(None, B4) && !world.lan.talks(None, B4));
+        assert!(world.client.reaches(None, B4));
+    });
+}
+
+/// A server program that does not set the source address of its replies.
+pub fn a_wildcard_socket_replies_from_another_address(world: &World) {
+    healthy(world);
+    let _naive = world.server.background("exec socat UDP4-RECVFROM:5300,fork PIPE");
+    wait_for_port(world, 5300);
+    let expected = ["answered-elsewhere eth1>eth0 udp 198.51.100.10 5300 from 192.0.2.10: wildcard-udp"];
+    let observed = expect(world, &expected, &|| {
+        assert!(!asks(&world.client, B4, 5300));
+        assert!(asks(&world.client, A4, 5300));
+    });
+    assert!(observed.faults()[0]["program"] == "socat", "{}", observed.text);
+}
+
+/// A published port of a host behind the server, without marks.
+pub fn translated_connections_lose_their_uplink(world: &World) {
+    healthy(world);
+    let server = &world.server;
+    server.ok("echo 1 >/proc/sys/net/ipv4/ip_forward");
+    server.ok("nft add table ip nat && nft add chain ip nat pre '{ type nat hook prerouting priority dstnat; }' &&
+        nft add rule ip nat pre iifname '\"eth*\"' tcp dport 8080 dnat to 203.0.113.2:7000");
+    let published = |to: &str| {
+        let ran = world.client.outside(&format!("echo there | socat -t 2 -T 3 - TCP:{to}:8080,connect-timeout=3"));
+        ran.stdout() == "there\n"
+    };
+    let expected = ["answered-elsewhere eth1>eth0 tcp 198.51.100.10 8080: dnat-without-marks"];
+    expect(world, &expected, &|| {
+        assert!(published(A4) && !published(B4));
+    });
+}
+
+/// rp_filter drops what comes in, because the reply would leave through another interface.
+pub fn strict_filters_drop_requests(world: &World) {
+    without_symroute(world);
+    world.server.ok("echo 1 >/proc/sys/net/ipv4/conf/eth1/rp_filter");
+    let observed = expect(
+        world,
+        &["unanswered eth1>- icmp 198.51.100.10 -: -", "unanswered eth1>- tcp 198.51.100.10 7000: -"],
+        &|| {
+            assert!(!world.client.pings(None, B4) && !world.client.talks(None, B4));
+        },
+    );
+    assert!(observed.text.contains("rp_filter is strict"), "{}", observed.text);
+}
+
+/// A VPN that takes the default route, also for replies.
+pub fn a_vpn_takes_the_default_route(world: &World) {
+    healthy(world);
+    world.link(&world.server, "vpn0", &world.lan, "vpn0");
+    world.server.ok("ip link set vpn0 up; ip addr add 10.8.0.2/24 dev vpn0
+        ip route add default via 10.8.0.1 dev vpn0 table 51820; ip rule add not fwmark 51820 table 51820 priority 50
+        ip neigh add 10.8.0.1 lladdr 02:00:00:00:00:01 dev vpn0");
+    world.lan.outside("ip link set vpn0 up").ok();
+    let expected = [
+        "answered-elsewhere eth0>vpn0 icmp 192.0.2.10 -: rule-shadowed",
+        "answered-elsewhere eth1>vpn0 icmp 198.51.100.10 -: rule-shadowed",
+        "answered-elsewhere eth1>vpn0 tcp 198.51.100.10 7000: rule-shadowed",
+    ];
+    expect(world, &expected, &|| {
+        assert!(!world.client.pings(None, A4) && !world.client.pings(None, B4) && !world.client.talks(None, B4));
+    });
+}
+
+/// Two interfaces in one network: the provider's router has learned the MAC address of the wrong one.
+pub fn packets_arrive_through_the_other_interface(world: &World) {
+    let server = &world.server;
+    world.install_hooks();
+    world.configure(&one_subnet(world));
+    server.ok("symroute-gen --write --style hook");
+    server.ok("ifup -a");
+    world.settle();
+    let mac = server.ok("cat /sys/class/net/eth0/address");
+    let learn = |address: &str| format!("ip neigh replace {address} lladdr {} dev br0 nud permanent\n", mac.trim());
+    world.isp_a.outside(&(learn("192.0.2.10") + &learn("192.0.2.11"))).ok();
+    let expected = [
+        "arrived-elsewhere eth0>- icmp 192.0.2.11 -: arp-flux",
+        "arrived-elsewhere eth0>- tcp 192.0.2.11 7000: arp-flux",
+    ];
+    expect(world, &expected, &|| {
+        assert!(world.client.reaches(None, "192.0.2.11") && world.client.reaches(None, A4));
+    });
+}
