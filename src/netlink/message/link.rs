@@ -93,7 +93,7 @@ fn read_link_attributes(attributes: Attributes<'_>, link: &mut Link) -> Result<(
     for attribute in attributes {
         let attribute = attribute?;
         match attribute.kind {
-            IFLA_LINK => below = Some(attribute.u32()?),
+            IFLA_LINK => below = attribute.u32().ok(),
             IFLA_IFNAME => link.name = attribute.name()?,
             IFLA_GROUP => link.group = attribute.u32()?,
             IFLA_PROP_LIST => {
