@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::pcap::{self, PcapFile};
+use super::pcap::{self, PcapFile, Written};
 use super::privileges;
 use super::socket::{PacketSocket, Received};
 use crate::observe::filter::filter;
@@ -133,7 +133,8 @@ impl Capture {
             let is_fault = flows.see(Sighting { link, outgoing, packet: &packet, now });
             if is_fault && file.is_open() {
                 let place = order.observed.links.iter().position(|known| known.index == link).unwrap_or(0);
-                match file.write(&pcap::packet(place, outgoing, time, bytes, packet.length)) {
+                let written = Written { place, link, outgoing, time, bytes, length: packet.length };
+                match file.write(&pcap::packet(written)) {
                     Ok(()) => totals.written += 1,
                     Err(error) => *failed = Some(error),
                 }

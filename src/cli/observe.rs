@@ -155,11 +155,12 @@ impl View<'_> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.has_begun, true) || self.common.quiet && !self.arguments.json {
-            return Ok(());
-        }
+        let is_again = std::mem::replace(&mut self.has_begun, true);
         if self.arguments.json {
             return print(format!("{}\n", report::begin_json(&self.seen)));
+        }
+        if is_again || self.common.quiet {
+            return Ok(());
         }
         let names: Vec<&str> = self.seen.uplinks.iter().map(|index| self.seen.name(Some(*index))).collect();
         let until = match self.arguments.duration {

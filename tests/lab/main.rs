@@ -338,6 +338,14 @@ const CASES: &[(&str, Case)] = &[
     ("observe_translated_connections", observe::asymmetry::translated_connections_lose_their_uplink),
     ("observe_strict_filters", observe::asymmetry::strict_filters_drop_requests),
     ("observe_a_vpn", observe::asymmetry::a_vpn_takes_the_default_route),
+    ("observe_what_cannot_be_observed", observe::bad::what_cannot_be_observed),
+    ("observe_without_privileges", observe::bad::the_capture_program_has_no_privileges),
+    ("observe_an_interface_that_disappears", observe::bad::an_interface_disappears),
+    ("observe_writes_packets", observe::bad::packets_are_written),
+    ("observe_on_a_full_disk", observe::bad::a_disk_is_full),
+    ("observe_malformed_packets", observe::bad::malformed_packets_are_counted),
+    ("observe_findings", observe::bad::faults_are_findings),
+    ("observe_a_million_packets", observe::load::a_million_packets),
     ("observe_two_interfaces_in_one_network", observe::asymmetry::packets_arrive_through_the_other_interface),
 ];
 

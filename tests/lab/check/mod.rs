@@ -7,6 +7,7 @@ pub mod policy;
 pub mod uplinks;
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
@@ -23,7 +24,7 @@ pub fn check(world: &World) -> Value {
     let report: Value = serde_json::from_str(&ran.stdout()).unwrap_or_else(|_| panic!("no JSON: {}", ran.text()));
     assert_eq!(ran.code(), if report["healthy"] == true { 0 } else { 1 }, "{report:#}");
     assert_eq!(world.server.run("symroute check --quiet").code(), ran.code());
-    assert_fits_schema(&report);
+    assert_fits(Schema::Check, &report);
     assert_severities(&report);
     report
 }
@@ -42,25 +43,33 @@ fn assert_severities(report: &Value) {
     assert!(has_failed || !has_error, "{report:#}");
 }
 
-/// The schema is the interface for monitoring. Debian's python3-jsonschema validates the documents; it starts only
-/// once, because its start takes longer than a check.
-fn assert_fits_schema(report: &Value) {
-    static VALIDATOR: OnceLock<Mutex<(Child, BufReader<ChildStdout>)>> = OnceLock::new();
+/// The schemas of documents for other tools.
+#[derive(Debug, Clone, Copy)]
+pub enum Schema {
+    Check,
+    Observe,
+}
+
+/// A schema is the interface for monitoring. Debian's python3-jsonschema validates the documents; it starts only
+/// once for each, because its start takes longer than a check.
+pub fn assert_fits(schema: Schema, document: &Value) {
+    type Validator = OnceLock<Mutex<(Child, BufReader<ChildStdout>)>>;
+    static VALIDATORS: [Validator; 2] = [OnceLock::new(), OnceLock::new()];
+    let path = ["docs/check.schema.json", "docs/observe.schema.json"][schema as usize];
     let start = || {
-        let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/check.schema.json");
         let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", VALIDATE, schema]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("python3");
+        command.args(["-c", VALIDATE]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
         let errors = BufReader::new(child.stdout.take().expect("a pipe"));
         Mutex::new((child, errors))
     };
-    let mut validator = VALIDATOR.get_or_init(start).lock().expect("no panic");
+    let mut validator = VALIDATORS[schema as usize].get_or_init(start).lock().expect("no panic");
     let (child, errors) = &mut *validator;
-    writeln!(child.stdin.as_mut().expect("a pipe"), "{report}").expect("python3-jsonschema");
+    writeln!(child.stdin.as_mut().expect("a pipe"), "{document}").expect("python3-jsonschema");
     let mut found = String::new();
     errors.read_line(&mut found).expect("python3-jsonschema");
     drop(validator);
-    assert_eq!(found, "[]\n", "{report:#}");
+    assert_eq!(found, "[]\n", "{document:#}");
 }
 
 /// Reads a document from each line of standard input, and writes its faults, as a list, to a line of standard output.

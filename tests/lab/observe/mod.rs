@@ -1,11 +1,14 @@
 //! `symroute observe`: asymmetry made on purpose is seen and named; on a healthy server nothing is reported.
 
 pub mod asymmetry;
+pub mod bad;
+pub mod load;
 
 use std::cell::RefCell;
 
 use serde_json::Value;
 
+use crate::check::{Schema, assert_fits};
 use crate::judge::state;
 use crate::world::{Holder, Host, World};
 
@@ -55,7 +58,8 @@ impl<'a> Observer<'a> {
         let wait = format!("for n in $(seq 300); do [ -s {file}.code ] && exit; sleep 0.1; done; exit 1");
         self.server.ok(&wait);
         let text = self.server.ok(&format!("cat {file}"));
-        let events = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        events.iter().for_each(|event| assert_fits(Schema::Observe, event));
         let code = self.server.ok(&format!("cat {file}.code")).trim().parse().expect("a number");
         drop(self.process.take());
         Observed { code, events, text: text + &self.server.ok(&format!("cat {file}.error")) }
@@ -63,16 +67,19 @@ impl<'a> Observer<'a> {
 }
 
 impl Observed {
-    /// The last counts of each kind of flow that is a fault.
-    pub fn faults(&self) -> Vec<&Value> {
-        let mut faults: Vec<&Value> = Vec::new();
+    /// The last counts of each kind of flow.
+    pub fn last(&self) -> Vec<&Value> {
+        let mut last: Vec<(String, &Value)> = Vec::new();
         for event in self.events.iter().filter(|event| event["event"] == "flows") {
-            faults.retain(|known| key(known) != key(event));
-            if event["fault"] == true {
-                faults.push(event);
-            }
+            last.retain(|(known, _)| *known != key(event));
+            last.push((key(event), event));
         }
-        faults
+        last.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// Those of faults.
+    pub fn faults(&self) -> Vec<&Value> {
+        self.last().into_iter().filter(|event| event["fault"] == true).collect()
     }
 
     /// The link's counts at the end.
