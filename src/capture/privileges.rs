@@ -21,6 +21,7 @@ const CALLS: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
     libc::SYS_brk,
     libc::SYS_mmap,
     libc::SYS_mremap,

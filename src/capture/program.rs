@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, StdinLock, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +23,9 @@ use crate::observe::packet::decode;
 
 /// How often counts are written.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// A pause between two reads: many packets are read at once then, with few system calls. The buffer of the socket holds
+/// those of a million packets a second.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Packets that are read at the end, at most: a link may deliver them faster than the program reads.
 const BATCHES_AT_END: usize = 1_000;
 /// Batches between two looks at the clock.
@@ -88,6 +92,7 @@ impl Capture {
         while !self.wait(input, next)? {
             for _ in 0..BATCHES {
                 if self.receive()? == 0 {
+                    sleep(PAUSE);
                     break;
                 }
             }

@@ -1,10 +1,11 @@
-"""Sends packets of mixed flows on both ends of veth pairs: load.py SEED PACKETS PAUSE
+"""Sends packets of mixed flows on both ends of veth pairs: load.py SEED PACKETS PAUSE [KINDS]
 
 What is sent on peer0 and peer1 arrives at eth0 and eth1. A flow is a list of packets; the packets of 64 flows at a time are
 mixed. Prints the packets per second."""
 import random, socket, struct, sys, time
 
 seed, count, pause = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+kinds = sys.argv[4] if len(sys.argv) > 4 else "hhhhhheeuuUwpPfanog"
 random.seed(seed)
 
 
@@ -14,12 +15,9 @@ def link(name):
     return opened
 
 
-def mac(name):
-    return bytes.fromhex(open(f"/sys/class/net/{name}/address").read().strip().replace(":", ""))
-
-
 links = {name: link(name) for name in ("eth0", "eth1", "peer0", "peer1")}
-to = {"eth0": mac("peer0"), "eth1": mac("peer1"), "peer0": mac("eth0"), "peer1": mac("eth1")}
+mac = {name: opened.getsockname()[4] for name, opened in links.items()}
+to = {"eth0": mac["peer0"], "eth1": mac["peer1"], "peer0": mac["eth0"], "peer1": mac["eth1"]}
 local = {4: ["192.0.2.10", "198.51.100.10"], 6: ["2001:db8:a::10", "2001:db8:b::10"]}
 SYN, ACK, PSH, FIN = 2, 16, 8, 1
 serial = 0
@@ -65,7 +63,7 @@ def flow():
     def sent(at, protocol, payload, address=own):
         out.append((f"eth{at}", header(version, protocol, address, remote, payload)))
 
-    kind = random.choice("hhhhhheeuuUwpPfanog")
+    kind = random.choice(kinds)
     length = random.randrange(1, 40)
     leaves = came_in if kind in "hup" else other
     if kind in "he":
