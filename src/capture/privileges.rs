@@ -56,6 +56,8 @@ pub fn drop_all() -> Result<()> {
 /// The filter of system calls; Debian has other architectures, for which seccompiler makes none.
 fn enter_filter() -> Result<()> {
     let Ok(architecture) = TargetArch::try_from(ARCH) else { return Ok(()) };
+    // A c_long has 32 bits on some architectures.
+    #[allow(clippy::useless_conversion)]
     let rules: BTreeMap<i64, _> = CALLS.iter().map(|call| (i64::from(*call), Vec::new())).collect();
     let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture);
     let program: BpfProgram = filter.and_then(TryInto::try_into).context("cannot make the system-call filter")?;

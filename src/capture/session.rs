@@ -17,7 +17,7 @@ use crate::netlink::events::Events;
 use crate::observe::lines::{Event, Order};
 use crate::observe::links::Observed;
 
-/// Changes of the kernel within this time are taken in together.
+/// After a change in the kernel, further ones are awaited for this time.
 const SETTLES: Duration = Duration::from_millis(500);
 
 /// What happens during a run.
@@ -64,7 +64,7 @@ struct Session<'a, 'b> {
     child: Child,
     /// The end, once it has begun.
     until: Option<Instant>,
-    /// When changes of the kernel are taken in.
+    /// When to read the kernel again, after a change.
     settled: Option<Instant>,
     /// Events that belong together.
     batch: Vec<Event>,

@@ -125,7 +125,7 @@ impl View<'_> {
         !self.arguments.json && !self.common.quiet && io::stdout().is_terminal()
     }
 
-    /// False when the user wants no more.
+    /// False with `--once`, at the first fault.
     fn take(&mut self, news: News) -> Result<bool> {
         match news {
             News::Begins(observed) => {

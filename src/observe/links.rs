@@ -69,7 +69,7 @@ pub struct Observed {
     pub near: BTreeMap<(Index, Index), Vec<IpNet>>,
 }
 
-/// Whom an address belongs to, seen from one link.
+/// The uplink that an address belongs to, for packets of one link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner<'a> {
     /// This link.

@@ -346,6 +346,8 @@ const CASES: &[(&str, Case)] = &[
     ("observe_on_a_full_disk", observe::bad::a_disk_is_full),
     ("observe_malformed_packets", observe::bad::malformed_packets_are_counted),
     ("observe_findings", observe::bad::faults_are_findings),
+    ("observe_healthy_traffic", observe::healthy::traffic_of_all_kinds),
+    ("observe_a_connection_that_began_before", observe::healthy::a_connection_that_began_before),
     ("observe_a_million_packets", observe::load::a_million_packets),
     ("observe_two_interfaces_in_one_network", observe::asymmetry::packets_arrive_through_the_other_interface),
 ];

@@ -29,9 +29,9 @@ pub fn what_cannot_be_observed(world: &World) {
     world.configure(WITH_METRIC);
     error("symroute observe --for 1s", "no uplink is up");
     server.ok("ifup -a");
-    let nobody = "setpriv --bounding-set=-all --inh-caps=-all";
-    error(&format!("{nobody} symroute observe --for 1s"), "CAP_NET_RAW");
-    error(&format!("{nobody} symroute check --traffic 1s"), "CAP_NET_RAW");
+    let unprivileged = "setpriv --bounding-set=-all --inh-caps=-all";
+    error(&format!("{unprivileged} symroute observe --for 1s"), "CAP_NET_RAW");
+    error(&format!("{unprivileged} symroute check --traffic 1s"), "CAP_NET_RAW");
     error("symroute observe --for 1s eth7", "eth7 is not an uplink");
     error("symroute observe --for 1s --pcap /nonexistent/file", "cannot write /nonexistent/file");
     error("symroute observe --for never", "a number of seconds");

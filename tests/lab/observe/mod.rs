@@ -2,6 +2,7 @@
 
 pub mod asymmetry;
 pub mod bad;
+pub mod healthy;
 pub mod load;
 
 use std::cell::RefCell;
