@@ -12,9 +12,10 @@ use super::common::{Common, Exit, Selected, print, print_error, width};
 use super::examined::Examined;
 use crate::capture::session::{News, Request, run};
 use crate::check::finding::Finding;
+use crate::netlink::conntrack::forwarded_to;
 use crate::netlink::{self, Socket};
 use crate::network::Family;
-use crate::observe::cause::{Cause, Host, local_ends};
+use crate::observe::cause::{Cause, Host, Local, local_ends};
 use crate::observe::kinds::{Count, Kind};
 use crate::observe::links::Observed;
 use crate::observe::seen::{Entry, Seen};
@@ -63,7 +64,8 @@ fn cause(common: &Common, kind: &Kind, count: &Count) -> Result<Cause> {
     let (facts, findings) = (examined.facts(), examined.findings());
     let host = Host { snapshot: &examined.snapshot, facts: &facts, findings: &findings };
     let (protocol, local, remote) = local_ends(kind, count);
-    Ok(host.cause(kind, count, program(protocol, local, remote)))
+    let forwarded_to = forwarded_to(protocol, local, remote).filter(|_| kind.is_server);
+    Ok(host.cause(kind, count, Local { program: program(protocol, local, remote), forwarded_to }))
 }
 
 pub fn observe(common: &Common, arguments: &ObserveArguments) -> Result<Exit> {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides what to change, and nothing starts a process.
 
+pub(crate) mod conntrack;
 pub(crate) mod events;
 pub(crate) mod message;
 mod requests;

@@ -20,6 +20,14 @@ pub struct Program {
     pub is_wildcard: bool,
 }
 
+/// Who replies to a flow on this side.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Local {
+    pub program: Option<Program>,
+    /// A host behind this one.
+    pub forwarded_to: Option<SocketAddr>,
+}
+
 /// What accounts for a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -44,7 +52,7 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     pub reason: Reason,
-    pub program: Option<Program>,
+    pub local: Local,
     /// The lookup of the packets that leave, or would leave.
     pub lookup: Option<(Query, Lookup)>,
     /// Its id and summary, and its first command.
@@ -94,16 +102,21 @@ const ROUTING: [&str; 15] = [
 const SHARED_LINKS: [&str; 3] = ["address-on-two-interfaces", "arp-flux", "address-duplicate"];
 
 impl Host<'_> {
-    pub fn cause(&self, kind: &Kind, count: &Count, program: Option<Program>) -> Cause {
+    pub fn cause(&self, kind: &Kind, count: &Count, mut local: Local) -> Cause {
         let link = |index: Option<Index>| {
             let link = self.snapshot.links.iter().find(|link| Some(link.index) == index);
             link.map(|link| &link.name[..])
         };
         let (came_in, left) = (link(kind.came_in), link(kind.left));
         let family = Family::of(&kind.local);
-        let is_echo = kind.is_server && matches!(kind.protocol, ICMP | ICMPV6);
-        let query = self.query(kind, count, program.as_ref());
-        let found = lookup(self.snapshot, &LookupContext::default(), &query);
+        // A routed host behind this one.
+        if kind.is_server && self.interface_of(kind.local).is_none() {
+            let behind = SocketAddr::new(kind.local, count.example.local_port);
+            local.forwarded_to.get_or_insert(behind);
+        }
+        let query = self.query(kind, count, &local);
+        let context = LookupContext { forwards: true, ..LookupContext::default() };
+        let found = lookup(self.snapshot, &context, &query);
         let goes_through = interface(&found).map(str::to_string);
         // A foreign rule for several uplinks is one finding.
         let shadowing = || self.findings.iter().find(|finding| finding.id == "rule-shadowed").cloned();
@@ -121,37 +134,43 @@ impl Host<'_> {
                 // leaves at all.
                 _ => (Reason::Routes, routing(came_in)),
             },
+            _ if local.forwarded_to.is_some() => {
+                (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, family))
+            }
             _ if kind.source != kind.local => {
                 let by_port = |finding: &&Finding| finding.is_named(&format!("wildcard-udp:{}", kind.port));
                 (Reason::WildcardSocket, self.findings.iter().find(by_port).cloned())
-            }
-            Verdict::AnsweredElsewhere if program.is_none() && !is_echo && self.facts.forwards => {
-                (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, family))
             }
             _ if goes_through.as_deref() == left => {
                 let owner = self.interface_of(kind.source);
                 (Reason::Routes, routing(owner.as_deref().or(came_in)).or_else(|| routing(came_in)))
             }
-            _ if program.is_none() && !is_echo && self.facts.forwards => {
-                (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, family))
-            }
             _ => (Reason::NotRoutes, None),
         };
         // Nothing is looked up for what another host sends, or where the lookup is not the cause.
-        let is_shown = !matches!(reason, Reason::Sender | Reason::Forwarded | Reason::Unknown);
-        Cause { reason, program, lookup: is_shown.then_some((query, found)), finding }
+        let is_shown = !matches!(reason, Reason::Sender | Reason::Unknown);
+        Cause { reason, local, lookup: is_shown.then_some((query, found)), finding }
     }
 
     /// The packet that leaves, as its rules see it.
-    fn query(&self, kind: &Kind, count: &Count, program: Option<&Program>) -> Query {
+    fn query(&self, kind: &Kind, count: &Count, local: &Local) -> Query {
         let has_ports = matches!(kind.protocol, TCP | UDP);
         let port = |port: u16| if has_ports { port } else { 0 };
+        let forwarded = local.forwarded_to.and_then(|host| {
+            let found = lookup(self.snapshot, &LookupContext::default(), &Query::to(host.ip()));
+            Some((host, interface(&found)?.to_string()))
+        });
+        let (from, iif, sport) = match forwarded {
+            Some((host, dev)) => (Some(host.ip()), Some(dev), host.port()),
+            None => ((kind.source == kind.local).then_some(kind.source), None, count.example.local_port),
+        };
         Query {
-            from: (kind.source == kind.local).then_some(kind.source),
-            uid: program.map_or(0, |program| program.uid),
+            from,
+            iif,
+            uid: local.program.as_ref().map_or(0, |program| program.uid),
             // The kernel accepts these only.
             ip_protocol: if matches!(kind.protocol, ICMP | TCP | ICMPV6) { kind.protocol } else { UDP },
-            sport: port(count.example.local_port),
+            sport: port(sport),
             dport: port(count.example.remote_port),
             ..Query::to(count.example.remote)
         }

@@ -45,7 +45,11 @@ fn program(program: &Program) -> String {
 pub fn entry_summary(seen: &Seen, entry: &Entry) -> String {
     let Entry { kind, cause, .. } = entry;
     let (came_in, left) = (seen.name(kind.came_in), seen.name(kind.left));
-    let who = cause.program.as_ref().map_or(String::new(), |known| format!(" ({})", program(known)));
+    let who = match (&cause.local.forwarded_to, &cause.local.program) {
+        (Some(host), _) if host.ip() != kind.local => format!(" (forwarded to {})", endpoint(host.ip(), host.port())),
+        (None, Some(known)) => format!(" ({})", program(known)),
+        _ => String::new(),
+    };
     let protocol = protocol(kind.protocol);
     let service = match kind.is_server {
         true => format!("{protocol} to {}{who}", endpoint(kind.local, kind.port)),
@@ -108,9 +112,10 @@ pub fn cause_text(cause: &Cause) -> String {
         Reason::WildcardSocket => {
             format!("The program replies without the address of the request, and the kernel selects one: {lookup}")
         }
-        Reason::Forwarded => "The connection is forwarded to another host. Its replies carry that host's address when \
-                              the route is selected, so rules by source address do not match."
-            .into(),
+        Reason::Forwarded => format!(
+            "The connection is forwarded to another host. Its replies carry that host's address when the route is \
+             selected, so rules by source address do not match: {lookup}"
+        ),
         Reason::NotRoutes => format!(
             "Rules for its address are not the cause ({lookup}). The packets are marked or forwarded, or their socket \
              is bound to an interface."
@@ -226,6 +231,7 @@ pub fn entry_json(seen: &Seen, entry: &Entry) -> Value {
         Outcome::Route { step, .. } => lookup.steps.get(*step).map(|step| step.rule.priority),
         _ => None,
     });
+    let process = cause.local.program.as_ref().and_then(|program| program.process.as_ref());
     let link = |link: Option<u32>| link.map(|link| seen.name(Some(link)).to_string());
     json!({
         "event": "flows",
@@ -247,8 +253,9 @@ pub fn entry_json(seen: &Seen, entry: &Entry) -> Value {
             "remote_port": count.example.remote_port,
             "local_port": count.example.local_port,
         },
-        "pid": cause.program.as_ref().and_then(|program| program.process.as_ref()).map(|(pid, _)| pid),
-        "program": cause.program.as_ref().and_then(|program| program.process.as_ref()).map(|(_, name)| name),
+        "pid": process.map(|(pid, _)| pid),
+        "program": process.map(|(_, name)| name),
+        "forwarded_to": cause.local.forwarded_to.map(|host| endpoint(host.ip(), host.port())),
         "summary": entry_summary(seen, entry),
         "cause": cause_text(cause),
         "priority": priority,

@@ -119,9 +119,11 @@ pub fn translated_connections_lose_their_uplink(world: &World) {
         ran.stdout() == "there\n"
     };
     let expected = ["answered-elsewhere eth1>eth0 tcp 198.51.100.10 8080: dnat-without-marks"];
-    expect(world, &expected, &|| {
+    let observed = expect(world, &expected, &|| {
         assert!(published(A4) && !published(B4));
     });
+    assert_eq!(observed.faults()[0]["forwarded_to"], "203.0.113.2:7000", "{}", observed.text);
+    assert_eq!(observed.faults()[0]["priority"], 32766, "{}", observed.text);
 }
 
 /// rp_filter drops what comes in, because the reply would leave through another interface.
