@@ -2,15 +2,19 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use terminal_size::{Height, terminal_size};
 
 use super::common::{Common, Exit, Selected, print, print_error, width};
 use super::examined::Examined;
 use crate::capture::session::{News, Request, run};
+use crate::check::facts::Facts;
 use crate::check::finding::Finding;
 use crate::netlink::conntrack::forwarded_to;
 use crate::netlink::{self, Socket};
@@ -58,14 +62,33 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads the host again for each cause: it may have changed.
-fn cause(common: &Common, kind: &Kind, count: &Count) -> Result<Cause> {
-    let examined = Examined::read(common)?;
-    let (facts, findings) = (examined.facts(), examined.findings());
-    let host = Host { snapshot: &examined.snapshot, facts: &facts, findings: &findings };
-    let (protocol, local, remote) = local_ends(kind, count);
-    let forwarded_to = forwarded_to(protocol, local, remote).filter(|_| kind.is_server);
-    Ok(host.cause(kind, count, Local { program: program(protocol, local, remote), forwarded_to }))
+/// The host, as it is when new kinds of flows are seen: it may have changed.
+struct Causes<'a> {
+    common: &'a Common,
+    known: Option<(Examined, Facts, Vec<Finding>)>,
+}
+
+impl<'a> Causes<'a> {
+    fn new(common: &'a Common) -> Self {
+        Causes { common, known: None }
+    }
+
+    fn of(&mut self, kind: &Kind, count: &Count) -> Result<Cause> {
+        let (examined, facts, findings) = match self.known.take() {
+            Some(known) => known,
+            None => {
+                let examined = Examined::read(self.common)?;
+                let (facts, findings) = (examined.facts(), examined.findings());
+                (examined, facts, findings)
+            }
+        };
+        let host = Host { snapshot: &examined.snapshot, facts: &facts, findings: &findings };
+        let (protocol, local, remote) = local_ends(kind, count);
+        let forwarded_to = forwarded_to(protocol, local, remote).filter(|_| kind.is_server);
+        let cause = host.cause(kind, count, Local { program: program(protocol, local, remote), forwarded_to });
+        self.known = Some((examined, facts, findings));
+        Ok(cause)
+    }
 }
 
 pub fn observe(common: &Common, arguments: &ObserveArguments) -> Result<Exit> {
@@ -99,7 +122,10 @@ pub(super) fn seen_within(common: &Common, duration: Duration) -> Result<Vec<Fin
     run(request, &mut |news| {
         match news {
             News::Begins(observed) => seen.begin(observed),
-            News::Counts(events) => _ = seen.take(events, |kind, count| cause(common, kind, count))?,
+            News::Counts(events) => {
+                let mut causes = Causes::new(common);
+                seen.take(events, |kind, count| causes.of(kind, count))?;
+            }
         }
         Ok(true)
     })?;
@@ -143,9 +169,10 @@ impl View<'_> {
                 Ok(true)
             }
             News::Counts(events) => {
-                let new = self.seen.take(events, |kind, count| cause(self.common, kind, count))?;
+                let mut causes = Causes::new(self.common);
+                let new = self.seen.take(events, |kind, count| causes.of(kind, count))?;
                 self.show(&new)?;
-                Ok(!(self.arguments.once && self.seen.faults().any(|entry| self.is_selected(entry))))
+                Ok(!is_closed() && !(self.arguments.once && self.seen.faults().any(|entry| self.is_selected(entry))))
             }
         }
     }
@@ -175,10 +202,7 @@ impl View<'_> {
     /// Shows new entries, or everything again on a terminal.
     fn show(&mut self, new: &[usize]) -> Result<()> {
         if self.is_redrawn() {
-            let text = self.summary();
-            let erase = if self.lines > 0 { format!("\x1b[{}F\x1b[J", self.lines) } else { String::new() };
-            self.lines = text.lines().count();
-            return print(erase + &text);
+            return self.draw(&fitting(&self.summary()));
         }
         let new = new.iter().filter_map(|place| self.seen.entries.get(*place));
         for entry in new.filter(|entry| self.is_selected(entry)) {
@@ -189,6 +213,13 @@ impl View<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Draws over the last drawing.
+    fn draw(&mut self, text: &str) -> Result<()> {
+        let erase = if self.lines > 0 { format!("\x1b[{}F\x1b[J", self.lines) } else { String::new() };
+        self.lines = text.lines().count();
+        print(erase + text)
     }
 
     fn summary(&self) -> String {
@@ -204,12 +235,27 @@ impl View<'_> {
             }
             print(format!("{}\n", report::end_json(&self.seen, is_symmetric)))?;
         } else if self.is_redrawn() {
-            self.show(&[])?;
+            self.draw(&self.summary())?;
         } else if !self.common.quiet {
             print(format!("\n{}", self.summary()))?;
         }
         Ok(if is_symmetric { Exit::Yes } else { Exit::No })
     }
+}
+
+/// The part of a text that fits on the terminal: what has scrolled away cannot be drawn again.
+fn fitting(text: &str) -> String {
+    let height = terminal_size().map_or(24, |(_, Height(height))| usize::from(height));
+    let lines = text.lines().take(height.saturating_sub(1));
+    lines.map(|line| line.chars().take(width()).chain(['\n']).collect::<String>()).collect()
+}
+
+/// The reader of standard output has ended (`| head`).
+fn is_closed() -> bool {
+    let stdout = io::stdout();
+    let mut ends = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let is_known = poll(&mut ends, PollTimeout::ZERO).is_ok();
+    is_known && ends[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 #[cfg(test)]

@@ -117,15 +117,18 @@ impl Host<'_> {
         let query = self.query(kind, count, &local);
         let context = LookupContext { forwards: true, ..LookupContext::default() };
         let found = lookup(self.snapshot, &context, &query);
-        let goes_through = interface(&found).map(str::to_string);
+        let goes_through = |dev: Option<&str>| interfaces(&found).any(|known| Some(known) == dev);
         // A foreign rule for several uplinks is one finding.
         let shadowing = || self.findings.iter().find(|finding| finding.id == "rule-shadowed").cloned();
         let routing = |interface: Option<&str>| self.first(&ROUTING, interface, family).or_else(shadowing);
         let (reason, finding) = match kind.verdict {
             Verdict::ArrivedElsewhere => (Reason::Sender, self.shared_links(came_in)),
-            Verdict::Unanswered => match (&found.outcome, goes_through.as_deref()) {
-                (Outcome::Rejected { .. }, _) => (Reason::NoRoute, routing(came_in)),
-                (_, Some(dev)) if Some(dev) == came_in => (Reason::Unknown, None),
+            Verdict::Unanswered => match &found.outcome {
+                // What is forwarded may have a mark, and who rejects a remote host by a route does not want to reply.
+                _ if local.forwarded_to.is_some() => (Reason::Unknown, None),
+                Outcome::Rejected { step: None, .. } => (Reason::NoRoute, routing(came_in)),
+                Outcome::Rejected { .. } | Outcome::Unknown(_) => (Reason::Unknown, None),
+                _ if goes_through(came_in) => (Reason::Unknown, None),
                 _ if self.interface_of(kind.local).as_deref() != came_in => (Reason::Unknown, None),
                 _ if self.drops_by_reverse_path(came_in, family) => {
                     (Reason::ReversePath, self.first(&["rp-filter-drops", "rp-filter-ignores-marks"], came_in, family))
@@ -141,7 +144,7 @@ impl Host<'_> {
                 let by_port = |finding: &&Finding| finding.is_named(&format!("wildcard-udp:{}", kind.port));
                 (Reason::WildcardSocket, self.findings.iter().find(by_port).cloned())
             }
-            _ if goes_through.as_deref() == left => {
+            _ if goes_through(left) => {
                 let owner = self.interface_of(kind.source);
                 (Reason::Routes, routing(owner.as_deref().or(came_in)).or_else(|| routing(came_in)))
             }
@@ -158,7 +161,7 @@ impl Host<'_> {
         let port = |port: u16| if has_ports { port } else { 0 };
         let forwarded = local.forwarded_to.and_then(|host| {
             let found = lookup(self.snapshot, &LookupContext::default(), &Query::to(host.ip()));
-            Some((host, interface(&found)?.to_string()))
+            Some((host, interfaces(&found).next()?.to_string()))
         });
         let (from, iif, sport) = match forwarded {
             Some((host, dev)) => (Some(host.ip()), Some(dev), host.port()),
@@ -202,11 +205,12 @@ impl Host<'_> {
     }
 }
 
-/// The interface of the route that the lookup returns.
-fn interface(found: &Lookup) -> Option<&str> {
-    match &found.outcome {
-        Outcome::Route { candidates, .. } => candidates.first()?.dev.as_deref(),
-        Outcome::OnLink { dev } => Some(dev),
-        Outcome::Rejected { .. } | Outcome::Unknown(_) => None,
-    }
+/// The interfaces of the route that the lookup returns: several if the kernel selects one.
+fn interfaces(found: &Lookup) -> impl Iterator<Item = &str> {
+    let (candidates, on_link) = match &found.outcome {
+        Outcome::Route { candidates, .. } => (candidates.as_slice(), None),
+        Outcome::OnLink { dev } => (&[][..], Some(dev.as_str())),
+        Outcome::Rejected { .. } | Outcome::Unknown(_) => (&[][..], None),
+    };
+    candidates.iter().filter_map(|route| route.dev.as_deref()).chain(on_link)
 }

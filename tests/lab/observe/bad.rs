@@ -191,6 +191,17 @@ pub fn faults_are_findings(world: &World) {
     ] {
         assert!(text.stdout().contains(part), "'{part}' is not in:\n{}", text.text());
     }
+    // On a terminal it is drawn again.
+    let drawn = std::thread::scope(|scope| {
+        scope.spawn(|| client.outside("ping -q -n -c 10 -i 0.2 198.51.100.10"));
+        world.server.run("script -qec 'symroute observe --for 2s' /tmp/typescript </dev/null; echo code $?")
+    });
+    let (text, times) = (drawn.stdout(), drawn.stdout().matches("\x1b[").count());
+    assert!(times > 3 && text.contains("code 1"), "drawn {times} times:\n{text}");
+    assert!(text.matches("UPLINK").count() > 3 && text.contains("rule 32766"), "{text}");
+    // It ends when its reader does.
+    let ended = world.server.run("timeout 20 sh -c 'symroute observe | head -n 1'; echo code $?");
+    assert!(ended.stdout().ends_with("code 0\n"), "{}", ended.text());
     // Other uplinks.
     let other = std::thread::scope(|scope| {
         scope.spawn(|| client.outside("ping -q -n -c 10 -i 0.2 198.51.100.10"));

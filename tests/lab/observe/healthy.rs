@@ -47,6 +47,10 @@ pub fn traffic_of_all_kinds(world: &World) {
                 timeout 1 socat - TCP:{address}:81 </dev/null; echo x | socat -t 0.3 - UDP:{address}:9"
             ));
         }
+        // A remote host that a route rejects.
+        server.ok("ip route add blackhole 203.0.113.190/32");
+        assert!(!client.pings(None, A4) && !client.pings(None, B4));
+        server.ok("ip route del blackhole 203.0.113.190/32");
         // Fragments, and an ICMP error for a packet with no hops left.
         for to in [B4, B6, A4] {
             assert!(client.outside(&format!("ping -q -n -c 2 -i 0.2 -s 4000 {to}")).succeeded(), "{to}");
