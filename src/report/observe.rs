@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::columns::{Align, Column, columns, paragraph};
 use super::explain::outcome_text;
-use super::iproute2::{protocol_name, rule_words};
+use super::iproute2::rule_words;
 use crate::check::finding::Finding;
-use crate::network::Family;
 use crate::network::lookup::{Lookup, Outcome};
+use crate::network::{Family, ip_protocol_name};
 use crate::observe::cause::{Cause, Program, Reason};
 use crate::observe::kinds::{Time, Verdict};
 use crate::observe::seen::{Entry, Seen};
@@ -23,7 +23,7 @@ fn counted(count: u64, one: &str) -> String {
 }
 
 fn protocol(number: u8) -> String {
-    if number == 58 { "icmpv6".into() } else { protocol_name(number) }
+    if number == 58 { "icmpv6".into() } else { ip_protocol_name(number) }
 }
 
 /// `192.0.2.10:22`, or the address alone.
