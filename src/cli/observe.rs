@@ -172,7 +172,9 @@ impl View<'_> {
                 let mut causes = Causes::new(self.common);
                 let new = self.seen.take(events, |kind, count| causes.of(kind, count))?;
                 self.show(&new)?;
-                Ok(!is_closed() && !(self.arguments.once && self.seen.faults().any(|entry| self.is_selected(entry))))
+                let has_fault = self.seen.faults().any(|entry| self.is_selected(entry));
+                let is_over = is_closed() || self.arguments.once && has_fault;
+                Ok(!is_over)
             }
         }
     }

@@ -35,7 +35,6 @@ pub fn prepare(world: &World) {
     // Duplicate address detection cannot end: nothing arrives.
     server.outside("for dev in eth0 eth1; do echo 0 >/proc/sys/net/ipv6/conf/$dev/accept_dad; done").ok();
     server.ok("ifup -a");
-    server.write("/tmp/load.py", SEND.as_bytes());
 }
 
 /// A command that sends packets. The machine's python3 runs it, in the server's namespace.
