@@ -413,11 +413,16 @@ fn has_ours(snapshot: &Snapshot) -> bool {
 
 /// The program behind a netlink port. That of a program's first socket is its process id.
 fn program(port: u32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{port}/comm")).unwrap_or_default();
-    let name: String = name.trim().chars().filter(|c| c.is_ascii_graphic()).collect();
-    match name.is_empty() {
-        true => "another program".into(),
-        false => format!("netlink port {port}, probably {name}"),
+    program_named(port, std::fs::read_to_string(format!("/proc/{port}/comm")).unwrap_or_default().trim())
+}
+
+fn program_named(port: u32, name: &str) -> String {
+    let name: String = name.chars().filter(|c| c.is_ascii_graphic()).collect();
+    match (port, &*name) {
+        (_, "") => "another program".into(),
+        // systemd opens the socket of systemd-networkd.socket, and passes it on.
+        (1, "systemd") => "netlink port 1, probably systemd-networkd".into(),
+        _ => format!("netlink port {port}, probably {name}"),
     }
 }
 
@@ -451,5 +456,18 @@ impl Signals {
     fn received(&mut self) -> Result<Option<Signal>> {
         let signal = self.0.read_signal().context("signalfd")?;
         Ok(signal.and_then(|signal| Signal::try_from(signal.ssi_signo as i32).ok()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_remove_entries_have_a_name() {
+        assert_eq!(program_named(812, "systemd-network"), "netlink port 812, probably systemd-network");
+        assert_eq!(program_named(1, "systemd"), "netlink port 1, probably systemd-networkd");
+        assert_eq!(program_named(1, "init"), "netlink port 1, probably init");
+        assert_eq!(program_named(812, ""), "another program");
     }
 }
