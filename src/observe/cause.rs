@@ -124,7 +124,7 @@ impl Host<'_> {
         let (reason, finding) = match kind.verdict {
             Verdict::ArrivedElsewhere => (Reason::Sender, self.shared_links(came_in)),
             Verdict::Unanswered => match &found.outcome {
-                // What is forwarded may have a mark, and who rejects a remote host by a route does not want to reply.
+                // What is forwarded may have a mark, and a route that rejects a remote host is a decision.
                 _ if local.forwarded_to.is_some() => (Reason::Unknown, None),
                 Outcome::Rejected { step: None, .. } => (Reason::NoRoute, routing(came_in)),
                 Outcome::Rejected { .. } | Outcome::Unknown(_) => (Reason::Unknown, None),

@@ -345,6 +345,7 @@ const CASES: &[(&str, Case)] = &[
     ("observe_writes_packets", observe::bad::packets_are_written),
     ("observe_on_a_full_disk", observe::bad::a_disk_is_full),
     ("observe_malformed_packets", observe::bad::malformed_packets_are_counted),
+    ("observe_tags_and_fragments", observe::bad::tags_extension_headers_and_fragments),
     ("observe_findings", observe::bad::faults_are_findings),
     ("observe_healthy_traffic", observe::healthy::traffic_of_all_kinds),
     ("observe_a_connection_that_began_before", observe::healthy::a_connection_that_began_before),

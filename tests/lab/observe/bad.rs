@@ -210,3 +210,40 @@ pub fn faults_are_findings(world: &World) {
     assert_eq!(other.code(), 0, "{}", other.text());
     expect(world, &[], &|| assert!(client.pings(None, A4)));
 }
+
+/// Frames with a VLAN tag belong to another interface, except with tag 0. Extension headers and fragments are read.
+pub fn tags_extension_headers_and_fragments(world: &World) {
+    world.install_hooks();
+    world.configure(crate::PLAIN);
+    world.server.ok("symroute-gen --write --style hook && ifup -a");
+    world.settle();
+    let mac = world.server.ok("cat /sys/class/net/eth1/address");
+    let send = format!(
+        "/usr/bin/python3 -c '
+import socket, struct
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind((\"cust0\", 0))
+head = bytes.fromhex(\"{}\") + bytes(6)
+v4 = socket.inet_aton(\"203.0.113.190\") + socket.inet_aton(\"198.51.100.10\")
+v6 = socket.inet_pton(10, \"2001:db8:f::99\") + socket.inet_pton(10, \"2001:db8:b::10\")
+def udp(port):
+    return struct.pack(\"!HHHH\", port, 53, 16, 0) + bytes(8)
+def ip(body, fragment):
+    return b\"\\x08\\x00\" + struct.pack(\"!BBHHHBBH\", 0x45, 0, 20 + len(body), 7, fragment, 9, 17, 0) + v4 + body
+link.send(head + struct.pack(\"!HH\", 0x8100, 5) + ip(udp(4000), 0))
+link.send(head + struct.pack(\"!HH\", 0x8100, 0xe000) + ip(udp(4001), 0))
+link.send(head + ip(udp(4002), 0x2000))
+link.send(head + ip(bytes(16), 0x2002))
+options = bytes([60, 0, 1, 4, 0, 0, 0, 0]) + bytes([44, 0, 1, 4, 0, 0, 0, 0]) + bytes([17, 0, 0, 1, 0, 0, 0, 9])
+body = options + udp(4003)
+link.send(head + b\"\\x86\\xdd\" + struct.pack(\"!IHBB\", 6 << 28, len(body), 0, 9) + v6 + body)
+'",
+        mac.trim().replace(':', "")
+    );
+    let observer = Observer::start(&world.server, "");
+    world.isp_b.outside(&send).ok();
+    let observed = observer.finish();
+    assert_eq!((lines(&observed), observed.code), (Vec::new(), 0), "{}", observed.text);
+    assert_eq!(observed.link("eth1")["came_in"], 3, "{}", observed.text);
+    assert_eq!(observed.events.last().expect("the end")["malformed"], 0, "{}", observed.text);
+}
