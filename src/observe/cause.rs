@@ -101,6 +101,26 @@ const ROUTING: [&str; 15] = [
 ];
 const SHARED_LINKS: [&str; 3] = ["address-on-two-interfaces", "arp-flux", "address-duplicate"];
 
+/// A kind of flow, with the names of its links and the lookup of what leaves.
+#[derive(Clone, Copy)]
+struct Flow<'a> {
+    kind: &'a Kind,
+    is_forwarded: bool,
+    found: &'a Lookup,
+    came_in: Option<&'a str>,
+    left: Option<&'a str>,
+}
+
+impl Flow<'_> {
+    fn family(&self) -> Family {
+        Family::of(&self.kind.local)
+    }
+
+    fn goes_through(&self, dev: Option<&str>) -> bool {
+        interfaces(self.found).any(|known| Some(known) == dev)
+    }
+}
+
 impl Host<'_> {
     pub fn cause(&self, kind: &Kind, count: &Count, mut local: Local) -> Cause {
         let link = |index: Option<Index>| {
@@ -108,7 +128,6 @@ impl Host<'_> {
             link.map(|link| &link.name[..])
         };
         let (came_in, left) = (link(kind.came_in), link(kind.left));
-        let family = Family::of(&kind.local);
         // A routed host behind this one.
         if kind.is_server && self.interface_of(kind.local).is_none() {
             let behind = SocketAddr::new(kind.local, count.example.local_port);
@@ -117,42 +136,58 @@ impl Host<'_> {
         let query = self.query(kind, count, &local);
         let context = LookupContext { forwards: true, ..LookupContext::default() };
         let found = lookup(self.snapshot, &context, &query);
-        let goes_through = |dev: Option<&str>| interfaces(&found).any(|known| Some(known) == dev);
-        // A foreign rule for several uplinks is one finding.
-        let shadowing = || self.findings.iter().find(|finding| finding.id == "rule-shadowed").cloned();
-        let routing = |interface: Option<&str>| self.first(&ROUTING, interface, family).or_else(shadowing);
-        let (reason, finding) = match kind.verdict {
+        let flow = Flow { kind, is_forwarded: local.forwarded_to.is_some(), found: &found, came_in, left };
+        let (reason, finding) = self.reason(&flow);
+        // Nothing is looked up for what another host sends, or where the lookup is not the cause.
+        let is_shown = !matches!(reason, Reason::Sender | Reason::Unknown);
+        Cause { reason, local, lookup: is_shown.then_some((query, found)), finding }
+    }
+
+    fn reason(&self, flow: &Flow) -> (Reason, Option<Finding>) {
+        let Flow { kind, is_forwarded, came_in, left, .. } = *flow;
+        match kind.verdict {
             Verdict::ArrivedElsewhere => (Reason::Sender, self.shared_links(came_in)),
-            Verdict::Unanswered => match &found.outcome {
-                // What is forwarded may have a mark, and a route that rejects a remote host is a decision.
-                _ if local.forwarded_to.is_some() => (Reason::Unknown, None),
-                Outcome::Rejected { step: None, .. } => (Reason::NoRoute, routing(came_in)),
-                Outcome::Rejected { .. } | Outcome::Unknown(_) => (Reason::Unknown, None),
-                _ if goes_through(came_in) => (Reason::Unknown, None),
-                _ if self.interface_of(kind.local).as_deref() != came_in => (Reason::Unknown, None),
-                _ if self.drops_by_reverse_path(came_in, family) => {
-                    (Reason::ReversePath, self.first(&["rp-filter-drops", "rp-filter-ignores-marks"], came_in, family))
-                }
-                // Where the gateway of the wrong uplink does not reply to ARP requests for a foreign address, no reply
-                // leaves at all.
-                _ => (Reason::Routes, routing(came_in)),
-            },
-            _ if local.forwarded_to.is_some() => {
-                (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, family))
-            }
+            Verdict::Unanswered => self.reason_of_silence(flow),
+            _ if is_forwarded => (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, flow.family())),
             _ if kind.source != kind.local => {
                 let by_port = |finding: &&Finding| finding.is_named(&format!("wildcard-udp:{}", kind.port));
                 (Reason::WildcardSocket, self.findings.iter().find(by_port).cloned())
             }
-            _ if goes_through(left) => {
+            _ if flow.goes_through(left) => {
                 let owner = self.interface_of(kind.source);
-                (Reason::Routes, routing(owner.as_deref().or(came_in)).or_else(|| routing(came_in)))
+                let of_owner = self.first(&ROUTING, owner.as_deref().or(came_in), flow.family());
+                (Reason::Routes, of_owner.or_else(|| self.routing(flow)))
             }
             _ => (Reason::NotRoutes, None),
-        };
-        // Nothing is looked up for what another host sends, or where the lookup is not the cause.
-        let is_shown = !matches!(reason, Reason::Sender | Reason::Unknown);
-        Cause { reason, local, lookup: is_shown.then_some((query, found)), finding }
+        }
+    }
+
+    /// Why no reply leaves.
+    fn reason_of_silence(&self, flow: &Flow) -> (Reason, Option<Finding>) {
+        let Flow { kind, is_forwarded, came_in, .. } = *flow;
+        match &flow.found.outcome {
+            // What is forwarded may have a mark, and a route that rejects a remote host is a decision.
+            _ if is_forwarded => (Reason::Unknown, None),
+            Outcome::Rejected { step: None, .. } => (Reason::NoRoute, self.routing(flow)),
+            Outcome::Rejected { .. } | Outcome::Unknown(_) => (Reason::Unknown, None),
+            _ if flow.goes_through(came_in) => (Reason::Unknown, None),
+            _ if self.interface_of(kind.local).as_deref() != came_in => (Reason::Unknown, None),
+            _ if self.drops_by_reverse_path(came_in, flow.family()) => {
+                let filter = self.first(&["rp-filter-drops", "rp-filter-ignores-marks"], came_in, flow.family());
+                (Reason::ReversePath, filter.or_else(|| self.routing(flow)))
+            }
+            // Where the gateway of the wrong uplink does not reply to ARP requests for a foreign address, no reply
+            // leaves at all.
+            _ => (Reason::Routes, self.routing(flow)),
+        }
+    }
+
+    /// The finding about rules and routes of the link that the flow came in through. A foreign rule for several uplinks is
+    /// one finding.
+    fn routing(&self, flow: &Flow) -> Option<Finding> {
+        let is_family = |finding: &&Finding| finding.family.is_none_or(|family| family == flow.family());
+        let shadowing = || self.findings.iter().filter(is_family).find(|finding| finding.id == "rule-shadowed");
+        self.first(&ROUTING, flow.came_in, flow.family()).or_else(|| shadowing().cloned())
     }
 
     /// The packet that leaves, as its rules see it.
