@@ -172,12 +172,15 @@ impl Host {
         let mount = |(program, place): (PathBuf, &str)| {
             format!("{} {STAGE}/debian/usr/{place} none bind,ro\n", program.display())
         };
+        // The demonstration does not build the capture program.
         let programs = [
             (program(), "sbin/symroute"),
             (program(), "sbin/symroute-gen"),
             (capture_program(), "libexec/symroute/symroute-capture"),
         ]
-        .map(mount);
+        .into_iter()
+        .filter(|(program, _)| program.exists());
+        let programs: String = programs.map(mount).collect();
         // One `mount` for each list, because starting processes takes most of the time.
         self.outside(&format!(
             "set -e
@@ -200,7 +203,6 @@ END
 END
             mount --all --fstab ../second",
             root = root.display(),
-            programs = programs.concat(),
         ))
         .ok();
         let place = Path::new(STAGE).join("debian");
