@@ -13,7 +13,7 @@ use crate::interfaces::{Config, Files};
 use crate::network::{Route, Rule};
 use crate::policy::Plan;
 use crate::policy::group::GROUP;
-use crate::uplinks::{Layout, Missing, Selection};
+use crate::uplinks::{Layout, Missing, Selection, Source};
 
 pub fn status_json(plan: &Plan, status: &Status, selection: &Selection, config: &Config, root: &dyn Files) -> Value {
     let state = |is_installed: bool| if is_installed { "installed" } else { "missing" };
@@ -150,6 +150,10 @@ pub fn status_text(plan: &Plan, status: &Status, selection: &Selection, inactive
     out += &section("Foreign entries in the same tables or priority range:", &foreign(status));
     out.push('\n');
     out.push_str(match () {
+        () if only_removes(plan, status) => {
+            "Out of sync. 'symroute apply' would only remove entries of uplinks whose address is missing. Run 'symroute \
+             check' first.\n"
+        }
         () if !status.is_installed() => "Out of sync. Preview: symroute apply --dry-run   Fix: symroute apply\n",
         () if plan.managed.is_empty() => "Nothing to do: neither IPv4 nor IPv6 has two or more uplinks.\n",
         () if inactive.is_empty() => "Everything is installed.\n",
@@ -157,6 +161,21 @@ pub fn status_text(plan: &Plan, status: &Status, selection: &Selection, inactive
     });
     out.push_str(inactive);
     out
+}
+
+/// Does 'symroute apply' only remove entries of an uplink whose address may be on another interface?
+fn only_removes(plan: &Plan, status: &Status) -> bool {
+    let is_complete = status.policies.iter().all(|policy| {
+        policy.routes.iter().all(|route| route.is_installed) && policy.rules.iter().all(|rule| rule.is_installed)
+    });
+    let inactive = plan.managed.iter().map(|index| &plan.uplinks[*index]);
+    let mut sources =
+        inactive.filter(|uplink| uplink.missing == Some(Missing::Address)).flat_map(|uplink| &uplink.sources);
+    let has_rule = |source: &Source| {
+        let is_of = |rule: &Rule| rule.src.is_some_and(|src| src.prefix_len() > 0 && src.contains(&source.net.addr()));
+        status.stale_rules.iter().any(is_of)
+    };
+    is_complete && sources.any(has_rule)
 }
 
 /// The groups of interfaces whose uplinks have no policy.

@@ -151,6 +151,13 @@ symroute watch is not running.
     assert!(world.client.pings(None, B4));
     server.ok("ip route del default dev eth1");
     assert!(server.ok("symroute status").contains("  ok, default route missing in main\n"));
+    // Each address is on the other interface, as after an exchange of their names.
+    server.ok(&format!(
+        "ip addr flush dev eth0; ip addr flush dev eth1; ip addr add {A4}/24 dev eth1; ip addr add {B4}/24 dev eth0"
+    ));
+    let status = server.run("symroute status").text();
+    assert!(!status.contains("Fix: symroute apply") && status.contains("Run 'symroute check' first.\n"), "{status}");
+    server.ok("ip addr flush dev eth0; ip addr flush dev eth1");
     server.ok("ip rule del priority 115; symroute flush; ifdown -a");
     world.configure("auto lo\niface lo inet loopback\n");
     assert_eq!(
