@@ -261,7 +261,9 @@ impl Flows {
 
     /// A packet to a host that asked another address of this host, through another link, and has got no reply from it.
     fn asked_of_another_address(&self, ports: &Ports, local: IpAddr, link: Index) -> Option<IpAddr> {
-        if ports.protocol != UDP {
+        let is_near = matches!(self.observed.owner(local, link), Owner::Elsewhere(owners)
+            if self.observed.is_near(owners, link, ports.remote));
+        if ports.protocol != UDP || is_near {
             return None;
         }
         let waits = |flow: &&Flow| {
