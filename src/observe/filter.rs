@@ -467,11 +467,14 @@ mod tests {
         }
         flows.pass(10_000, true);
         let kinds = flows.kinds.take_changed().into_iter();
-        // The filter hides whether TCP is answered, and packets of connections to networks that are no uplink's.
+        // The filter hides whether TCP is answered, and packets of connections from a LAN or to networks that are no
+        // uplink's.
         let observed = observed();
         let is_hidden = |kind: &Kind| {
             let is_foreign = |link: Index| observed.owner(kind.source, link) == Owner::Nobody;
-            kind.protocol == TCP && (kind.verdict == Verdict::Unanswered || kind.left.is_some_and(is_foreign))
+            let is_of_lan = kind.came_in.is_some_and(|link| !observed.is_uplink(link));
+            let is_hidden = kind.verdict == Verdict::Unanswered || is_of_lan || kind.left.is_some_and(is_foreign);
+            kind.protocol == TCP && is_hidden
         };
         let kinds = kinds.filter(|(kind, _)| !is_hidden(kind));
         let mut lines: Vec<String> = kinds.map(|kind| format!("{kind:?}")).collect();
