@@ -22,7 +22,7 @@ pub fn prepare(world: &World) {
     };
     server
         .outside(&format!(
-            "{}{}sysctl -q net.ipv6.conf.peer0.disable_ipv6=1 net.ipv6.conf.peer1.disable_ipv6=1",
+            "{}{}for dev in peer0 peer1; do echo 1 >/proc/sys/net/ipv6/conf/$dev/disable_ipv6; done",
             pair(0),
             pair(1)
         ))
