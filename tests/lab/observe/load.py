@@ -101,7 +101,8 @@ def flow():
         for _ in range(length):
             sent(came_in, 17, udp(port, 443))
             received(came_in, 17, udp(443, port))
-    else:  # GRE
+    else:  # GRE has no ports: each flow has a remote address of its own
+        remote = f"198.{18 + serial // 65536 % 2}.{serial // 256 % 256}.{serial % 256}" if version == 4 else f"2001:db8:f:1::{serial:x}"
         for _ in range(length):
             received(came_in, 47, bytes(16))
             sent(other if length % 2 else came_in, 47, bytes(16))
