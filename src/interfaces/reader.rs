@@ -1,13 +1,15 @@
 //! Reading: files into a [`Config`], as ifupdown's `read_interfaces_defn` does (config.c, 0.8.41 and 0.8.44).
 //!
 //! Where ifupdown aborts at an error, the reader continues to find the others, but uses nothing that ifupdown would not
-//! have read. ifupdown-ng and ifupdown2 accept more: `Reader::tolerant`.
+//! have read. ifupdown-ng and ifupdown2 accept more: `tolerant`. `sources` follows `source` and `source-directory`.
+
+mod sources;
+mod tolerant;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bstr::{BString, ByteSlice};
 
@@ -16,9 +18,8 @@ use super::config::{AddressFamily, Config, Dialect, File, Files, Lists, Mapping,
 use super::diagnostic::{Diagnostic, Location, Severity, reason};
 use super::document::{Document, trim_end};
 use super::entries::{Entries, Entry};
-use super::grammar::{Statement, statement, words};
+use super::grammar::{Statement, statement};
 use super::lint::{keyword_like, lint};
-use super::wordexp::Failure;
 
 /// The maximum number of files. It also ends an include loop.
 const MAX_FILES: usize = 10_000;
@@ -81,11 +82,6 @@ impl Config {
         }
         config
     }
-}
-
-/// Hidden files, backups of editors and of dpkg: no warning is needed for these.
-fn is_backup(name: &[u8]) -> bool {
-    name.starts_with(b".") || name.ends_with(b"~") || name.contains_str(".dpkg-") || name == b"README"
 }
 
 /// What the lines being read belong to.
@@ -383,46 +379,6 @@ impl<'a> Reader<'a> {
         *open = Open::Nothing;
     }
 
-    /// The paths of a `source` argument; a warning where ifupdown silently reads nothing.
-    fn expand(&mut self, location: Location, value: &[u8]) -> Vec<PathBuf> {
-        let (word, message, help) = match self.files.expand(&self.resolve_include(location, value)) {
-            Ok(paths) => return paths,
-            Err(Failure::Rejected(character)) => (
-                character.to_string(),
-                format!("wordexp(3) rejects '{character}' in this path; ifupdown silently reads no file here"),
-                "Write a path or a pattern. Quote a character that is part of a name.",
-            ),
-            Err(Failure::Unknown(words)) => (
-                words.clone(),
-                format!("only ifup can expand '{words}'; symroute reads no file here"),
-                "Write the path, or a named variable.",
-            ),
-        };
-        self.config.diagnostics.push(Diagnostic::warning(location, word.as_bytes(), message, help));
-        Vec::new()
-    }
-
-    /// The files of a directory whose names are letters, digits, '_' and '-'.
-    fn directory(&mut self, place: Place, word: &[u8], directory: &Path) {
-        for name in self.files.list(directory).unwrap_or_default() {
-            if name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
-                // As ifupdown joins them: with a slash, even after another slash.
-                let mut path = directory.as_os_str().as_bytes().to_vec();
-                path.push(b'/');
-                path.extend_from_slice(&name);
-                self.include(place.location, Path::new(OsStr::from_bytes(&path)), place.depth + 1);
-            } else if !is_backup(&name) {
-                let message = format!(
-                    "{}/{} is ignored: a file name may contain only letters, digits, '_' and '-'",
-                    self.files.shown(directory).display(),
-                    name.as_bstr()
-                );
-                let help = "Rename the file, or write 'source' with a pattern.";
-                self.config.diagnostics.push(Diagnostic::warning(place.location, word, message, help));
-            }
-        }
-    }
-
     /// A list of names cannot have an inline comment.
     fn warn_of_comment(&mut self, location: Location, names: &[&[u8]]) {
         if let Some(word) = names.iter().find(|name| name.starts_with(b"#")) {
@@ -431,97 +387,6 @@ impl<'a> Reader<'a> {
                 word,
                 "inline comments are not supported; ifupdown reads '#' and each word after it as an interface name",
                 "Move the comment to a separate line.",
-            ));
-        }
-    }
-
-    /// One statement, as ifupdown-ng and ifupdown2 read it: they ignore what they do not understand.
-    fn tolerant(&mut self, place: Place, statement: Statement<'_>, open: &mut Open) {
-        let Place { location, depth, .. } = place;
-        let ng = self.config.dialect == Dialect::IfupdownNg;
-        match statement {
-            Statement::Iface(words) => self.tolerant_iface(location, &words, open),
-            Statement::Option { name: b"template" | b"interface", value } if ng => {
-                self.tolerant_iface(location, &words(value), open);
-            }
-            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(location, &words(value), open),
-            Statement::Source(value) if ng => {
-                // A path, not a pattern, relative to the working directory of ifup.
-                if let Some(path) = words(value).first() {
-                    self.include(location, Path::new(OsStr::from_bytes(path)), depth + 1);
-                }
-            }
-            Statement::SourceDirectory(value) if ng => {
-                if let Some(directory) = words(value).first().map(|word| Path::new(OsStr::from_bytes(word))) {
-                    for name in self.files.list(directory).unwrap_or_default() {
-                        self.include(location, &directory.join(OsStr::from_bytes(&name)), depth + 1);
-                    }
-                }
-            }
-            Statement::Option { name, value } => {
-                let stanza = self.config.stanzas.last_mut().filter(|_| matches!(open, Open::Stanza));
-                match (stanza, name) {
-                    (Some(stanza), b"inherit" | b"inherits") if ng => {
-                        stanza.last = Some(location);
-                        let template = words(value).first().map(|word| BString::from(*word));
-                        self.inherit(template);
-                    }
-                    (Some(_), _) if !value.is_empty() => {
-                        let name = if ng { name.to_vec() } else { name.replace("_", "-") };
-                        // An option with a value has no fault.
-                        let _ = self.option(place, &name, value, Open::Stanza);
-                    }
-                    _ => {}
-                }
-            }
-            Statement::Mapping(_) | Statement::NoAutoDown(_) | Statement::NoScripts(_) | Statement::Rename(_) => {}
-            Statement::Allow(_, ref names) if names.is_empty() => {}
-            statement => {
-                // Lists and sources are the same for all three.
-                let _ = self.statement(place, statement, open);
-            }
-        }
-    }
-
-    fn tolerant_iface(&mut self, location: Location, words: &[&[u8]], open: &mut Open) {
-        *open = Open::Unknown;
-        let Some(name) = words.first() else { return };
-        let family = words.iter().find_map(|word| AddressFamily::parse(word));
-        let method =
-            words.iter().skip(1).find(|word| matches!(**word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
-        let index = self.config.stanzas.len();
-        self.first.entry((BString::from(*name), None)).or_insert(index);
-        self.has_loopback |= method == Some(&&b"loopback"[..]) || *name == b"lo";
-        self.config.stanzas.push(Stanza {
-            interface: BString::from(*name),
-            family: family.unwrap_or(AddressFamily::Any),
-            method: method.map_or("static".into(), |method| BString::from(*method)),
-            inherits: None,
-            location: Some(location),
-            last: Some(location),
-            entries: Entries::default(),
-        });
-        *open = Open::Stanza;
-        if let Some(keyword) = words.iter().position(|word| matches!(*word, b"inherits" | b"inherit")) {
-            self.inherit(words.get(keyword + 1).map(|word| BString::from(*word)));
-        }
-    }
-
-    /// ifupdown2 renders a file with mako before it reads it. symroute does not, so it must not edit it.
-    fn warn_of_mako(&mut self, file: usize) {
-        let document = &self.config.files[file].document;
-        let is_mako = |line: &usize| {
-            let text = document.text(*line);
-            text.starts_with(b"%") || text.contains_str("<%") || text.contains_str("${") && text.contains_str("}")
-        };
-        let found = (0..document.lines().len()).find(is_mako);
-        if let Some(line) = found {
-            self.config.files[file].is_rejected = true;
-            self.config.diagnostics.push(Diagnostic::warning(
-                Location { file, line },
-                b"",
-                "this file is a mako template; symroute reads it without rendering it and does not write to it",
-                "Use the hooks, and write the uplinks as plain stanzas.",
             ));
         }
     }
@@ -665,47 +530,5 @@ impl<'a> Reader<'a> {
             return Err(Fault::new(name, reason, help));
         };
         Ok(self.config.stanzas.get_mut(*index))
-    }
-
-    /// A `source` argument, relative to the directory of the including file. Only its first word is changed.
-    fn resolve_include(&self, location: Location, value: &[u8]) -> Vec<u8> {
-        if value.starts_with(b"/") {
-            return value.to_vec();
-        }
-        let including = &self.config.files[location.file].path;
-        let directory = including.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        [directory.as_os_str().as_bytes(), b"/", value].concat()
-    }
-
-    fn include(&mut self, location: Location, path: &Path, depth: usize) {
-        if !self.seen.insert(path.as_os_str().to_os_string()) {
-            return;
-        }
-        let failure = if depth > MAX_DEPTH || self.config.files.len() >= MAX_FILES {
-            Some((Severity::Error, "too many files or include levels".to_string()))
-        } else {
-            match self.files.read(path) {
-                Ok(bytes) => {
-                    self.file(path, bytes, depth);
-                    None
-                }
-                Err(error) => Some((Severity::Warning, reason(&error))),
-            }
-        };
-        if let Some((severity, reason)) = failure {
-            self.config.diagnostics.push(Diagnostic {
-                severity,
-                id: None,
-                location: Some(location),
-                word: Vec::new(),
-                message: format!("cannot read {}: {reason}", self.files.shown(path).display()),
-                help: match severity {
-                    Severity::Error => {
-                        "Remove the include loop. symroute reads up to 100 levels and 10,000 files.".into()
-                    }
-                    _ => "Correct that file or this line. ifupdown ignores a file that it cannot read.".into(),
-                },
-            });
-        }
     }
 }
