@@ -92,12 +92,6 @@ impl<'a> Causes<'a> {
 }
 
 pub fn observe(common: &Common, arguments: &ObserveArguments) -> Result<Exit> {
-    let pcap = arguments.pcap.as_ref().map(|path| {
-        let mut options = OpenOptions::new();
-        let open = options.write(true).create(true).truncate(true).mode(0o600);
-        open.open(path).with_context(|| format!("cannot write {}", path.display()))
-    });
-    let pcap = pcap.transpose()?;
     let mut socket = Socket::open()?;
     let configuration = common.read();
     let snapshot = netlink::snapshot(&mut socket)?;
@@ -106,6 +100,13 @@ pub fn observe(common: &Common, arguments: &ObserveArguments) -> Result<Exit> {
     if !plan.uplinks.iter().any(|uplink| uplink.up && selection.has(uplink)) {
         bail!("no uplink is up; 'symroute status' shows why");
     }
+    // A file that exists is replaced, so not before a packet can come.
+    let pcap = arguments.pcap.as_ref().map(|path| {
+        let mut options = OpenOptions::new();
+        let open = options.write(true).create(true).truncate(true).mode(0o600);
+        open.open(path).with_context(|| format!("cannot write {}", path.display()))
+    });
+    let pcap = pcap.transpose()?;
     let mut view = View { common, arguments, selection, seen: Seen::default(), lines: 0, has_begun: false };
     let mut observed = || observed(common, &mut socket);
     let request = Request { observed: &mut observed, duration: arguments.duration, pcap: pcap.as_ref() };

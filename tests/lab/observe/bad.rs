@@ -27,7 +27,9 @@ pub fn what_cannot_be_observed(world: &World) {
         assert!(ran.text().contains(reason), "{command}: {}", ran.text());
     };
     world.configure(WITH_METRIC);
-    error("symroute observe --for 1s", "no uplink is up");
+    server.ok("echo kept >/tmp/packets");
+    error("symroute observe --for 1s --pcap /tmp/packets", "no uplink is up");
+    assert_eq!(server.ok("cat /tmp/packets"), "kept\n");
     server.ok("ifup -a");
     let unprivileged = "setpriv --bounding-set=-all --inh-caps=-all";
     error(&format!("{unprivileged} symroute observe --for 1s"), "CAP_NET_RAW");
