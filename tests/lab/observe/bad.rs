@@ -60,10 +60,13 @@ pub fn the_capture_program_has_no_privileges(world: &World) {
     // If symroute is killed, it ends too.
     let _killed = Observer::named(&world.server, "/tmp/killed", "");
     let capture = world.server.ok("pgrep -P $(cat /tmp/killed.pid)");
-    let ends = format!("for n in $(seq 50); do [ -e /proc/{} ] || exit 0; sleep 0.1; done; exit 1", capture.trim());
-    assert!(!world.server.run(&ends.replace("50", "3")).succeeded());
+    let ends_within = |tenths: u32| {
+        let process = capture.trim();
+        format!("for n in $(seq {tenths}); do [ -e /proc/{process} ] || exit 0; sleep 0.1; done; exit 1")
+    };
+    assert!(!world.server.run(&ends_within(3)).succeeded());
     world.server.ok("kill -KILL $(cat /tmp/killed.pid)");
-    world.server.ok(&ends);
+    world.server.ok(&ends_within(50));
 }
 
 /// An uplink disappears and returns: this is reported, and the others are still observed.
