@@ -245,7 +245,9 @@ impl Watch<'_> {
             Err(error) => match error.downcast::<Standby>() {
                 Ok(standby) => self.stand_by(standby),
                 Err(error) => {
-                    self.report_failures([format!("{error:#}")].into());
+                    // What became of the other failures is not known.
+                    let failures = self.failures.iter().cloned().chain([format!("{error:#}")]).collect();
+                    self.report_failures(failures);
                     self.pace.failed(Instant::now());
                 }
             },
@@ -253,7 +255,9 @@ impl Watch<'_> {
         if changes.ifupdown {
             self.pace.request(Instant::now());
         }
-        self.add_changes(FileChanges { command: false, ..changes });
+        // A flush in these changes is not ended by an 'ifup' before it.
+        let ifupdown = changes.ifupdown && !changes.command;
+        self.add_changes(FileChanges { command: false, ifupdown, ..changes });
         Ok(())
     }
 
@@ -370,10 +374,14 @@ impl Watch<'_> {
         self.leases.drain(..self.leases.len().saturating_sub(LEASES));
     }
 
-    /// Logs failures that are new.
+    /// Logs failures that are new, and those that have ended.
     fn report_failures(&mut self, failures: BTreeSet<String>) {
         for failure in failures.difference(&self.failures) {
             self.log(Level::Error, failure);
+        }
+        // The end of a standby is in what the next run adds.
+        for failure in self.failures.difference(&failures).filter(|_| self.standby.is_none()) {
+            self.log(Level::Info, &format!("solved: {failure}"));
         }
         self.failures = failures;
     }

@@ -56,6 +56,11 @@ fn wait_until_in_sync(world: &World) {
     );
 }
 
+fn wait_for_line(world: &World, text: &str) {
+    let wait = format!("for n in $(seq 100); do grep -qF '{text}' /run/watch.log && exit; sleep 0.1; done; exit 1");
+    assert!(world.server.run(&wait).succeeded(), "{text}: {}", log(world));
+}
+
 /// Waits for the rules of the file in effect. `status` does not know this file.
 fn wait_for_rules(world: &World) {
     let ran =
@@ -112,10 +117,7 @@ pub fn watch_repairs(world: &World) {
         watch.stop();
         server.ok(before);
         watch = server.in_background("exec symroute watch 2>/run/watch.log");
-        let waits = format!(
-            "for n in $(seq 100); do grep -q '{reason}; waiting for' /run/watch.log && exit; sleep 0.1; done; exit 1"
-        );
-        assert!(server.run(&waits).succeeded(), "{}", log(world));
+        wait_for_line(world, &format!("{reason}; waiting for"));
         server.ok("ip addr add 198.51.100.11/24 dev eth1; sleep 0.3; ip addr del 198.51.100.11/24 dev eth1");
         assert!(!server.ok("ip rule; ip -6 rule").contains("proto 97"), "{}", log(world));
     }
@@ -163,13 +165,13 @@ pub fn watch_beside_ifupdown(world: &World) {
     let edited = WITH_METRIC.replace("gateway 198.51.100.1\n", "gateway 198.51.100.1\n    symroute-table 77\n");
     server.ok("sleep 0.5");
     world.configure(&edited);
-    let logged = "for n in $(seq 100); do grep -q 'the interfaces files have changed' /run/watch.log && exit; sleep 0.05; done; exit 1";
-    assert!(server.run(logged).succeeded(), "{}", log(world));
+    wait_for_line(world, "the interfaces files have changed");
     server.ok("ip rule flush protocol 97; sleep 0.2");
     wait_for_rules(world);
     assert!(!server.ok("ip rule").contains("lookup 77"), "{}", log(world));
     server.ok("symroute apply");
     assert!(server.ok("ip rule").contains("lookup 77"));
+    assert_failures_are_logged_until_they_end(world, &edited);
     // ifupdown-ng and ifupdown2 never reject a whole file.
     if !world.suite.contains('-') {
         assert_errors_change_nothing(world);
@@ -190,6 +192,35 @@ fn assert_flush_lasts_until_a_reload(world: &World) {
         server.ok(&format!("symroute apply; symroute flush; kill -HUP {process}"));
         wait_until_in_sync(world);
     }
+    // Both happen while watch waits for the lock. 'flush' leaves this text in the lock file.
+    let ended = if world.suite == "bookworm-ng" { "/run/ifstate.x" } else { "/run/network/ifstate.x" };
+    let ended = if world.suite == "bookworm-ifupdown2" { "/run/network/.lock" } else { ended };
+    let flush = "ip rule flush protocol 97; ip -6 rule flush protocol 97; printf 'flushed\\n' >/run/symroute.lock";
+    server.ok(&format!("flock /run/symroute.lock sh -c \"sleep 0.3; : >>{ended}; {flush}\"; rm -f {ended}; sleep 0.5"));
+    assert!(!server.ok("ip rule; ip -6 rule").contains("proto 97"), "{}", log(world));
+    server.ok(&format!("kill -HUP {process}"));
+    wait_until_in_sync(world);
+}
+
+/// A failure is logged once, and its end too.
+fn assert_failures_are_logged_until_they_end(world: &World, correct: &str) {
+    let server = &world.server;
+    let failure = ":19: unknown table 'none-such': no policy for eth1 (IPv4)";
+    let lines =
+        || -> Vec<_> { log(world).lines().filter(|line| line.contains("none-such")).map(String::from).collect() };
+    world.configure(&correct.replace("symroute-table 77", "symroute-table none-such"));
+    let reload = format!("kill -HUP {}", process(world));
+    for _ in 0..2 {
+        server.ok(&reload);
+        wait_for_line(world, ":19: unknown table");
+        server.ok("ip addr add 198.51.100.11/24 dev eth1; sleep 0.3; ip addr del 198.51.100.11/24 dev eth1; sleep 0.3");
+    }
+    assert!(lines().len() == 1 && lines()[0].contains(failure), "{}", log(world));
+    world.configure(correct);
+    server.ok(&reload);
+    wait_for_line(world, "solved: ");
+    let solved = lines()[0].replace("symroute: watch: ", "symroute: watch: solved: ");
+    assert_eq!(lines()[1..], [solved], "{}", log(world));
 }
 
 /// The files in effect still apply if the new ones have errors.
@@ -260,9 +291,7 @@ pub fn watch_repairs_what_networkd_removes(world: &World) {
     for _ in 0..3 {
         server.ok("ip addr flush dev ve0; : >/run/watch.log");
         let networkd = server.in_background("exec /usr/lib/systemd/systemd-networkd");
-        let logged =
-            "for n in $(seq 100); do grep -q 'eth1 (IPv4): added' /run/watch.log && exit; sleep 0.1; done; exit 1";
-        assert!(server.run(logged).succeeded(), "{}", log(world));
+        wait_for_line(world, "eth1 (IPv4): added");
         wait_until_in_sync(world);
         assert!(log(world).contains("probably systemd-network)"), "{}", log(world));
         drop(networkd);
