@@ -51,6 +51,13 @@ struct Causes {
     request: bool,
 }
 
+/// What other programs have changed.
+struct News {
+    has_any: bool,
+    /// As in [`Causes`].
+    removed_by: Option<u32>,
+}
+
 /// What a run finds once it has the lock.
 struct Locked {
     /// The time that it waits for the lock is not its own.
@@ -176,21 +183,25 @@ impl Watch<'_> {
 
     /// Records what has happened.
     fn receive(&mut self) -> Result<()> {
-        let received = self.events.read()?;
-        let is_news = |event: &&Event| !self.own_ports.contains(&event.port) && self.is_relevant(event.subject);
-        let news: Vec<&Event> = received.events.iter().filter(is_news).collect();
-        let removal = news.iter().rev().find(|event| event.is_ours && event.is_removal && event.port != 0);
-        let has_news = !news.is_empty() || received.has_lost;
-        self.causes.removed_by = removal.map(|event| event.port).or(self.causes.removed_by);
+        let news = self.receive_events()?;
+        self.causes.removed_by = news.removed_by.or(self.causes.removed_by);
         let changes = self.files.read()?;
         let now = Instant::now();
         if changes.command || changes.ifupdown {
             self.pace.request(now);
-        } else if has_news && self.standby.is_none() {
+        } else if news.has_any && self.standby.is_none() {
             self.pace.event(now);
         }
         self.add_changes(changes);
         Ok(())
+    }
+
+    fn receive_events(&mut self) -> Result<News> {
+        let received = self.events.read()?;
+        let is_news = |event: &&Event| !self.own_ports.contains(&event.port) && self.is_relevant(event.subject);
+        let news: Vec<&Event> = received.events.iter().filter(is_news).collect();
+        let removal = news.iter().rev().find(|event| event.is_ours && event.is_removal && event.port != 0);
+        Ok(News { has_any: !news.is_empty() || received.has_lost, removed_by: removal.map(|event| event.port) })
     }
 
     fn add_changes(&mut self, changes: FileChanges) {
@@ -241,7 +252,7 @@ impl Watch<'_> {
         let changes = locked.changes.get();
         self.causes.command |= changes.command;
         match result {
-            Ok(run) => self.finish(&run, locked.began.get()),
+            Ok(run) => self.finish(&run, locked.began.get())?,
             Err(error) => match error.downcast::<Standby>() {
                 Ok(standby) => self.stand_by(standby),
                 Err(error) => {
@@ -324,9 +335,11 @@ impl Watch<'_> {
     }
 
     /// Takes the results of a run over, and logs them.
-    fn finish(&mut self, run: &Run, began: Instant) {
+    fn finish(&mut self, run: &Run, began: Instant) -> Result<()> {
         let unconditional = run.snapshot.rules.iter().filter(|rule| is_unconditional(rule)).map(|rule| rule.table);
         self.tables = run.plan.tables().map(|(_, table)| table).chain(unconditional).collect();
+        // The run may have repaired what was removed after the last look.
+        let news = self.receive_events()?;
         let config = &run.configuration.config;
         self.files.watch_state(config.dialect);
         self.files.watch_interfaces(config.files.iter().map(|file| &*file.path));
@@ -345,7 +358,10 @@ impl Watch<'_> {
         self.remember_leases(&run.plan);
         let active = run.plan.policies.iter().filter(|policy| run.plan.uplinks[policy.uplink].up).count();
         notify(&[NotifyState::Status(&format!("{active} of {} uplinks active", run.plan.managed.len()))]);
-        let causes = std::mem::take(&mut self.causes);
+        // An entry may also have been removed after the run: the next one repairs that.
+        let next = Causes { removed_by: news.removed_by, ..Causes::default() };
+        let causes = std::mem::replace(&mut self.causes, next);
+        let removed_by = news.removed_by.or(causes.removed_by);
         // A file with errors has no plan, so the first run is still to come.
         if !config.is_invalid() {
             self.standby = None;
@@ -353,12 +369,16 @@ impl Watch<'_> {
         let has_added = steps.iter().any(|step| matches!(step, Step::AddRoute(_) | Step::AddRule(_)));
         let ended = match () {
             () if steps.is_empty() => Ended::InSync,
-            () if has_added && causes.removed_by.is_some() && !causes.command => Ended::Restored,
+            () if has_added && removed_by.is_some() && !causes.command => Ended::Restored,
             () => Ended::Changed,
         };
         let pause = self.pace.end(ended, began, now);
-        let remover = causes.removed_by.filter(|_| ended == Ended::Restored).map(program);
+        let remover = removed_by.filter(|_| ended == Ended::Restored).map(program);
         self.report(&lines, remover.as_deref(), ended, pause);
+        if news.has_any && self.standby.is_none() {
+            self.pace.event(now);
+        }
+        Ok(())
     }
 
     /// Keeps those of uplinks that are not active now.

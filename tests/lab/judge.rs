@@ -35,9 +35,7 @@ fn unreached(world: &World) -> Vec<String> {
             .map(|(name, host, from, to)| {
                 scope.spawn(move || {
                     let path = format!("{name} {} -> {to}", from.unwrap_or_default());
-                    // Two attempts: on a busy machine a connection may exceed its time limit. Packets through the wrong
-                    // provider are lost in both.
-                    let (ping, tcp) = (host.pings(from, to), (0..2).any(|_| host.talks(from, to)));
+                    let (ping, tcp) = (host.pings(from, to), host.connects(from, to));
                     (!ping || !tcp).then(|| format!("{path}: ping {ping}, TCP {tcp}"))
                 })
             })
