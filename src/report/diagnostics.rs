@@ -64,12 +64,12 @@ pub fn diagnostic(config: &Config, root: &dyn Files, diagnostic: &Diagnostic, co
     renderer.render(&[report]) + "\n"
 }
 
-/// The same on one line, for hooks: `file:line: message`.
+/// The same on one line, for hooks and the log: `file:line:column: message`.
 pub fn one_line(config: &Config, root: &dyn Files, diagnostic: &Diagnostic) -> String {
     match diagnostic.location {
         Some(location) => {
             let place = place(config, root, location, &diagnostic.word);
-            format!("{}:{}: {}", place.file, place.line, diagnostic.message)
+            format!("{}:{}:{}: {}", place.file, place.line, place.column, diagnostic.message)
         }
         None => diagnostic.message.clone(),
     }

@@ -22,7 +22,7 @@ pub fn invalid_files_change_nothing(world: &World) {
     let hook = world.server.run("IFACE=eth1 MODE=start PHASE=post-up ADDRFAM=inet symroute hook");
     assert_eq!(hook.code(), 1);
     assert_eq!(hook.text().lines().count(), 1, "{}", hook.text());
-    assert!(hook.text().starts_with("symroute: eth1: /etc/network/interfaces:18: "), "{}", hook.text());
+    assert!(hook.text().starts_with("symroute: eth1: /etc/network/interfaces:18:13: "), "{}", hook.text());
     assert!(settled_state(world) == before, "{}", state(world));
     let refused = format!("{bad}\niface eth1 inett static\n");
     world.configure(&refused);
