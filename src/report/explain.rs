@@ -160,26 +160,26 @@ fn resolved_json(route: &ResolvedRoute) -> Map<String, Value> {
     out
 }
 
-/// The query, every rule with its result, the answer and the kernel's answer, with iproute2's keys.
-pub fn explain_json(query: &Query, lookup: &Lookup, answer: &Answer, notes: &[String]) -> Value {
-    let rules = lookup.steps.iter().map(|step| {
-        let mut out = rule_json(&step.rule);
-        let (result, text) = verdict(step);
-        out.insert("result".into(), result.into());
-        out.insert("explanation".into(), text.into());
-        let route = match &step.verdict {
-            RuleVerdict::Throw(route)
-            | RuleVerdict::Suppressed(route, _)
-            | RuleVerdict::Route(route)
-            | RuleVerdict::Rejected(Some(route), _) => Some(route_json(route)),
-            _ => None,
-        };
-        out.extend(route.map(|route| ("route".to_string(), route.into())));
-        out
-    });
+/// A rule with its result, and the route that it gave.
+fn step_json(step: &Step) -> Value {
+    let mut out = rule_json(&step.rule);
+    let (result, text) = verdict(step);
+    out.insert("result".into(), result.into());
+    out.insert("explanation".into(), text.into());
+    let route = match &step.verdict {
+        RuleVerdict::Throw(route)
+        | RuleVerdict::Suppressed(route, _)
+        | RuleVerdict::Route(route)
+        | RuleVerdict::Rejected(Some(route), _) => Some(route_json(route)),
+        _ => None,
+    };
+    out.extend(route.map(|route| ("route".to_string(), route.into())));
+    out.into()
+}
+
+fn outcome_json(lookup: &Lookup) -> Value {
     let priority = |step: Option<usize>| step.and_then(|step| lookup.steps.get(step)).map(|step| step.rule.priority);
-    let rejected = |errno: Errno| json!({"error": errno_name(errno)});
-    let ours = match &lookup.outcome {
+    match &lookup.outcome {
         Outcome::Route { step, candidates, .. } => {
             json!({"priority": priority(Some(*step)), "routes": Value::from_iter(candidates.iter().map(resolved_json))})
         }
@@ -188,7 +188,12 @@ pub fn explain_json(query: &Query, lookup: &Lookup, answer: &Answer, notes: &[St
         }
         Outcome::Rejected { step, errno, .. } => json!({"priority": priority(*step), "error": errno_name(*errno)}),
         Outcome::Unknown(why) => json!({"unknown": why}),
-    };
+    }
+}
+
+/// The query, every rule with its result, the answer and the kernel's answer, with iproute2's keys.
+pub fn explain_json(query: &Query, lookup: &Lookup, answer: &Answer, notes: &[String]) -> Value {
+    let rejected = |errno: Errno| json!({"error": errno_name(errno)});
     let theirs = match answer {
         Answer::Route(route) => resolved_json(route).into(),
         Answer::Rejected(errno) => rejected(*errno),
@@ -209,9 +214,9 @@ pub fn explain_json(query: &Query, lookup: &Lookup, answer: &Answer, notes: &[St
         "ipproto": ip_protocol_name(query.ip_protocol),
         "sport": query.sport,
         "dport": query.dport,
-        "rules": Value::from_iter(rules),
+        "rules": Value::from_iter(lookup.steps.iter().map(step_json)),
         "explanation": outcome_text(lookup),
-        "answer": ours,
+        "answer": outcome_json(lookup),
         "kernel": theirs,
         "verdict": verdict,
         "notes": notes,

@@ -216,40 +216,44 @@ impl CheckInput<'_> {
             {
                 continue;
             }
-            let summary = format!("{}: 'metric' missing; another uplink has the same default metric", uplink.label());
-            let finding = self.same_metric(summary, Some(index)).on(&uplink.interface, uplink.family);
-            let finding = Finding { location: Some(uplink.location), ..finding };
-            if !self.writes_metric(uplink) {
-                found.push(finding.before(cuts(&uplink.interface)).note(self.metric_note(index, *metric)));
-                continue;
-            }
-            let style = if self.facts.hooks { " --style hook" } else { "" };
-            let mut fix = vec![format!("symroute-gen{style} --write")];
-            if !self.has_default(uplink) {
-                // Its 'ifup' aborted, or never ran.
-                fix.push(self.restart(index, true));
-            }
-            let before = (fix.len() > 1).then(|| cuts(&uplink.interface));
-            // IPv6: it has replaced the first uplink's default route. It gets its metric, then the first one is added
-            // again.
-            let (ip, dev) = (uplink.family.ip(), &uplink.interface);
-            let own = self.snapshot.routes.iter().filter(|route| {
-                let default = route.table == MAIN && route.dst.prefix_len() == 0 && route.family == uplink.family;
-                default && route.dev.as_ref() == Some(dev) && route.metric != *metric
-            });
-            for (route, gateway) in own.filter_map(|route| Some((route, route.gateway?))) {
-                let onlink = if route.onlink { " onlink" } else { "" };
-                fix.push(format!("{ip} route add default via {gateway} dev {dev} metric {metric}{onlink}"));
-                fix.push(format!("{ip} route del default via {gateway} dev {dev} metric {}", route.metric));
-            }
-            let first = self.plan.primary.get(&uplink.family).map(|index| &self.plan.uplinks[*index]);
-            fix.extend(
-                first
-                    .filter(|first| first.up && !self.has_default(first))
-                    .and_then(|first| self.add_default_command(first)),
-            );
-            found.push(Finding { before, ..finding.fix(fix) });
+            found.push(self.missing_metric(index, *metric));
         }
+    }
+
+    fn missing_metric(&self, index: usize, metric: u32) -> Finding {
+        let uplink = &self.plan.uplinks[index];
+        let summary = format!("{}: 'metric' missing; another uplink has the same default metric", uplink.label());
+        let finding = self.same_metric(summary, Some(index)).on(&uplink.interface, uplink.family);
+        let finding = Finding { location: Some(uplink.location), ..finding };
+        if !self.writes_metric(uplink) {
+            return finding.before(cuts(&uplink.interface)).note(self.metric_note(index, metric));
+        }
+        let style = if self.facts.hooks { " --style hook" } else { "" };
+        let mut fix = vec![format!("symroute-gen{style} --write")];
+        if !self.has_default(uplink) {
+            // Its 'ifup' aborted, or never ran.
+            fix.push(self.restart(index, true));
+        }
+        let before = (fix.len() > 1).then(|| cuts(&uplink.interface));
+        // IPv6: it has replaced the first uplink's default route. It gets its metric, then the first one is added
+        // again.
+        let (ip, dev) = (uplink.family.ip(), &uplink.interface);
+        let own = self.snapshot.routes.iter().filter(|route| {
+            let default = route.table == MAIN && route.dst.prefix_len() == 0 && route.family == uplink.family;
+            default && route.dev.as_ref() == Some(dev) && route.metric != metric
+        });
+        for (route, gateway) in own.filter_map(|route| Some((route, route.gateway?))) {
+            let onlink = if route.onlink { " onlink" } else { "" };
+            fix.push(format!("{ip} route add default via {gateway} dev {dev} metric {metric}{onlink}"));
+            fix.push(format!("{ip} route del default via {gateway} dev {dev} metric {}", route.metric));
+        }
+        let first = self.plan.primary.get(&uplink.family).map(|index| &self.plan.uplinks[*index]);
+        fix.extend(
+            first
+                .filter(|first| first.up && !self.has_default(first))
+                .and_then(|first| self.add_default_command(first)),
+        );
+        Finding { before, ..finding.fix(fix) }
     }
 
     /// An error if the uplink should be active and is not, or if its default route is missing; otherwise the next `ifup` has
