@@ -1,5 +1,7 @@
 //! A run that changes the host. It takes the lock first: another run may change what was read before.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, bail};
 use bstr::ByteSlice;
 use ipnet::IpNet;
@@ -10,6 +12,7 @@ use super::view::View;
 use crate::netlink::Socket;
 use crate::network::{Lease, Snapshot, kernel_name};
 use crate::policy::Plan;
+use crate::policy::difference::undecided_tables;
 use crate::report;
 use crate::system::configuration::Configuration;
 use crate::system::ifstate;
@@ -175,11 +178,19 @@ pub(super) fn run_locked(
     if configuration.config.is_invalid() {
         return take_down(configuration, &mut view, snapshot, setting, &request.leaving);
     }
-    let being_taken_down = going_down(&configuration, &snapshot);
-    let leaving: Vec<&str> = request.leaving.iter().chain(&being_taken_down).map(String::as_str).collect();
+    let mut leaving: Vec<&str> = request.leaving.iter().map(String::as_str).collect();
     let mut plan = configuration.plan(Some(&snapshot), &leaving);
+    let being_taken_down = going_down(&configuration, &snapshot, &plan);
+    if !being_taken_down.is_empty() {
+        leaving.extend(being_taken_down.iter().map(String::as_str));
+        plan = configuration.plan(Some(&snapshot), &leaving);
+    }
     // What foreign routes are in its tables decides whether they are free.
-    while view.extend(&mut snapshot, plan.tables())? {
+    loop {
+        let tables = undecided_tables(&plan, &snapshot);
+        if !view.extend(&mut snapshot, tables)? {
+            break;
+        }
         plan = configuration.plan(Some(&snapshot), &leaving);
     }
     (request.precheck)(&configuration, &plan, &snapshot)?;
@@ -221,10 +232,14 @@ fn take_down(
     Ok(Run { configuration, plan: Plan::default(), snapshot, done, has_skipped: false })
 }
 
-/// Interfaces that an `ifdown` is working on.
-fn going_down(configuration: &Configuration, snapshot: &Snapshot) -> Vec<String> {
+/// Interfaces with addresses of uplinks that an `ifdown` is working on.
+fn going_down(configuration: &Configuration, snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
+    let sources = plan.uplinks.iter().flat_map(|uplink| &uplink.sources);
+    let others = sources.filter_map(|source| source.other_interface.as_deref());
+    let used: HashSet<&str> = plan.uplinks.iter().map(|uplink| &uplink.interface[..]).chain(others).collect();
     let aliases = configuration.config.stanzas.iter().filter_map(|stanza| stanza.interface.to_str().ok());
-    let links = snapshot.links.iter().flat_map(|link| link.altnames.iter().chain([&link.name]));
+    let links = snapshot.links.iter().filter(|link| used.contains(&link.name[..]));
+    let links = links.flat_map(|link| link.altnames.iter().chain([&link.name]));
     let names = links.map(String::as_str).chain(aliases.filter(|name| name.contains(':')));
     ifstate::going_down(configuration.config.dialect, names)
 }

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 
-use crate::apply::steps::{Step, exact, steps, steps_down, steps_to};
+use crate::apply::steps::{Step, exact, steps, steps_down, steps_to, together};
 use crate::apply::view::View;
 use crate::netlink::Socket;
 use crate::netlink::message::Filter;
+use crate::netlink::requests::Change;
 use crate::network::{Link, Route, Rule, Snapshot};
 use crate::policy::difference::difference;
 use crate::policy::group::NO_GROUP;
@@ -20,25 +21,26 @@ const READ_BACK_TRIES: usize = 3;
 
 /// What a run changes: the kernel, or a model of it in tests.
 trait Kernel {
-    /// `Ok(false)` when it was done already: there before an add, gone before a removal.
-    fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool>;
+    /// For each of the steps, `Ok(false)` when it was done already: there before an add, gone before a removal. A step that
+    /// is rejected does not keep the kernel from those after it.
+    fn carry_out(&mut self, steps: &[Step], links: &[Link]) -> Result<Vec<Result<bool>>>;
     fn snapshot(&mut self) -> Result<Snapshot>;
-    /// As much of a snapshot as the plan is compared with; `before` has the rest.
-    fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot>;
+    /// As much of a snapshot as these steps were to change; `before` has the rest.
+    fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot>;
     fn flush_cache(&mut self);
 }
 
 impl Kernel for View<'_> {
-    fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
-        self.socket.carry_out(step, links)
+    fn carry_out(&mut self, steps: &[Step], links: &[Link]) -> Result<Vec<Result<bool>>> {
+        self.socket.carry_out(steps, links)
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         View::snapshot(self)
     }
 
-    fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
-        View::read_back(self, before)
+    fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
+        View::read_back(self, before, steps)
     }
 
     fn flush_cache(&mut self) {
@@ -47,16 +49,19 @@ impl Kernel for View<'_> {
 }
 
 impl Socket {
-    fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
-        let (changed, adds) = match step {
-            Step::AddRoute(route) => (self.add_route(route, links)?, true),
-            Step::ReplaceRoute(_, route) => (self.replace_route(route, links)?, true),
-            Step::RemoveRoute(route) => (self.remove_route(route, links)?, false),
-            Step::AddRule(rule) => (self.add_rule(rule)?, true),
-            Step::RemoveRule(rule) => (self.remove_rule(rule)?, false),
-            Step::SetGroup(change) => (self.set_group(change, links)?, change.to != NO_GROUP),
+    fn carry_out(&mut self, steps: &[Step], links: &[Link]) -> Result<Vec<Result<bool>>> {
+        let changes: Vec<Change> = steps.iter().map(change).collect();
+        let results = self.make(&changes, links)?;
+        Ok(steps.iter().zip(results).map(|(step, result)| self.carried_out(step, result, links)).collect())
+    }
+
+    fn carried_out(&mut self, step: &Step, result: Result<(), Errno>, links: &[Link]) -> Result<bool> {
+        let adds = match step {
+            Step::AddRoute(_) | Step::ReplaceRoute(..) | Step::AddRule(_) => true,
+            Step::RemoveRoute(_) | Step::RemoveRule(_) => false,
+            Step::SetGroup(change) => change.to != NO_GROUP,
         };
-        match changed {
+        match result {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) if adds => Ok(false),
             // The routes and the group of a removed interface are removed with it.
@@ -77,6 +82,17 @@ impl Socket {
             Step::RemoveRule(rule) => !self.rules()?.contains(rule),
             _ => false,
         })
+    }
+}
+
+fn change(step: &Step) -> Change<'_> {
+    match step {
+        Step::AddRoute(route) => Change::AddRoute(route),
+        Step::ReplaceRoute(_, route) => Change::ReplaceRoute(route),
+        Step::RemoveRoute(route) => Change::RemoveRoute(route),
+        Step::AddRule(rule) => Change::AddRule(rule),
+        Step::RemoveRule(rule) => Change::RemoveRule(rule),
+        Step::SetGroup(change) => Change::SetGroup(change),
     }
 }
 
@@ -231,7 +247,7 @@ fn run(
         return Ok(steps);
     }
     let mut done: Vec<Step> = Vec::new();
-    let result = carry_out(kernel, steps, before, &mut done, &still_missing);
+    let result = carry_out(kernel, &steps, before, &mut done, &still_missing);
     let Err(mut stopped) = result else {
         kernel.flush_cache();
         return Ok(done);
@@ -246,27 +262,48 @@ fn run(
 
 fn carry_out(
     kernel: &mut dyn Kernel,
-    steps: Vec<Step>,
+    steps: &[Step],
     before: &Snapshot,
     done: &mut Vec<Step>,
     still_missing: &dyn Fn(&Snapshot) -> Option<Step>,
 ) -> std::result::Result<(), Stopped> {
-    for step in steps {
-        match kernel.carry_out(&step, &before.links) {
-            Ok(true) => done.push(step),
-            Ok(false) => {}
-            Err(error) => return Err(Stopped { step: Some(Box::new(step)), error }),
-        }
+    let mut rest = steps;
+    while !rest.is_empty() {
+        let (some, others) = rest.split_at(together(rest));
+        send(kernel, some, before, done)?;
+        rest = others;
     }
     for _ in 1..READ_BACK_TRIES {
-        if still_missing(&kernel.read_back(before).context("reading back")?).is_none() {
+        if still_missing(&kernel.read_back(before, steps).context("reading back")?).is_none() {
             return Ok(());
         }
     }
-    let Some(step) = still_missing(&kernel.read_back(before).context("reading back")?) else { return Ok(()) };
+    let Some(step) = still_missing(&kernel.read_back(before, steps).context("reading back")?) else { return Ok(()) };
     let command = step.command();
     let error = anyhow!("'{command}' is still not done after all changes; another program changed it meanwhile");
     Err(Stopped { step: Some(Box::new(step)), error })
+}
+
+/// Sends steps together. The first one that the kernel rejects is the failure; those after it may be done.
+fn send(
+    kernel: &mut dyn Kernel,
+    steps: &[Step],
+    before: &Snapshot,
+    done: &mut Vec<Step>,
+) -> std::result::Result<(), Stopped> {
+    let results = kernel.carry_out(steps, &before.links).inspect_err(|_| {
+        // Any of them may be done. To undo what is not done changes nothing.
+        done.extend_from_slice(steps);
+    })?;
+    let mut failure = None;
+    for (step, result) in steps.iter().zip(results) {
+        match result {
+            Ok(true) => done.push(step.clone()),
+            Ok(false) => {}
+            Err(error) => failure = failure.or(Some(Stopped { step: Some(Box::new(step.clone())), error })),
+        }
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Undoes what was done; gives the first failure. What was removed with its interface cannot and need not be restored.
@@ -274,10 +311,14 @@ fn undo(kernel: &mut dyn Kernel, done: Vec<Step>, before: &Snapshot) -> Option<E
     let mut now = kernel.snapshot().unwrap_or_else(|_| before.clone());
     let mut stays = None;
     for step in done.into_iter().rev().map(Step::inverse).flat_map(|step| exact(step, &mut now, &mut Vec::new())) {
-        let Err(failure) = kernel.carry_out(&step, &before.links) else { continue };
+        let mut results = match kernel.carry_out(std::slice::from_ref(&step), &before.links) {
+            Ok(results) => results,
+            Err(failure) => vec![Err(failure)],
+        };
+        let Some(Err(failure)) = results.pop() else { continue };
         match (failure.downcast_ref(), step) {
             (Some(Errno::ENODEV | Errno::ENETDOWN), Step::ReplaceRoute(new, _)) => {
-                let _ = kernel.carry_out(&Step::RemoveRoute(new), &before.links);
+                let _ = kernel.carry_out(&[Step::RemoveRoute(new)], &before.links);
             }
             (Some(Errno::ENODEV | Errno::ENETDOWN), _) => {}
             _ => stays = stays.or(Some(failure)),

@@ -2,7 +2,7 @@
 //! or a rule point to an empty table.
 
 use crate::network::deletion::{would_delete, would_delete_route};
-use crate::network::{Action, Route, Rule, Snapshot};
+use crate::network::{Action, Family, Route, Rule, Snapshot};
 use crate::policy::difference::{Difference, Membership, difference, teardown};
 use crate::policy::numbers::SPARE;
 use crate::policy::{Plan, Policy};
@@ -67,11 +67,43 @@ impl Step {
         }
     }
 
+    /// The table of a route.
+    pub(crate) fn table(&self) -> Option<(Family, u32)> {
+        match self {
+            Step::AddRoute(route) | Step::ReplaceRoute(_, route) | Step::RemoveRoute(route) => {
+                Some((route.family, route.table))
+            }
+            _ => None,
+        }
+    }
+
+    /// The interface whose group it sets.
+    pub(crate) fn interface(&self) -> Option<&str> {
+        match self {
+            Step::SetGroup(change) => Some(&change.dev),
+            _ => None,
+        }
+    }
+
+    /// May it be sent together with `earlier`, and then be done although the kernel rejects that one?
+    fn is_independent_of(&self, earlier: &Step) -> bool {
+        match (earlier, self) {
+            (Step::AddRoute(_) | Step::ReplaceRoute(..), Step::AddRoute(_) | Step::ReplaceRoute(..)) => true,
+            // Interfaces join the group before routes are added, and leave it after routes are removed.
+            (Step::SetGroup(_), Step::SetGroup(_) | Step::AddRoute(_) | Step::ReplaceRoute(..)) => true,
+            (Step::RemoveRoute(_), Step::SetGroup(_)) | (Step::AddRule(_), Step::AddRule(_)) => true,
+            // It must not remove the entry of the other one instead.
+            (Step::RemoveRoute(earlier), Step::RemoveRoute(route)) => !would_delete_route(route, earlier),
+            (Step::RemoveRule(earlier), Step::RemoveRule(rule)) => !is_removed_for(rule, earlier),
+            _ => false,
+        }
+    }
+
     /// The `ip` command that would do it, for messages.
     pub(crate) fn command(&self) -> String {
-        let family = |family: crate::network::Family| match family {
-            crate::network::Family::Inet6 => "ip -6",
-            _ => "ip",
+        let family = |family: Family| match family {
+            Family::Inet6 => "ip -6",
+            Family::Inet => "ip",
         };
         match self {
             Step::AddRoute(route) => format!("{} route add {route} proto 97", family(route.family)),
@@ -87,6 +119,14 @@ impl Step {
 /// Does the kernel take `known` for the removal of `rule`?
 fn is_removed_for(rule: &Rule, known: &Rule) -> bool {
     would_delete(rule, Some(rule.extras.as_ref().map_or(Action::Lookup, |more| more.action)), known)
+}
+
+/// How many of these steps, the first ones, are sent together: the kernel goes on after a step that it rejects. So a rule is
+/// added once the routes are there, and a route is removed once the rules are gone.
+pub(crate) fn together(steps: &[Step]) -> usize {
+    const MOST: usize = 64;
+    let follows = |(n, step): &(usize, &Step)| steps[..*n].iter().all(|earlier| step.is_independent_of(earlier));
+    steps.iter().take(MOST).enumerate().take_while(follows).count()
 }
 
 /// The steps that stand for one on a kernel that has `now`, which they change. A removal takes exactly its own rule or

@@ -5,7 +5,7 @@
 pub(crate) mod conntrack;
 pub(crate) mod events;
 pub(crate) mod message;
-mod requests;
+pub(crate) mod requests;
 mod socket;
 mod wire;
 

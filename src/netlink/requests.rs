@@ -8,9 +8,9 @@ use nix::libc;
 
 use crate::netlink::Socket;
 use crate::netlink::message::{
-    Filter, NeighbourStates, RTM_F_FIB_MATCH, is_cached, list_addresses, list_links, list_neighbours, list_routes,
-    list_rules, read_address, read_failed_neighbour, read_link, read_route, read_rule, read_way, write_group,
-    write_query, write_route, write_rule,
+    Filter, NeighbourStates, RTM_F_FIB_MATCH, get_link, is_cached, list_addresses, list_links, list_neighbours,
+    list_routes, list_rules, read_address, read_failed_neighbour, read_link, read_route, read_rule, read_way,
+    write_group, write_query, write_route, write_rule,
 };
 use crate::netlink::wire::Request;
 use crate::network::{Address, Answer, Family, Link, Query, Route, Rule, Snapshot};
@@ -18,7 +18,6 @@ use crate::policy::difference::Membership;
 
 /// How often a list of rules is read again at most.
 const CONFIRMATIONS: usize = 20;
-const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
 
 /// A kernel that was booted with `ipv6.disable=1`, or built without a feature, has no such lists.
 fn is_unsupported(errno: Errno) -> bool {
@@ -31,7 +30,7 @@ impl Socket {
         self.dump(request, read).with_context(|| format!("cannot read the kernel's list of {what}"))
     }
 
-    /// A list of one address family, empty where the kernel does not have that family.
+    /// A list that is empty where the kernel does not have the address family, or the feature.
     fn family_list<T>(
         &mut self,
         what: &str,
@@ -48,24 +47,23 @@ impl Socket {
         self.list("interfaces", &list_links(), |body| read_link(body).map(Some))
     }
 
+    /// One interface, by its index; nothing if it does not exist any more.
+    pub(crate) fn link(&mut self, index: u32) -> Result<Option<Link>> {
+        match self.ask(&get_link(index), read_link).context("cannot read an interface")? {
+            Ok(link) => Ok(Some(link)),
+            Err(Errno::ENODEV) => Ok(None),
+            Err(errno) => Err(errno).context("cannot read an interface"),
+        }
+    }
+
     pub(crate) fn addresses(&mut self, links: &[Link]) -> Result<Vec<Address>> {
         self.list("addresses", &list_addresses(), |body| read_address(body, links))
     }
 
-    pub(crate) fn rules(&mut self) -> Result<Vec<Rule>> {
-        let mut rules = Vec::new();
-        for family in FAMILIES {
-            rules.extend(self.confirmed_rules(family)?);
-        }
-        Ok(rules)
-    }
-
-    /// The kernel counts to where the last part of a list ended (`fib_rules_dump`, net/core/fib_rules.c): while rules
+    /// The kernel counts to where the last part of a list ended (`dump_rules`, net/core/fib_rules.c): while rules
     /// before them come and go, others are listed twice or not at all. Those of symroute count when two lists agree.
-    fn confirmed_rules(&mut self, family: Family) -> Result<Vec<Rule>> {
-        let list = |socket: &mut Socket| {
-            socket.family_list("rules", &list_rules(family), |body| read_rule(body, family).map(Some))
-        };
+    pub(crate) fn rules(&mut self) -> Result<Vec<Rule>> {
+        let list = |socket: &mut Socket| socket.family_list("rules", &list_rules(), read_rule);
         let mut rules = list(self)?;
         for _ in 0..CONFIRMATIONS {
             if self.was_read_at_once() {
@@ -86,18 +84,21 @@ impl Socket {
     }
 
     pub(crate) fn routes_with(&mut self, filter: Filter, links: &[Link]) -> Result<Vec<Route>> {
-        let mut routes = Vec::new();
-        for family in FAMILIES {
-            routes.extend(self.family_routes(family, filter, links)?);
-        }
+        self.list_routes(None, filter, links)
+    }
+
+    /// The routes of one family. A kernel without IPv6 sends IPv4 routes for IPv6.
+    pub(crate) fn family_routes(&mut self, family: Family, filter: Filter, links: &[Link]) -> Result<Vec<Route>> {
+        let mut routes = self.list_routes(Some(family), filter, links)?;
+        routes.retain(|route| route.family == family);
         Ok(routes)
     }
 
-    /// The routes of one family. A table that does not exist is empty.
-    pub(crate) fn family_routes(&mut self, family: Family, filter: Filter, links: &[Link]) -> Result<Vec<Route>> {
+    /// A table that does not exist is empty.
+    fn list_routes(&mut self, family: Option<Family>, filter: Filter, links: &[Link]) -> Result<Vec<Route>> {
         let listed = self.family_list("routes", &list_routes(family, filter), |body| match is_cached(body)? {
             true => Ok(None),
-            false => Ok(read_route(body, family, links)?.filter(|route| filter.has(route))),
+            false => Ok(read_route(body, links)?.filter(|route| filter.has(route))),
         });
         match listed {
             Err(error) if filter.table.is_some() && error.downcast_ref() == Some(&Errno::ENOENT) => Ok(Vec::new()),
@@ -125,50 +126,78 @@ impl Socket {
     }
 }
 
-/// Single changes: the kernel's rejection comes back as an `Errno` inside the result. It is ENODEV where an interface of
-/// the value does not exist, and ENOBUFS where the reply to a removal was lost: then it may or may not be done.
+/// One change. An entry that exists is not added again, and not replaced except by `ReplaceRoute`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change<'a> {
+    AddRoute(&'a Route),
+    ReplaceRoute(&'a Route),
+    RemoveRoute(&'a Route),
+    AddRule(&'a Rule),
+    RemoveRule(&'a Rule),
+    SetGroup(&'a Membership),
+}
+
+impl Change<'_> {
+    /// Nothing if an interface does not exist any more.
+    fn request(self, links: &[Link]) -> Option<(Request, i32)> {
+        const ADD: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        const REPLACE: i32 = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        Some(match self {
+            Change::AddRoute(route) => (write_route(route, links, libc::RTM_NEWROUTE)?, ADD),
+            Change::ReplaceRoute(route) => (write_route(route, links, libc::RTM_NEWROUTE)?, REPLACE),
+            Change::RemoveRoute(route) => (write_route(route, links, libc::RTM_DELROUTE)?, 0),
+            Change::AddRule(rule) => (write_rule(rule, libc::RTM_NEWRULE), ADD),
+            Change::RemoveRule(rule) => (write_rule(rule, libc::RTM_DELRULE), 0),
+            Change::SetGroup(change) => (write_group(change, links)?, 0),
+        })
+    }
+}
+
+/// Changes: the kernel's rejection comes back as an `Errno` inside the result. It is ENODEV where an interface of the value
+/// does not exist, and ENOBUFS where the reply to a removal was lost: then it may or may not be done.
 impl Socket {
+    /// Makes all of them, in this order, whatever the kernel rejects.
+    ///
+    /// # Errors
+    /// When the socket fails, or the kernel's replies keep getting lost.
+    pub(crate) fn make(&mut self, changes: &[Change], links: &[Link]) -> Result<Vec<Result<(), Errno>>> {
+        let requests: Vec<Option<(Request, i32)>> = changes.iter().map(|change| change.request(links)).collect();
+        let is_sent: Vec<bool> = requests.iter().map(Option::is_some).collect();
+        let sent: Vec<(Request, i32)> = requests.into_iter().flatten().collect();
+        let mut results = self.change(&sent)?.into_iter();
+        let result = |is_sent: bool| match is_sent {
+            true => results.next().unwrap_or(Err(Errno::ENOBUFS)),
+            false => Err(Errno::ENODEV),
+        };
+        Ok(is_sent.into_iter().map(result).collect())
+    }
+
+    fn make_one(&mut self, change: Change, links: &[Link]) -> Result<Result<(), Errno>> {
+        self.make(&[change], links)?.pop().context("the kernel sent no reply")
+    }
+
     /// # Errors
     /// As [`Socket::remove_route`].
     pub fn add_rule(&mut self, rule: &Rule) -> Result<Result<(), Errno>> {
-        self.change(&write_rule(rule, libc::RTM_NEWRULE), libc::NLM_F_CREATE | libc::NLM_F_EXCL)
+        self.make_one(Change::AddRule(rule), &[])
     }
 
     /// # Errors
     /// As [`Socket::remove_route`].
     pub fn remove_rule(&mut self, rule: &Rule) -> Result<Result<(), Errno>> {
-        self.change(&write_rule(rule, libc::RTM_DELRULE), 0)
+        self.make_one(Change::RemoveRule(rule), &[])
     }
 
     /// # Errors
     /// As [`Socket::remove_route`].
     pub fn add_route(&mut self, route: &Route, links: &[Link]) -> Result<Result<(), Errno>> {
-        let request = write_route(route, links, libc::RTM_NEWROUTE);
-        self.change_if_written(request, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
-    }
-
-    /// # Errors
-    /// As [`Socket::remove_route`].
-    pub fn replace_route(&mut self, route: &Route, links: &[Link]) -> Result<Result<(), Errno>> {
-        let request = write_route(route, links, libc::RTM_NEWROUTE);
-        self.change_if_written(request, libc::NLM_F_CREATE | libc::NLM_F_REPLACE)
+        self.make_one(Change::AddRoute(route), links)
     }
 
     /// # Errors
     /// When the socket fails, or the kernel's replies keep getting lost.
     pub fn remove_route(&mut self, route: &Route, links: &[Link]) -> Result<Result<(), Errno>> {
-        self.change_if_written(write_route(route, links, libc::RTM_DELROUTE), 0)
-    }
-
-    pub(crate) fn set_group(&mut self, change: &Membership, links: &[Link]) -> Result<Result<(), Errno>> {
-        self.change_if_written(write_group(change, links), 0)
-    }
-
-    fn change_if_written(&mut self, request: Option<Request>, flags: i32) -> Result<Result<(), Errno>> {
-        match request {
-            Some(request) => self.change(&request, flags),
-            None => Ok(Err(Errno::ENODEV)),
-        }
+        self.make_one(Change::RemoveRoute(route), links)
     }
 }
 
@@ -189,7 +218,8 @@ impl Socket {
     /// As [`Socket::lookup`].
     pub fn lookup_route(&mut self, query: &Query, links: &[Link]) -> Result<Result<Route, Errno>> {
         self.get_route(&write_query(query, links, RTM_F_FIB_MATCH)?, |body| {
-            read_route(body, query.family(), links)?.context("it is of another address family")
+            let route = read_route(body, links)?.filter(|route| route.family == query.family());
+            route.context("it is of another address family")
         })
     }
 
@@ -255,7 +285,7 @@ mod tests {
             (1, |socket, _| Ok(socket.links()?.len())),
             (2, |socket, links| Ok(socket.addresses(links)?.len())),
             (3, |socket, _| Ok(socket.rules()?.len())),
-            (5, |socket, links| Ok(socket.routes(links)?.len())),
+            (4, |socket, links| Ok(socket.routes(links)?.len())),
         ];
         let mut lists = counts.map(|(_, count)| List { datagrams: Vec::new(), count });
         for mut datagram in datagrams() {
@@ -316,37 +346,33 @@ mod tests {
         message
     }
 
-    /// It rejects the list of IPv6 rules, and sends IPv4 routes for the list of IPv6 routes.
+    /// Its lists of all families have nothing of IPv6, and it sends IPv4 routes for a list of IPv6 routes.
     #[test]
     fn a_kernel_without_ipv6() {
         let whole = read(RECORDED).unwrap();
-        let [links, addresses, rules, routes] = lists().map(|list| list.datagrams);
-        let of_inet =
-            |list: &[Vec<u8>]| list.iter().filter(|datagram| datagram[8] == 1).cloned().collect::<Vec<Vec<u8>>>();
-        let numbered = |sequence: u8, datagrams: &[Vec<u8>]| {
-            let mut datagrams = datagrams.to_vec();
-            for datagram in &mut datagrams {
-                let starts: Vec<usize> =
-                    places(datagram).iter().enumerate().filter(|(_, at)| at.1 == 0).map(|(n, _)| n).collect();
-                starts.into_iter().for_each(|start| datagram[start + 8] = sequence);
-            }
-            datagrams
-        };
-        let sent = [
-            links,
-            numbered(2, &addresses),
-            numbered(3, &of_inet(&rules)),
-            vec![rejection(4, Errno::EAFNOSUPPORT)],
-            numbered(5, &of_inet(&routes)),
-            numbered(6, &of_inet(&routes)),
-        ];
-        let snapshot = read(&joined(&sent.concat())).unwrap();
+        let is_inet6 = |message: &[u8]| message.get(16) == Some(&10);
+        let sent: Vec<Vec<u8>> = datagrams()
+            .iter()
+            .map(|datagram| {
+                let starts = places(datagram).into_iter().enumerate().filter(|(_, (_, at))| *at == 0).map(|(at, _)| at);
+                let starts: Vec<usize> = starts.chain([datagram.len()]).collect();
+                let messages = starts.windows(2).map(|bounds| &datagram[bounds[0]..bounds[1]]);
+                let is_of_ip = |message: &&[u8]| matches!(message[4], 24 | 32);
+                messages.filter(|message| !(is_of_ip(message) && is_inet6(message))).collect::<Vec<_>>().concat()
+            })
+            .collect();
+        let snapshot = read(&joined(&sent)).unwrap();
         let is_inet = |family: Family| family == Family::Inet;
         assert_eq!(snapshot.rules, whole.rules.into_iter().filter(|rule| is_inet(rule.family)).collect::<Vec<Rule>>());
         assert_eq!(
             snapshot.routes,
             whole.routes.into_iter().filter(|route| is_inet(route.family)).collect::<Vec<Route>>()
         );
+        let [.., routes] = lists();
+        let of_family = |family: Family| {
+            Socket::recorded(&joined(&routes.datagrams)).family_routes(family, Filter::default(), &whole.links)
+        };
+        assert_eq!(of_family(Family::Inet).unwrap(), snapshot.routes);
         for errno in [Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP, Errno::EPROTONOSUPPORT] {
             let socket = || Socket::recorded(&joined(&[rejection(1, errno)]));
             let query = Query::to("2001:db8::1".parse().unwrap());

@@ -1,4 +1,4 @@
-//! A blocking rtnetlink socket: one request, its replies.
+//! A blocking rtnetlink socket: requests, and their replies.
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
@@ -7,13 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, MultiHeaders, NetlinkAddr, SetSockOpt, SockFlag, SockProtocol, SockType, bind,
     getsockname, recvmmsg, sendto, setsockopt, socket,
 };
-use nix::sys::time::TimeVal;
 
-use crate::netlink::wire::{Request, first_message};
+use crate::netlink::wire::{Message, Request, first_message};
 
 /// A request whose replies were lost, or a dump that was interrupted, is sent again, this often at most.
 const TRIES: usize = 100;
@@ -21,6 +21,13 @@ const TRIES: usize = 100;
 const BUFFER: usize = 64 * 1024;
 /// Datagrams that one system call receives. A list of a small host has two or three.
 const TOGETHER: usize = 4;
+/// Changes that one system call sends. Their acknowledgements have to fit into the socket's memory: the kernel drops the
+/// others.
+const CHANGES: usize = 32;
+/// What an acknowledgement has beside the request: headers, and the kernel's explanation of an error.
+const EXPLANATION: usize = 1024;
+/// Milliseconds. The kernel replies before a request has been sent; this only keeps a hook from hanging for ever.
+const TIMEOUT: u16 = 30_000;
 
 /// `NETLINK_GET_STRICT_CHK` (netlink(7)): without it the kernel ignores the filters of a dump request.
 #[derive(Clone)]
@@ -49,7 +56,7 @@ impl SetSockOpt for StrictCheck {
 
 /// The way to the kernel and back; tests put one of their own in its place.
 trait Transport {
-    fn send(&mut self, message: &[u8]) -> nix::Result<()>;
+    fn send(&mut self, messages: &[u8], expected: Expected) -> nix::Result<()>;
     /// One datagram: its length, its flags, and the port of its sender (the kernel's is 0).
     fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received>;
     /// Starts again: nothing of an earlier request arrives any more.
@@ -61,9 +68,31 @@ trait Transport {
 /// The length of a datagram, its flags, and the port of its sender.
 type Received = (usize, MsgFlags, Option<u32>);
 
-/// The kernel's socket, and what was received together: the parts of a list, for which one system call is enough.
+/// How many datagrams one system call receives, and their largest size.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    datagrams: usize,
+    size: usize,
+}
+
+impl Expected {
+    /// An acknowledgement repeats the request, if it is a rejection.
+    fn after(sent: &[Sent], messages: &[Vec<u8>]) -> Expected {
+        let are_changes = sent.iter().all(|sent| sent.flags & libc::NLM_F_ACK != 0);
+        let size = EXPLANATION + messages.iter().map(Vec::len).max().unwrap_or_default();
+        match are_changes && sent.len() * size <= TOGETHER * BUFFER {
+            true => Expected { datagrams: sent.len(), size },
+            false => LISTS,
+        }
+    }
+}
+
+const LISTS: Expected = Expected { datagrams: TOGETHER, size: BUFFER };
+
+/// The kernel's socket, and what was received together: the parts of a list, or the replies to several changes.
 struct Kernel {
     fd: OwnedFd,
+    expected: Expected,
     /// One part for each datagram. As it is large, the parts that are not used take no memory.
     buffer: Vec<u8>,
     /// The datagrams that are still to be given, each with the place where it begins.
@@ -72,36 +101,51 @@ struct Kernel {
 
 impl Kernel {
     fn open() -> Result<Self> {
-        Ok(Kernel { fd: open()?, buffer: vec![0; TOGETHER * BUFFER], received: VecDeque::new() })
+        Ok(Kernel { fd: open()?, expected: LISTS, buffer: vec![0; TOGETHER * BUFFER], received: VecDeque::new() })
     }
 
-    /// Waits for one datagram, and takes those that are there by then.
+    /// Takes the datagrams that are there. Waits if there is none.
     fn receive_all(&mut self) -> nix::Result<()> {
-        let mut headers = MultiHeaders::<NetlinkAddr>::preallocate(TOGETHER, None);
-        let mut slices: Vec<_> = self.buffer.chunks_mut(BUFFER).map(|part| [IoSliceMut::new(part)]).collect();
-        let messages = recvmmsg(self.fd.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
+        let Expected { datagrams, size } = self.expected;
+        let mut headers = MultiHeaders::<NetlinkAddr>::preallocate(datagrams, None);
+        let parts = self.buffer.chunks_mut(size).take(datagrams);
+        let mut slices: Vec<_> = parts.map(|part| [IoSliceMut::new(part)]).collect();
+        let messages = match recvmmsg(self.fd.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None) {
+            Err(Errno::EAGAIN) => return self.wait(),
+            messages => messages?,
+        };
         let received =
             messages.map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())));
-        self.received.extend((0..).step_by(BUFFER).zip(received));
+        self.received.extend((0..).step_by(size).zip(received));
         Ok(())
+    }
+
+    fn wait(&self) -> nix::Result<()> {
+        let mut descriptors = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut descriptors, PollTimeout::from(TIMEOUT))? {
+            0 => Err(Errno::EAGAIN),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Transport for Kernel {
-    fn send(&mut self, message: &[u8]) -> nix::Result<()> {
+    fn send(&mut self, messages: &[u8], expected: Expected) -> nix::Result<()> {
         // Nothing of an earlier request counts any more.
         self.received.clear();
-        sendto(self.fd.as_raw_fd(), message, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(drop)
+        self.expected = expected;
+        sendto(self.fd.as_raw_fd(), messages, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(drop)
     }
 
     fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
-        if self.received.is_empty() {
+        loop {
+            if let Some((begin, received)) = self.received.pop_front() {
+                buffer.clear();
+                buffer.extend_from_slice(&self.buffer[begin..][..received.0]);
+                return Ok(received);
+            }
             self.receive_all()?;
         }
-        let (begin, received) = self.received.pop_front().ok_or(Errno::EAGAIN)?;
-        buffer.clear();
-        buffer.extend_from_slice(&self.buffer[begin..][..received.0]);
-        Ok(received)
     }
 
     fn reopen(&mut self) -> Result<()> {
@@ -111,6 +155,8 @@ impl Transport for Kernel {
     }
 
     fn port(&self) -> Option<u32> {
+        // The first request would bind it as well. That it is bound already is no error here.
+        let _ = bind(self.fd.as_raw_fd(), &NetlinkAddr::new(0, 0));
         getsockname::<NetlinkAddr>(self.fd.as_raw_fd()).ok().map(|address| address.pid())
     }
 }
@@ -118,16 +164,20 @@ impl Transport for Kernel {
 fn open() -> Result<OwnedFd> {
     let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
         .context("cannot open a netlink socket")?;
-    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).context("cannot bind a netlink socket")?;
     // Kernels before 4.20 know no strict checking; everything is filtered here as well.
     let _ = setsockopt(&fd, StrictCheck, &true);
-    // The kernel answers at once; this only keeps a hook from hanging for ever.
-    setsockopt(&fd, nix::sys::socket::sockopt::ReceiveTimeout, &TimeVal::new(30, 0))
-        .context("cannot set a timeout on a netlink socket")?;
     Ok(fd)
 }
 
+/// A request, and its flags beside `NLM_F_REQUEST`.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    request: &'a Request,
+    flags: i32,
+}
+
 /// What a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
     /// The kernel says no. (An error is the socket's own.)
@@ -182,7 +232,7 @@ impl Socket {
                 list.extend(read(body)?);
                 Ok(())
             };
-            match self.exchange(request, libc::NLM_F_DUMP, &mut each)? {
+            match self.exchange_one(Sent { request, flags: libc::NLM_F_DUMP }, &mut each)? {
                 Outcome::Done => return Ok(list),
                 Outcome::Rejected(errno) if list.is_empty() => return Err(errno.into()),
                 Outcome::Rejected(errno) => bail!("the kernel's list ends with an error: {errno}"),
@@ -197,17 +247,34 @@ impl Socket {
         self.parts <= 1
     }
 
-    /// Asks for a change; the kernel's rejection comes back as an `Errno` inside the result. A removal is not repeated
-    /// when its reply was lost: it could remove the next entry that matches. It comes back as ENOBUFS.
+    /// Asks for changes, in this order; the kernel's rejection comes back as an `Errno` inside the result. The kernel makes
+    /// each change, whatever came of those before it. A removal is not repeated when its reply was lost: it could remove the
+    /// next entry that matches. It comes back as ENOBUFS.
     ///
     /// # Errors
     /// When the socket fails, or the kernel's answers keep getting lost.
-    pub(crate) fn change(&mut self, request: &Request, flags: i32) -> Result<Result<(), Errno>> {
-        let mut each = |_: &[u8]| bail!("the kernel replied to a change with a list");
+    pub(crate) fn change(&mut self, changes: &[(Request, i32)]) -> Result<Vec<Result<(), Errno>>> {
+        let mut results = Vec::with_capacity(changes.len());
+        for some in changes.chunks(CHANGES) {
+            let sent: Vec<Sent> =
+                some.iter().map(|(request, flags)| Sent { request, flags: libc::NLM_F_ACK | flags }).collect();
+            let outcomes = self.exchange(&sent, &mut no_list)?;
+            for (sent, outcome) in sent.into_iter().zip(outcomes) {
+                results.push(self.changed(sent, outcome)?);
+            }
+        }
+        Ok(results)
+    }
+
+    /// The result of one change; sends it again if its reply was lost.
+    fn changed(&mut self, sent: Sent, mut outcome: Outcome) -> Result<Result<(), Errno>> {
         for tries in 0..TRIES {
-            match self.exchange(request, libc::NLM_F_ACK | flags, &mut each)? {
+            if tries > 0 {
+                outcome = self.exchange_one(sent, &mut |body| no_list(0, body))?;
+            }
+            match outcome {
                 Outcome::Done => return Ok(Ok(())),
-                Outcome::Interrupted | Outcome::Lost if request.is_deletion() => return Ok(Err(Errno::ENOBUFS)),
+                Outcome::Interrupted | Outcome::Lost if sent.request.is_deletion() => return Ok(Err(Errno::ENOBUFS)),
                 Outcome::Interrupted | Outcome::Lost => {}
                 // It was done at an earlier try, whose answer was lost.
                 Outcome::Rejected(Errno::EEXIST) if tries > 0 => return Ok(Ok(())),
@@ -229,7 +296,7 @@ impl Socket {
                 Ok(())
             };
             // The answer is one message, a rejection is another: no need for an acknowledgement after it.
-            match self.exchange(request, 0, &mut each)? {
+            match self.exchange_one(Sent { request, flags: 0 }, &mut each)? {
                 Outcome::Done => return answer.map(Ok).context("the kernel sent no reply"),
                 Outcome::Rejected(errno) => return Ok(Err(errno)),
                 Outcome::Interrupted | Outcome::Lost => {}
@@ -239,42 +306,48 @@ impl Socket {
     }
 
     /// Sends a request and reads its replies to the end.
-    fn exchange(
-        &mut self,
-        request: &Request,
-        flags: i32,
-        each: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<Outcome> {
+    fn exchange_one(&mut self, sent: Sent, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Outcome> {
+        let outcomes = self.exchange(&[sent], &mut |_, body| each(body))?;
+        outcomes.first().copied().context("the kernel sent no reply")
+    }
+
+    /// Sends requests together and reads their replies to the end. There may be one list among them, the last of them: the
+    /// kernel makes one list at a time. `each` has the index of the request.
+    fn exchange(&mut self, sent: &[Sent], each: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<Vec<Outcome>> {
         if self.unfinished {
             self.transport.reopen()?;
         }
         self.unfinished = true;
-        self.sequence += 1;
-        let bytes = request.serialize((libc::NLM_F_REQUEST | flags) as u16, self.sequence)?;
-        retry(|| self.transport.send(&bytes)).context("cannot send to the kernel")?;
-        let mut interrupted = false;
+        let first = self.sequence + 1;
+        let mut messages = Vec::with_capacity(sent.len());
+        for Sent { request, flags } in sent {
+            self.sequence += 1;
+            messages.push(request.serialize((libc::NLM_F_REQUEST | flags) as u16, self.sequence)?);
+        }
+        let expected = Expected::after(sent, &messages);
+        let bytes = messages.concat();
+        retry(|| self.transport.send(&bytes, expected)).context("cannot send to the kernel")?;
+        let mut replies =
+            Replies { sent, first, outcomes: vec![None; sent.len()], interrupted: vec![false; sent.len()] };
         self.parts = 0;
-        let outcome = loop {
-            let Some(length) = self.receive()? else { break Outcome::Lost };
-            let replies = Replies { request, flags, sequence: self.sequence };
+        while replies.outcomes.contains(&None) {
+            let Some(length) = self.receive(expected)? else { break };
             let mut has_entries = false;
-            let mut each = |body: &[u8]| {
+            let mut each = |index: usize, body: &[u8]| {
                 has_entries = true;
-                each(body)
+                each(index, body)
             };
-            let outcome = replies.read(&self.buffer[..length], &mut interrupted, &mut each)?;
+            replies.read(&self.buffer[..length], &mut each)?;
             self.parts += usize::from(has_entries);
-            if let Some(outcome) = outcome {
-                break outcome;
-            }
-        };
-        self.unfinished = matches!(outcome, Outcome::Lost);
-        Ok(outcome)
+        }
+        let outcomes: Vec<Outcome> = replies.outcomes.iter().map(|outcome| outcome.unwrap_or(Outcome::Lost)).collect();
+        self.unfinished = outcomes.contains(&Outcome::Lost);
+        Ok(outcomes)
     }
 
     /// One datagram from the kernel (those of other senders are skipped) into the buffer; nothing when one was
     /// lost, which netlink(7) reports as ENOBUFS.
-    fn receive(&mut self) -> Result<Option<usize>> {
+    fn receive(&mut self, expected: Expected) -> Result<Option<usize>> {
         loop {
             let (length, flags, sender) = match retry(|| self.transport.receive(&mut self.buffer)) {
                 Err(Errno::ENOBUFS) => return Ok(None),
@@ -284,65 +357,73 @@ impl Socket {
                 continue;
             }
             if flags.contains(MsgFlags::MSG_TRUNC) {
-                bail!("the kernel sent a datagram of more than {BUFFER} bytes");
+                bail!("the kernel sent a datagram of more than {} bytes", expected.size);
             }
             return Ok(Some(length));
         }
     }
 }
 
-/// The replies to one request.
+/// A change has no list.
+fn no_list(_: usize, _: &[u8]) -> Result<()> {
+    bail!("the kernel replied to a change with a list")
+}
+
+/// The replies to requests that were sent together.
 struct Replies<'a> {
-    request: &'a Request,
-    flags: i32,
-    sequence: u32,
+    sent: &'a [Sent<'a>],
+    /// The number of the first request.
+    first: u32,
+    outcomes: Vec<Option<Outcome>>,
+    interrupted: Vec<bool>,
 }
 
 impl Replies<'_> {
-    /// Reads one datagram; gives the outcome at the end of the replies.
-    fn read(
-        &self,
-        datagram: &[u8],
-        interrupted: &mut bool,
-        each: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<Option<Outcome>> {
-        let is_dump = self.flags == libc::NLM_F_DUMP;
+    /// Reads one datagram. It has replies to one of the requests, or the end of them.
+    fn read(&mut self, datagram: &[u8], each: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
         let mut rest = datagram;
         while !rest.is_empty() {
             let (message, after) = first_message(rest).context("the kernel sent a broken netlink message")?;
             rest = after;
             // Of an earlier request.
-            if message.sequence < self.sequence {
-                continue;
-            }
-            ensure!(message.sequence == self.sequence, "the kernel replied to a request that was not made");
-            *interrupted |= i32::from(message.flags) & libc::NLM_F_DUMP_INTR != 0;
-            let is_reply = self.request.reply() == Some(message.kind);
-            let outcome = match i32::from(message.kind) {
-                _ if is_reply => {
-                    each(message.body)?;
-                    if self.flags != 0 {
+            let Some(index) = message.sequence.checked_sub(self.first) else { continue };
+            let index = index as usize;
+            let sent = self.sent.get(index).context("the kernel replied to a request that was not made")?;
+            ensure!(self.outcomes[index].is_none(), "the kernel sent a message after the end of its reply");
+            self.interrupted[index] |= i32::from(message.flags) & libc::NLM_F_DUMP_INTR != 0;
+            let outcome = match sent.request.reply() == Some(message.kind) {
+                true => {
+                    each(index, message.body)?;
+                    if sent.flags != 0 {
                         continue;
                     }
                     Outcome::Done
                 }
-                kind @ (libc::NLMSG_DONE | libc::NLMSG_ERROR) => {
-                    match message.error().context("the kernel sent a broken netlink message")? {
-                        // A dump ends with the one, a change with the other.
-                        0 if is_dump != (kind == libc::NLMSG_DONE) => bail!("the kernel's reply ends too early"),
-                        0 if *interrupted => Outcome::Interrupted,
-                        0 => Outcome::Done,
-                        errno => Outcome::Rejected(Errno::from_raw(errno)),
-                    }
-                }
-                libc::NLMSG_OVERRUN => Outcome::Lost,
-                kind => bail!("the kernel replied with a message of type {kind}"),
+                false => end(sent, &message, self.interrupted[index])?,
             };
             ensure!(rest.is_empty(), "the kernel sent a message after the end of its reply");
-            return Ok(Some(outcome));
+            self.outcomes[index] = Some(outcome);
         }
-        Ok(None)
+        Ok(())
     }
+}
+
+/// What the last reply to a request says.
+fn end(sent: &Sent, message: &Message, is_interrupted: bool) -> Result<Outcome> {
+    let is_dump = sent.flags == libc::NLM_F_DUMP;
+    Ok(match i32::from(message.kind) {
+        kind @ (libc::NLMSG_DONE | libc::NLMSG_ERROR) => {
+            match message.error().context("the kernel sent a broken netlink message")? {
+                // A dump ends with the one, a change with the other.
+                0 if is_dump != (kind == libc::NLMSG_DONE) => bail!("the kernel's reply ends too early"),
+                0 if is_interrupted => Outcome::Interrupted,
+                0 => Outcome::Done,
+                errno => Outcome::Rejected(Errno::from_raw(errno)),
+            }
+        }
+        libc::NLMSG_OVERRUN => Outcome::Lost,
+        kind => bail!("the kernel replied with a message of type {kind}"),
+    })
 }
 
 fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
@@ -370,7 +451,7 @@ impl Recording {
 }
 
 impl Transport for Recording {
-    fn send(&mut self, _: &[u8]) -> nix::Result<()> {
+    fn send(&mut self, _: &[u8], _: Expected) -> nix::Result<()> {
         Ok(())
     }
 
@@ -438,10 +519,9 @@ mod tests {
         fn next(&mut self) -> Does {
             self.script.pop_front().expect("no further request")
         }
-    }
 
-    impl Transport for Scripted {
-        fn send(&mut self, bytes: &[u8]) -> nix::Result<()> {
+        /// Replies to one message.
+        fn answer(&mut self, bytes: &[u8]) {
             let number = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
             let sequence = number(8);
             let dump = number(4) >> 16 & NLM_F_DUMP == NLM_F_DUMP;
@@ -473,6 +553,17 @@ mod tests {
                 Does::Loses => vec![Ok((rules(0), 0)), Err(Errno::ENOBUFS)],
                 Does::Rejects(errno) => vec![Ok((error(errno as i32), 0))],
             });
+        }
+    }
+
+    impl Transport for Scripted {
+        fn send(&mut self, bytes: &[u8], _: Expected) -> nix::Result<()> {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let length = u32::from_ne_bytes(rest[..4].try_into().unwrap()) as usize;
+                self.answer(&rest[..length]);
+                rest = &rest[length..];
+            }
             Ok(())
         }
 
@@ -506,8 +597,12 @@ mod tests {
         Ok(socket(script).dump(&Request::new(libc::RTM_GETRULE, &[0; 12]), |body| Ok(Some(body.len())))?.len())
     }
 
+    fn change_one(script: &[Does], kind: u16) -> Result<Result<(), Errno>> {
+        Ok(socket(script).change(&[(Request::new(kind, &[0; 12]), 0)])?[0])
+    }
+
     fn change(script: &[Does]) -> Result<Result<(), Errno>> {
-        socket(script).change(&Request::new(libc::RTM_NEWRULE, &[0; 12]), 0)
+        change_one(script, libc::RTM_NEWRULE)
     }
 
     #[test]
@@ -539,12 +634,34 @@ mod tests {
         assert_eq!(change(&[Loses; TRIES]).unwrap_err().to_string(), "the kernel has no memory for its replies");
     }
 
+    /// Each change has its own result, whatever came of those before it.
+    #[test]
+    fn changes_that_are_sent_together() {
+        use Does::*;
+        let changes = |script: &[Does], kind| {
+            let changes = vec![(Request::new(kind, &[0; 12]), 0); 3];
+            socket(script).change(&changes).unwrap()
+        };
+        assert_eq!(changes(&[Answer; 3], libc::RTM_NEWRULE), [Ok(()); 3]);
+        let rejects = [Haltingly, Rejects(Errno::EINVAL), Answer];
+        assert_eq!(changes(&rejects, libc::RTM_NEWRULE), [Ok(()), Err(Errno::EINVAL), Ok(())]);
+        // What comes after the lost reply is not read: additions are sent again, removals are not.
+        let exists = Rejects(Errno::EEXIST);
+        assert_eq!(changes(&[Answer, Loses, Answer, exists, exists], libc::RTM_NEWRULE), [Ok(()); 3]);
+        assert_eq!(
+            changes(&[Answer, Loses, Answer], libc::RTM_DELRULE),
+            [Ok(()), Err(Errno::ENOBUFS), Err(Errno::ENOBUFS)]
+        );
+        let many = vec![(Request::new(libc::RTM_NEWRULE, &[0; 12]), 0); 2 * CHANGES + 1];
+        assert_eq!(socket(&vec![Answer; many.len()]).change(&many).unwrap().len(), many.len());
+    }
+
     /// It may have been done: the next one that matches would be removed.
     #[test]
     fn a_removal_whose_answer_was_lost_is_not_repeated() {
         use Does::*;
         for kind in [libc::RTM_DELRULE, libc::RTM_DELROUTE] {
-            let remove = |script| socket(script).change(&Request::new(kind, &[0; 12]), 0).unwrap();
+            let remove = |script: &[Does]| change_one(script, kind).unwrap();
             assert_eq!(remove(&[Answer]), Ok(()));
             assert_eq!(remove(&[Rejects(Errno::ENOENT)]), Err(Errno::ENOENT));
             assert_eq!(remove(&[Loses]), Err(Errno::ENOBUFS), "no second request");

@@ -83,6 +83,23 @@ impl<'a> Installed<'a> {
     }
 }
 
+/// The tables whose foreign routes decide what the plan and its difference from the kernel are, except those of uplinks that
+/// are complete: they keep their tables, and no route of theirs is to be added. A number that is assigned depends on those
+/// before it, so uplinks after the last one with missing routes do not count, either.
+pub fn undecided_tables(plan: &Plan, snapshot: &Snapshot) -> Vec<(Family, u32)> {
+    let own: HashSet<&Route> = snapshot.routes.iter().filter(|route| route.is_ours()).collect();
+    let is_complete =
+        |policy: &Policy| !policy.has_copies && policy.routes.iter().all(|placed| own.contains(&placed.item));
+    let is_up = |policy: &Policy| plan.uplinks[policy.uplink].up;
+    let last = plan.policies.iter().filter(|policy| is_up(policy) && !is_complete(policy)).map(|policy| policy.uplink);
+    let Some(last) = last.max() else { return Vec::new() };
+    // An IPv4 uplink has the table of the IPv6 uplink of its interface.
+    let before: HashSet<&str> = plan.uplinks[..=last].iter().map(|uplink| &uplink.interface[..]).collect();
+    let counts = |policy: &&Policy| before.contains(&plan.uplinks[policy.uplink].interface[..]) && !is_complete(policy);
+    let tables = plan.policies.iter().filter(counts);
+    tables.map(|policy| (plan.uplinks[policy.uplink].family, policy.table)).collect()
+}
+
 /// The changes that make the kernel match the plan. `is_skipped` is true for uplinks whose own lines run right now:
 /// nothing is added or removed for them.
 pub fn difference(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -> bool) -> Difference {

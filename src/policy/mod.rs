@@ -117,8 +117,9 @@ impl PolicyContext<'_> {
         };
         let copies = (layout == Layout::Layered).then(|| {
             let copies = networks.copies(index).into_iter();
-            copies.filter(|(dst, hop)| !is_blocked(dst, hop)).collect()
+            copies.filter(|(dst, hop)| !is_blocked(dst, hop)).collect::<Vec<_>>()
         });
+        let has_copies = copies.as_ref().is_some_and(|copies| !copies.is_empty());
         Policy {
             uplink: index,
             table,
@@ -126,6 +127,7 @@ impl PolicyContext<'_> {
             layout,
             routes: layout::routes(uplink, table, networks.on_link(index), copies),
             rules: layout::rules(&self.rules, index, numbers, layout, self.devices.of(index)),
+            has_copies,
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Policy {
     pub layout: Layout,
     pub routes: Vec<StanzaItem<Route>>,
     pub rules: Vec<StanzaItem<Rule>>,
+    /// Some of the routes are copies of the main table's: a foreign route to the same destination takes their place.
+    pub has_copies: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -232,13 +232,12 @@ pub fn inside() -> Result<String, String> {
     if failed.is_empty() { Ok(summary) } else { Err(format!("{summary}\n{}", failed.join("\n\n"))) }
 }
 
-/// A request for a list. Its header has `length` bytes and begins with the address family.
-fn dump_request(sequence: u32, kind: u16, length: usize, family: u8) -> Vec<u8> {
+/// A request for a list of all address families. Its header has `length` bytes.
+fn dump_request(sequence: u32, kind: u16, length: usize) -> Vec<u8> {
     let flags = (nix::libc::NLM_F_DUMP | nix::libc::NLM_F_REQUEST) as u16;
     let mut request = (16 + length as u32).to_ne_bytes().to_vec();
     request.extend([kind, flags].map(u16::to_ne_bytes).concat());
     request.extend([sequence, 0].map(u32::to_ne_bytes).concat());
-    request.push(family);
     request.resize(16 + length, 0);
     request
 }
@@ -261,17 +260,10 @@ fn record(path: &std::ffi::OsStr) -> Result<(), String> {
     let netlink = SockProtocol::NetlinkRoute;
     let socket = nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), netlink)
         .map_err(|error| error.to_string())?;
-    let requests: [(u16, usize, u8); 6] = [
-        (RTM_GETLINK, 16, 0),
-        (RTM_GETADDR, 8, 0),
-        (RTM_GETRULE, 12, 2),
-        (RTM_GETRULE, 12, 10),
-        (RTM_GETROUTE, 12, 2),
-        (RTM_GETROUTE, 12, 10),
-    ];
+    let requests: [(u16, usize); 4] = [(RTM_GETLINK, 16), (RTM_GETADDR, 8), (RTM_GETRULE, 12), (RTM_GETROUTE, 12)];
     let mut recorded = Vec::new();
-    for (sequence, (kind, length, family)) in (1u32..).zip(requests) {
-        let request = dump_request(sequence, kind, length, family);
+    for (sequence, (kind, length)) in (1u32..).zip(requests) {
+        let request = dump_request(sequence, kind, length);
         let kernel = NetlinkAddr::new(0, 0);
         nix::sys::socket::sendto(socket.as_raw_fd(), &request, &kernel, MsgFlags::empty())
             .map_err(|e| e.to_string())?;

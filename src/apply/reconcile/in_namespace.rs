@@ -38,12 +38,15 @@ struct Rejecting {
 }
 
 impl Kernel for Rejecting {
-    fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
-        self.messages += 1;
-        if self.at == Some(self.messages) {
-            return Err(Error::new(Errno::EINVAL).context(format!("the kernel rejected '{}'", step.command())));
-        }
-        self.socket.carry_out(step, links)
+    fn carry_out(&mut self, steps: &[Step], links: &[Link]) -> Result<Vec<Result<bool>>> {
+        let rejected = self.at.and_then(|at| at.checked_sub(self.messages + 1)).filter(|index| *index < steps.len());
+        self.messages += steps.len();
+        let Some(index) = rejected else { return self.socket.carry_out(steps, links) };
+        let mut results = self.socket.carry_out(&steps[..index], links)?;
+        let command = steps[index].command();
+        results.push(Err(Error::new(Errno::EINVAL).context(format!("the kernel rejected '{command}'"))));
+        results.extend(self.socket.carry_out(&steps[index + 1..], links)?);
+        Ok(results)
     }
 
     /// Without the routes of inet6, which come when the kernel finds time.
@@ -53,7 +56,7 @@ impl Kernel for Rejecting {
         Ok(snapshot)
     }
 
-    fn read_back(&mut self, _: &Snapshot) -> Result<Snapshot> {
+    fn read_back(&mut self, _: &Snapshot, _: &[Step]) -> Result<Snapshot> {
         self.snapshot()
     }
 
@@ -70,7 +73,8 @@ impl Rejecting {
         let routes = now.routes.iter().filter(|route| !is_kernels(route.protocol) && route.family == Family::Inet);
         let steps = rules.cloned().map(Step::RemoveRule).chain(routes.cloned().map(Step::RemoveRoute));
         for step in steps {
-            self.socket.carry_out(&step, &now.links).unwrap();
+            let mut results = self.socket.carry_out(&[step], &now.links).unwrap();
+            results.pop().unwrap().unwrap();
         }
         let groups = now.links.iter().map(|link| {
             let to = wanted.link(&link.name).map_or(NO_GROUP, |link| link.group);
@@ -80,7 +84,7 @@ impl Rejecting {
         let routes = wanted.routes.iter().filter(|route| route.table != crate::network::MAIN);
         let steps = rules.cloned().map(Step::AddRule).chain(routes.cloned().map(Step::AddRoute));
         for step in groups.chain(steps) {
-            let _ = self.socket.carry_out(&step, &now.links);
+            let _ = self.socket.carry_out(&[step], &now.links);
         }
         self.snapshot().unwrap()
     }

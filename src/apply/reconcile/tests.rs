@@ -34,8 +34,8 @@ impl Model {
     }
 }
 
-impl Kernel for Model {
-    fn carry_out(&mut self, step: &Step, _: &[Link]) -> Result<bool> {
+impl Model {
+    fn carry_out_one(&mut self, step: &Step) -> Result<bool> {
         self.messages += 1;
         match self.at {
             Some((at, Event::Rejects(errno))) if at == self.messages => {
@@ -59,12 +59,18 @@ impl Kernel for Model {
         self.seen.push(self.now.clone());
         Ok(done)
     }
+}
+
+impl Kernel for Model {
+    fn carry_out(&mut self, steps: &[Step], _: &[Link]) -> Result<Vec<Result<bool>>> {
+        Ok(steps.iter().map(|step| self.carry_out_one(step)).collect())
+    }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         Ok(self.now.clone())
     }
 
-    fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
+    fn read_back(&mut self, before: &Snapshot, _: &[Step]) -> Result<Snapshot> {
         let mut now = Snapshot { addresses: before.addresses.clone(), ..self.now.clone() };
         now.routes.retain(|route| route.table != MAIN || route.is_ours());
         Ok(now)
@@ -244,14 +250,16 @@ fn a_rejection_excludes_one_uplink() {
     /// Rejects a kind of step each time.
     struct Rejecting(Model, Rejects);
     impl Kernel for Rejecting {
-        fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
-            if self.1(step) { Err(Errno::EOPNOTSUPP.into()) } else { self.0.carry_out(step, links) }
+        fn carry_out(&mut self, steps: &[Step], _: &[Link]) -> Result<Vec<Result<bool>>> {
+            let (model, rejects) = (&mut self.0, self.1);
+            let one = |step| if rejects(step) { Err(Errno::EOPNOTSUPP.into()) } else { model.carry_out_one(step) };
+            Ok(steps.iter().map(one).collect())
         }
         fn snapshot(&mut self) -> Result<Snapshot> {
             self.0.snapshot()
         }
-        fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
-            self.0.read_back(before)
+        fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
+            self.0.read_back(before, steps)
         }
         fn flush_cache(&mut self) {}
     }
@@ -294,17 +302,18 @@ fn a_rejection_excludes_one_uplink() {
 fn a_failed_rollback_is_reported() {
     struct Stubborn(Model);
     impl Kernel for Stubborn {
-        fn carry_out(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
-            if self.0.messages >= 3 {
-                return Err(Error::new(Errno::EPERM).context(format!("the kernel rejected '{}'", step.command())));
-            }
-            self.0.carry_out(step, links)
+        fn carry_out(&mut self, steps: &[Step], _: &[Link]) -> Result<Vec<Result<bool>>> {
+            let one = |step: &Step| match self.0.messages {
+                0..3 => self.0.carry_out_one(step),
+                _ => Err(Error::new(Errno::EPERM).context(format!("the kernel rejected '{}'", step.command()))),
+            };
+            Ok(steps.iter().map(one).collect())
         }
         fn snapshot(&mut self) -> Result<Snapshot> {
             self.0.snapshot()
         }
-        fn read_back(&mut self, before: &Snapshot) -> Result<Snapshot> {
-            self.0.read_back(before)
+        fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
+            self.0.read_back(before, steps)
         }
         fn flush_cache(&mut self) {}
     }
@@ -412,7 +421,10 @@ proptest! {
             let at = rejected.index(all) + 1;
             let mut apply_to = Model::new(&before, Some((at, Event::Rejects(Errno::EINVAL))));
             prop_assert!(converge(&mut apply_to, &plan, &before, &is_skipped).is_err());
-            prop_assert_eq!(sorted(apply_to.now), sorted(before), "message {} of {}", at, all);
+            prop_assert_eq!(sorted(apply_to.now), sorted(before.clone()), "message {} of {}", at, all);
+            for now in &apply_to.seen {
+                prop_assert!(dangling(now) <= dangling(&before), "a rule points to an empty table during the rollback");
+            }
         }
     }
 }

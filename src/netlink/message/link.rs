@@ -62,7 +62,14 @@ impl NeighbourStates {
 
 /// The requests for lists; without an address family, for the lists of all families.
 pub(crate) fn list_links() -> Request {
-    let mut request = Request::new(libc::RTM_GETLINK, &[0; 16]);
+    get_link(0)
+}
+
+/// The request for one interface, by its index.
+pub(crate) fn get_link(index: u32) -> Request {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut request = Request::new(libc::RTM_GETLINK, &header);
     // The kernel adds up the counters of all processors; nothing here reads them.
     request.attributes.add_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     request

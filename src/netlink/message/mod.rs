@@ -6,8 +6,8 @@ mod rule;
 mod values;
 
 pub(crate) use link::{
-    NeighbourStates, list_addresses, list_links, list_neighbours, read_address, read_failed_neighbour, read_link,
-    write_group,
+    NeighbourStates, get_link, list_addresses, list_links, list_neighbours, read_address, read_failed_neighbour,
+    read_link, write_group,
 };
 pub(crate) use route::{
     Filter, RTM_F_FIB_MATCH, is_cached, list_routes, read_route, read_way, write_query, write_route,

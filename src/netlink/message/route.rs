@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use nix::libc;
 
-use super::values::{family_of, index_of, name_of, prefix};
+use super::values::{family_of, index_of, ip_family, name_of, prefix};
 use crate::netlink::wire::{Attached, Attribute, Attributes, Request, after, split};
 use crate::network::{Family, Kind, Link, Nexthop, Query, ResolvedRoute, Route, RouteExtras, RouteState};
 
@@ -77,9 +77,10 @@ impl Filter {
     }
 }
 
-pub(crate) fn list_routes(family: Family, filter: Filter) -> Request {
-    let protocol = filter.protocol.unwrap_or_default();
-    let header = RouteHeader { family: family_of(family), protocol, ..RouteHeader::default() };
+/// Without a family, those of all families.
+pub(crate) fn list_routes(family: Option<Family>, filter: Filter) -> Request {
+    let (family, protocol) = (family.map_or(0, family_of), filter.protocol.unwrap_or_default());
+    let header = RouteHeader { family, protocol, ..RouteHeader::default() };
     let mut request = Request::new(libc::RTM_GETROUTE, &header.bytes());
     if let Some(table) = filter.table {
         request.attributes.add_u32(libc::RTA_TABLE, table);
@@ -204,12 +205,10 @@ fn read_nexthops(attribute: Attribute<'_>, family: u8, links: &[Link]) -> Result
     Ok(nexthops)
 }
 
-/// An entry of a table. Nothing for a route of another family: a kernel without IPv6 sends IPv4 routes.
-pub(crate) fn read_route(body: &[u8], family: Family, links: &[Link]) -> Result<Option<Route>> {
+/// An entry of a table. Nothing for a route of another protocol, multicast routing for example.
+pub(crate) fn read_route(body: &[u8], links: &[Link]) -> Result<Option<Route>> {
     let (header, attributes) = RouteHeader::split(body)?;
-    if header.family != family_of(family) {
-        return Ok(None);
-    }
+    let Some(family) = ip_family(header.family) else { return Ok(None) };
     let any: IpAddr = match family {
         Family::Inet => std::net::Ipv4Addr::UNSPECIFIED.into(),
         Family::Inet6 => std::net::Ipv6Addr::UNSPECIFIED.into(),

@@ -1,12 +1,12 @@
 //! Rules (linux/fib_rules.h).
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use ipnet::IpNet;
 use nix::libc;
 
-use super::values::{family_of, prefix};
+use super::values::{family_of, ip_family, prefix};
 use crate::netlink::wire::{Attached, Attribute, Attributes, Request, split};
-use crate::network::{Action, Family, Rule, RuleExtras};
+use crate::network::{Action, Rule, RuleExtras};
 
 // linux/fib_rules.h
 const FRA_DST: u16 = 1;
@@ -33,6 +33,8 @@ const FRA_DSCP: u16 = 25;
 const FRA_SPORT_MASK: u16 = 28;
 const FRA_DPORT_MASK: u16 = 29;
 const FRA_DSCP_MASK: u16 = 30;
+/// Other protocols with rules of their own: multicast routing (`RTNL_FAMILY_IPMR`, `RTNL_FAMILY_IP6MR`) and DECnet.
+const OTHER_FAMILIES: [u8; 3] = [128, 129, 12];
 /// All bits of a DSCP.
 const DSCP_BITS: u8 = 0x3f;
 const FR_ACT_TO_TBL: u8 = 1;
@@ -72,14 +74,19 @@ impl RuleHeader {
     }
 }
 
-pub(crate) fn list_rules(family: Family) -> Request {
-    let header = RuleHeader { family: family_of(family), ..RuleHeader::default() };
-    Request::new(libc::RTM_GETRULE, &header.bytes())
+/// Of all families.
+pub(crate) fn list_rules() -> Request {
+    Request::new(libc::RTM_GETRULE, &RuleHeader::default().bytes())
 }
 
-pub(crate) fn read_rule(body: &[u8], family: Family) -> Result<Rule> {
+/// Nothing for a rule of another protocol.
+pub(crate) fn read_rule(body: &[u8]) -> Result<Option<Rule>> {
     let (header, attributes) = RuleHeader::split(body)?;
-    ensure!(header.family == family_of(family), "a rule of address family {}", header.family);
+    let family = match ip_family(header.family) {
+        Some(family) => family,
+        None if OTHER_FAMILIES.contains(&header.family) => return Ok(None),
+        None => bail!("a rule of address family {}", header.family),
+    };
     let mut rule = Rule {
         family,
         priority: 0,
@@ -116,7 +123,7 @@ pub(crate) fn read_rule(body: &[u8], family: Family) -> Result<Rule> {
     rule.src = prefix(src, header.src_len)?;
     extras.dst = prefix(dst, header.dst_len)?;
     rule.extras = (extras != RuleExtras::default()).then(|| Box::new(extras));
-    Ok(rule)
+    Ok(Some(rule))
 }
 
 /// The kernel sends -1 if a suppressor is not set.

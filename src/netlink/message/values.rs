@@ -15,6 +15,15 @@ pub(crate) fn family_of(family: Family) -> u8 {
     }
 }
 
+/// Nothing for the families of other protocols.
+pub(crate) fn ip_family(number: u8) -> Option<Family> {
+    match number {
+        AF_INET => Some(Family::Inet),
+        AF_INET6 => Some(Family::Inet6),
+        _ => None,
+    }
+}
+
 pub(crate) fn index_of(name: &str, links: &[Link]) -> Option<u32> {
     links.iter().find(|link| link.name == name).map(|link| link.index)
 }
