@@ -4,7 +4,7 @@
 use crate::network::deletion::{would_delete, would_delete_route};
 use crate::network::{Action, Family, Route, Rule, Snapshot};
 use crate::policy::difference::{Difference, Membership, difference, teardown};
-use crate::policy::numbers::SPARE;
+use crate::policy::installed::SPARE;
 use crate::policy::{Plan, Policy};
 
 /// One message to the kernel.

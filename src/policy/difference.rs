@@ -279,20 +279,22 @@ fn addresses(uplink: &Uplink, snapshot: &Snapshot) -> Vec<IpAddr> {
 
 /// The interfaces that have to change their group. A group that symroute did not set stays.
 fn memberships(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -> bool, difference: &mut Difference) {
-    let is_unchanged = |dev: &str| {
-        let mut uplinks = plan.uplinks.iter().enumerate();
-        uplinks.any(|(index, uplink)| uplink.interface == dev && is_skipped(index))
-    };
-    let is_kept = |dev: &str| {
-        let mut managed = plan.managed.iter();
-        managed.any(|index| plan.uplinks[*index].interface == dev && plan.keeps_installed(*index))
-    };
-    for link in snapshot.links.iter().filter(|link| !is_unchanged(&link.name)) {
+    let interface = |index: usize| &plan.uplinks[index].interface[..];
+    let unchanged: HashSet<&str> = (0..plan.uplinks.len()).filter(|index| is_skipped(*index)).map(interface).collect();
+    let kept = plan.managed.iter().copied().filter(|index| plan.keeps_installed(*index));
+    let kept: HashSet<&str> = kept.map(interface).collect();
+    let members: HashSet<&str> = plan.group.interfaces.iter().map(String::as_str).collect();
+    for link in snapshot.links.iter().filter(|link| [NO_GROUP, GROUP].contains(&link.group)) {
+        let name = &link.name[..];
+        let is_set_by_us = plan.group.number == GROUP && members.contains(name);
+        if is_set_by_us == (link.group == GROUP) || unchanged.contains(name) {
+            continue;
+        }
         let change = |to: u32| Membership { dev: link.name.clone(), from: link.group, to };
-        match (link.group, plan.group.is_set_by_us(&link.name)) {
-            (NO_GROUP, true) => difference.join.push(change(GROUP)),
-            (GROUP, false) if !is_kept(&link.name) => difference.leave.push(change(NO_GROUP)),
-            _ => {}
+        match is_set_by_us {
+            true => difference.join.push(change(GROUP)),
+            false if kept.contains(name) => {}
+            false => difference.leave.push(change(NO_GROUP)),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The interface group of the uplinks. The rules suppress the main table's routes through an interface of the group
 //! (`suppress_ifgroup`), so that an address leaves through its own uplink only.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::interfaces::Diagnostic;
 use crate::network::{Family, PROTOCOL, Snapshot};
 use crate::uplinks::Uplink;
@@ -44,25 +46,23 @@ pub fn group(
     snapshot: Option<&Snapshot>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Group {
-    let is_layered =
-        |family: Family| layered.iter().any(|index| uplinks[*index].family == family && uplinks[*index].up);
+    let layered = layered.iter().map(|index| &uplinks[*index]).filter(|uplink| uplink.up);
+    let layered: HashSet<Family> = layered.map(|uplink| uplink.family).collect();
+    let is_layered = |family: Family| layered.contains(&family);
     let is_member = |uplink: &&Uplink| {
         let is_complete = !(uplink.dynamic && uplink.sources.is_empty());
         uplink.up && uplink.gateway.is_known() && is_complete && uplink.skipped.is_none() && is_layered(uplink.family)
     };
-    let mut members: Vec<&Uplink> = Vec::new();
-    for uplink in uplinks.iter().filter(is_member) {
-        if !members.iter().any(|known| known.interface == uplink.interface) {
-            members.push(uplink);
-        }
-    }
+    let mut names: HashSet<&str> = HashSet::new();
+    let members: Vec<&Uplink> =
+        uplinks.iter().filter(is_member).filter(|uplink| names.insert(&uplink.interface)).collect();
     let links = || snapshot.iter().flat_map(|snapshot| &snapshot.links);
-    let number =
-        |uplink: &Uplink| links().find(|link| link.name == uplink.interface).map_or(NO_GROUP, |link| link.group);
+    let numbers: HashMap<&str, u32> = links().map(|link| (&link.name[..], link.group)).collect();
+    let number = |uplink: &Uplink| numbers.get(&uplink.interface[..]).copied().unwrap_or(NO_GROUP);
     let is_foreign = |number: u32| ![NO_GROUP, GROUP].contains(&number);
     let interfaces = |members: &[&Uplink]| members.iter().map(|uplink| uplink.interface.clone()).collect();
     let is_shared = |shared: &u32| {
-        let is_member = |name: &str| members.iter().any(|uplink| uplink.interface == name);
+        let is_member = |name: &str| names.contains(name);
         // No other interface may be in it: the rules would suppress the main table's routes through it as well.
         let others = links().any(|link| link.group == *shared && link.name != "lo" && !is_member(&link.name));
         is_foreign(*shared) && !others && members.iter().all(|uplink| number(uplink) == *shared)

@@ -110,20 +110,28 @@ pub struct RuleContext<'a> {
     pub group: &'a Group,
     /// On-link networks and addresses of the host that belong to no uplink.
     pub other_networks: &'a [IpNet],
-    pub snapshot: Option<&'a Snapshot>,
-    /// Tables of the kernel with more than a default route or a route through an uplink.
+    /// The kernel's rules for every packet; nothing without a kernel.
+    pub for_all: Option<Vec<&'a Rule>>,
+    /// Tables that these rules look up, with more than a default route or a route through an uplink.
     pub with_networks: HashSet<(Family, u32)>,
 }
 
-/// The tables with more than a default route or a route through an uplink.
-pub fn with_networks(snapshot: Option<&Snapshot>, group: &Group) -> HashSet<(Family, u32)> {
+/// The rules for every packet.
+pub fn for_all(snapshot: &Snapshot) -> Vec<&Rule> {
+    snapshot.rules.iter().filter(|rule| is_unconditional(rule)).collect()
+}
+
+/// The tables of these rules with more than a default route or a route through an uplink.
+pub fn with_networks(snapshot: Option<&Snapshot>, for_all: &[&Rule], group: &Group) -> HashSet<(Family, u32)> {
+    let tables: HashSet<u32> = for_all.iter().map(|rule| rule.table).collect();
+    let is_looked_up = |table: u32| !KERNEL_TABLES.contains(&table) && tables.contains(&table);
     let group: HashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
     let is_network = |route: &&Route| {
         let longest = MAX_DEFAULT_LIKE_PREFIX_LENGTH[usize::from(route.family == Family::Inet6)];
         let specific = u32::from(route.dst.prefix_len()) > longest;
         specific && route.kind() != Kind::Throw && !route.dev.as_ref().is_some_and(|dev| group.contains(&dev[..]))
     };
-    let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes);
+    let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes).filter(|route| is_looked_up(route.table));
     routes.filter(is_network).map(|route| (route.family, route.table)).collect()
 }
 
@@ -169,11 +177,11 @@ pub fn rules(
         each(&|src| rule(priority, src, table));
         return rules;
     }
-    if let Some(snapshot) = context.snapshot {
-        if is_local_behind(snapshot, uplink.family, priority) {
+    if let Some(for_all) = &context.for_all {
+        if is_local_behind(for_all, uplink.family, priority) {
             each(&|src| rule(priority.saturating_sub(2), src, LOCAL));
         }
-        for table in foreign_tables(context, snapshot, uplink.family, priority) {
+        for table in foreign_tables(context, for_all, uplink.family, priority) {
             each(&|src| without_uplinks(rule(priority.saturating_sub(1), src, table)));
         }
     }
@@ -195,18 +203,18 @@ pub(crate) fn is_unconditional(rule: &Rule) -> bool {
 }
 
 /// Is the rule for table local missing before `priority`? (ifupdown2 moves it when it adds VRFs.)
-fn is_local_behind(snapshot: &Snapshot, family: Family, priority: u32) -> bool {
-    let mut before = snapshot.rules.iter().filter(|rule| rule.family == family && rule.priority < priority);
-    !before.any(|rule| rule.table == LOCAL && is_unconditional(rule) && rule.suppress_prefixlen.is_none())
+fn is_local_behind(for_all: &[&Rule], family: Family, priority: u32) -> bool {
+    let mut before = for_all.iter().filter(|rule| rule.family == family && rule.priority < priority);
+    !before.any(|rule| rule.table == LOCAL && rule.suppress_prefixlen.is_none())
 }
 
 /// Tables that a foreign rule looks up for every packet, after `priority` and before the main table, and that have more
 /// than a default route or a route through an uplink. (Tailscale's table is the known example.)
-fn foreign_tables(context: &RuleContext, snapshot: &Snapshot, family: Family, priority: u32) -> Vec<u32> {
+fn foreign_tables(context: &RuleContext, for_all: &[&Rule], family: Family, priority: u32) -> Vec<u32> {
     let has_route = |table: u32| context.with_networks.contains(&(family, table));
     let mut tables: Vec<u32> = Vec::new();
-    let for_all = || snapshot.rules.iter().filter(|rule| rule.family == family && is_unconditional(rule));
-    let is_main = |rule: &&Rule| rule.table == MAIN && rule.suppress_prefixlen.is_none();
+    let for_all = || for_all.iter().filter(|rule| rule.family == family);
+    let is_main = |rule: &&&Rule| rule.table == MAIN && rule.suppress_prefixlen.is_none();
     let main = for_all().filter(is_main).map(|rule| rule.priority).min().unwrap_or(u32::MAX);
     let rules = for_all().filter(|rule| rule.protocol != PROTOCOL && (priority..main).contains(&rule.priority));
     for rule in rules {

@@ -7,6 +7,7 @@ mod cover;
 mod device;
 pub(crate) mod difference;
 pub(crate) mod group;
+pub(crate) mod installed;
 pub(crate) mod layout;
 pub(crate) mod networks;
 pub(crate) mod numbers;
@@ -149,13 +150,15 @@ pub fn plan(found: Discovery, snapshot: Option<&Snapshot>, names: &Names, layout
     let with_policy = with_policy(&uplinks, &managed, &numbers);
     let layered: Vec<usize> = with_policy.iter().copied().filter(|index| layouts[index] == Layout::Layered).collect();
     let group = group::group(&uplinks, &layered, snapshot, &mut diagnostics);
+    let for_all = snapshot.map(layout::for_all);
+    let with_networks = layout::with_networks(snapshot, for_all.as_deref().unwrap_or_default(), &group);
     let context = PolicyContext {
         rules: RuleContext {
             uplinks: &uplinks,
             group: &group,
             other_networks: &other_networks,
-            snapshot,
-            with_networks: layout::with_networks(snapshot, &group),
+            for_all,
+            with_networks,
         },
         networks: Family::ALL.map(|family| Networks::new(&uplinks, &static_routes, family, &group, snapshot)),
         devices: device::Rules::new(&uplinks, &layered, &numbers),

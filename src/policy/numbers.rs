@@ -6,17 +6,15 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::installed::{Installed, Known, foreign_tables};
 use crate::commands::tables::{Names, RESERVED};
 use crate::interfaces::Diagnostic;
-use crate::network::{Family, LOCAL, MAIN, Route, Rule, Snapshot};
-use crate::uplinks::{DEVICE_RULE, Layout, MAX_PRIORITY, Uplink};
+use crate::network::{Family, Snapshot};
+use crate::uplinks::{Layout, MAX_PRIORITY, Uplink};
 
 /// Consecutive priorities that each uplink gets.
 pub const PRIORITIES_PER_UPLINK: u32 = 10;
 const FIRST_PRIORITY: u32 = 100;
-/// Tables from this number on are used only while tables are exchanged. If a run is killed meanwhile, the next run does
-/// not keep them.
-pub const SPARE: u32 = 1 << 31;
 
 /// The numbers of one uplink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,25 +76,6 @@ fn width(layout: Layout) -> u32 {
     }
 }
 
-/// The numbers of an uplink that are known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Known {
-    table: Option<u32>,
-    priority: Option<u32>,
-}
-
-impl Known {
-    /// Is one of the numbers the same?
-    fn overlaps(self, other: Known) -> bool {
-        self.table.is_some() && self.table == other.table || self.priority.is_some() && self.priority == other.priority
-    }
-
-    /// Missing numbers are those of `other`.
-    fn or(self, other: Known) -> Known {
-        Known { table: self.table.or(other.table), priority: self.priority.or(other.priority) }
-    }
-}
-
 /// The uplinks that need numbers, by their index, with what the numbers depend on.
 pub struct Request<'a> {
     pub uplinks: &'a [Uplink],
@@ -117,8 +96,11 @@ pub fn assign(request: &Request, reserved: ReservedNumbers) -> Assignment {
     let uplinks = request.uplinks;
     let groups = groups(uplinks, request.managed);
     let mut allocator = Allocator::new(uplinks, reserved);
-    let kernel = request.snapshot.map(|snapshot| Kernel::new(snapshot, uplinks));
-    let installed = |index: usize| kernel.as_ref().and_then(|kernel| kernel.numbers_of(index)).unwrap_or_default();
+    let installed = request.snapshot.map(|snapshot| Installed::new(snapshot, uplinks));
+    let numbers_of = |index: &usize| installed.as_ref().and_then(|installed| installed.numbers_of(*index));
+    let numbers: HashMap<usize, Known> =
+        request.managed.iter().filter_map(|index| Some((*index, numbers_of(index)?))).collect();
+    let installed = |index: usize| numbers.get(&index).copied().unwrap_or_default();
     // Options first, over all uplinks: other numbers must not collide with them. If two uplinks request one number, the
     // one that has it in the kernel keeps it.
     let has_requested =
@@ -289,94 +271,10 @@ fn requested_twice(what: &str, first: &Uplink, second: &Uplink) -> Diagnostic {
     )
 }
 
-/// Tables with foreign routes. The kernel lists its routes by table, so the result has few duplicates.
-fn foreign_tables(snapshot: &Snapshot) -> impl Iterator<Item = u32> + '_ {
-    let of_tables = snapshot.routes.chunk_by(|one, other| one.table == other.table);
-    of_tables.filter_map(|routes| routes.iter().find(|route| !route.is_ours()).map(|route| route.table))
-}
-
-/// The rules and routes of the kernel, indexed: a host may have a million routes.
-struct Kernel<'a> {
-    uplinks: &'a [Uplink],
-    /// The number of uplinks on an interface, by family.
-    counts: HashMap<(&'a str, Family), usize>,
-    /// Rules that symroute added.
-    rules: Vec<&'a Rule>,
-    /// Default routes that symroute added, by interface.
-    defaults: HashMap<Option<&'a str>, Vec<&'a Route>>,
-    /// Tables with foreign routes.
-    foreign: HashSet<u32>,
-}
-
-impl<'a> Kernel<'a> {
-    fn new(snapshot: &'a Snapshot, uplinks: &'a [Uplink]) -> Self {
-        let mut kernel = Kernel {
-            uplinks,
-            counts: HashMap::new(),
-            rules: snapshot.rules.iter().filter(|rule| rule.is_ours()).collect(),
-            defaults: HashMap::new(),
-            foreign: foreign_tables(snapshot).collect(),
-        };
-        for uplink in uplinks {
-            *kernel.counts.entry((&uplink.interface, uplink.family)).or_default() += 1;
-        }
-        for route in snapshot.routes.iter().filter(|route| route.is_ours() && route.dst.prefix_len() == 0) {
-            kernel.defaults.entry(route.dev.as_deref()).or_default().push(route);
-        }
-        kernel
-    }
-
-    /// The table and priority that an uplink has, according to the rules and routes that symroute added.
-    fn numbers_of(&self, index: usize) -> Option<Known> {
-        let uplink = &self.uplinks[index];
-        let alone = self.counts[&(&uplink.interface[..], uplink.family)] == 1;
-        let ours = || self.rules.iter().copied().filter(|rule| rule.family == uplink.family);
-        let of_source =
-            |rule: &Rule| rule.src.is_some_and(|src| uplink.sources.iter().any(|own| src.contains(&own.net.addr())));
-        let table = self.table_of_default(uplink, alone);
-        let table = table.or_else(|| self.table_of_rule(uplink, alone, &of_source)).filter(|table| *table < SPARE)?;
-        // Another program may have removed a rule: the priority of each other rule gives that of the first
-        // (`layout::rules`).
-        let first = |rule: &Rule| match (rule.table == table, rule.suppress_prefixlen, &rule.oif) {
-            (false, Some(_), _) if rule.table == MAIN && of_source(rule) && rule.suppress_ifgroup.is_some() => {
-                Some(rule.priority)
-            }
-            // As symroute added them before it used interface groups.
-            (true, Some(_), _) => Some(rule.priority),
-            (false, Some(_), _) if rule.table == MAIN && of_source(rule) => rule.priority.checked_sub(1),
-            (true, None, Some(_)) if alone => rule.priority.checked_sub(DEVICE_RULE),
-            _ => None,
-        };
-        let last = || ours().filter(|rule| rule.table == table).map(|rule| rule.priority).min();
-        Some(Known { table: Some(table), priority: ours().filter_map(first).min().or_else(last) })
-    }
-
-    /// The table whose default route leaves through the uplink's interface. Other tables may have other routes through it.
-    fn table_of_default(&self, uplink: &Uplink, alone: bool) -> Option<u32> {
-        let through = self.defaults.get(&Some(&uplink.interface[..]))?.iter();
-        let mut defaults =
-            through.filter(|route| route.family == uplink.family && route.table != MAIN && route.table < SPARE);
-        defaults.find(|route| alone || route.gateway == uplink.gateway.address()).map(|route| route.table)
-    }
-
-    /// The table that rules for the uplink look up. The kernel deletes routes with their link, and keeps the rules.
-    fn table_of_rule(&self, uplink: &Uplink, alone: bool, of_source: &dyn Fn(&Rule) -> bool) -> Option<u32> {
-        let ours = || self.rules.iter().copied().filter(|rule| rule.family == uplink.family);
-        let of_device = ours().find(|rule| alone && rule.oif.as_deref() == Some(&uplink.interface));
-        let is_source_rule = |rule: &&Rule| of_source(rule) && rule.suppress_ifgroup.is_none() && rule.table != LOCAL;
-        let rule = of_device.or_else(|| ours().find(|rule| is_source_rule(rule) && rule.table != MAIN))?;
-        // Another uplink may have the address as well: a table with its default route belongs to that uplink.
-        let defaults =
-            self.defaults.iter().filter(|(dev, _)| **dev != Some(&uplink.interface)).flat_map(|(_, routes)| routes);
-        let mut others = defaults.filter(|route| route.family == uplink.family && route.table == rule.table);
-        (!self.foreign.contains(&rule.table) && others.next().is_none()).then_some(rule.table)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{PROTOCOL, RouteState};
+    use crate::network::{PROTOCOL, Route, RouteState};
     use crate::policy::difference::tests::uplink;
 
     fn route(table: u32, dst: &str, dev: u8) -> Route {
@@ -420,8 +318,8 @@ mod tests {
         let routes = table_1.into_iter().chain([route(2, "0.0.0.0/0", 1)]).collect();
         let snapshot = Snapshot { routes, ..Snapshot::default() };
         let uplinks = [uplink(0, true), uplink(1, true)];
-        let kernel = Kernel::new(&snapshot, &uplinks);
-        let tables = [0, 1].map(|index| kernel.numbers_of(index));
+        let installed = Installed::new(&snapshot, &uplinks);
+        let tables = [0, 1].map(|index| installed.numbers_of(index));
         assert_eq!(tables, [1, 2].map(|table| Some(Known { table: Some(table), priority: None })));
     }
 
