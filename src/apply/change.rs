@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use anyhow::{Result, bail};
 use bstr::ByteSlice;
-use ipnet::IpNet;
 
 use super::reconcile::{self, Outcome};
 use super::steps;
 use super::view::View;
 use crate::netlink::Socket;
+use crate::network::prefixes::Prefixes;
 use crate::network::{Lease, Snapshot, kernel_name};
 use crate::policy::Plan;
 use crate::policy::difference::undecided_tables;
@@ -195,9 +195,10 @@ pub(super) fn run_locked(
     }
     (request.precheck)(&configuration, &plan, &snapshot)?;
     // Decided once: an 'ifup' may end while this runs.
+    let with_entries = with_entries(&snapshot);
     let skip = |at| {
         (request.is_skipped)(&plan, at)
-            || is_skipped_while_busy(request.busy, &plan.uplinks[at], &configuration, &snapshot)
+            || is_skipped_while_busy(request.busy, &plan.uplinks[at], &configuration, &with_entries)
     };
     let skipped: Vec<bool> = (0..plan.uplinks.len()).map(skip).collect();
     let is_skipped = |at: usize| skipped[at];
@@ -244,31 +245,37 @@ fn going_down(configuration: &Configuration, snapshot: &Snapshot, plan: &Plan) -
     ifstate::going_down(configuration.config.dialect, names)
 }
 
-fn is_skipped_while_busy(busy: Busy, uplink: &Uplink, configuration: &Configuration, snapshot: &Snapshot) -> bool {
+fn is_skipped_while_busy(busy: Busy, uplink: &Uplink, configuration: &Configuration, with_entries: &Prefixes) -> bool {
     match busy {
         Busy::Manage => false,
         Busy::SkipOthers(own) | Busy::SkipLines(own) if own.iter().any(|interface| uplink.is_on(interface)) => false,
         Busy::SkipLines(_) => has_lines(uplink) && is_busy(uplink, configuration),
         // Without an entry it is either before the hook of its 'ifup' or after the hook of its 'ifdown'.
-        Busy::SkipOthers(_) => (has_lines(uplink) || !has_entries(uplink, snapshot)) && is_busy(uplink, configuration),
+        Busy::SkipOthers(_) => {
+            (has_lines(uplink) || !has_entries(uplink, with_entries)) && is_busy(uplink, configuration)
+        }
         Busy::Skip => is_busy(uplink, configuration),
     }
 }
 
 /// Does an `ifup` or `ifdown` work on its interface?
 pub(crate) fn is_busy(uplink: &Uplink, configuration: &Configuration) -> bool {
-    let names = [&uplink.interface, uplink.listed_interface()];
-    names.iter().any(|name| ifstate::is_busy(configuration.config.dialect, name))
+    let is_busy = |name: &str| ifstate::is_busy(configuration.config.dialect, name);
+    let (interface, listed) = (&uplink.interface[..], uplink.listed_interface());
+    is_busy(interface) || listed != interface && is_busy(listed)
 }
 
 fn has_lines(uplink: &Uplink) -> bool {
     uplink.written.is_some_and(|written| written.lines)
 }
 
-/// Does the kernel have rules of symroute's for an address of the uplink?
-fn has_entries(uplink: &Uplink, snapshot: &Snapshot) -> bool {
-    let has_address = |src: &IpNet| uplink.sources.iter().any(|source| src.contains(&source.net.addr()));
-    snapshot.rules.iter().any(|rule| rule.is_ours() && rule.src.as_ref().is_some_and(has_address))
+/// The addresses for which the kernel has rules of symroute's.
+fn with_entries(snapshot: &Snapshot) -> Prefixes {
+    Prefixes::new(snapshot.rules.iter().filter(|rule| rule.is_ours()).filter_map(|rule| rule.src))
+}
+
+fn has_entries(uplink: &Uplink, with_entries: &Prefixes) -> bool {
+    uplink.sources.iter().any(|source| with_entries.hold(source.net.addr()))
 }
 
 /// Removes everything that is symroute's; reads no configuration.

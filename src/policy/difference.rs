@@ -1,6 +1,6 @@
 //! From a snapshot to a plan: what is missing, and which of symroute's entries are no longer needed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -47,29 +47,52 @@ pub fn is_managed_by_lines(plan: &Plan, policy: &Policy) -> bool {
     plan.uplinks[policy.uplink].written.is_some_and(|written| written.lines)
 }
 
+/// A rule's family and priority.
+type RuleKey = (Family, u32);
+/// A route's family, table, destination and metric.
+type RouteKey = (Family, u32, IpNet, u32);
+
+fn rule_key(rule: &Rule) -> RuleKey {
+    (rule.family, rule.priority)
+}
+
+/// Rules or routes, sorted by the part of them that few others have. To compare a key is cheaper than to hash the whole.
+struct Sorted<'a, K, T>(Vec<(K, &'a T)>);
+
+impl<'a, K: Ord + Copy, T: PartialEq> Sorted<'a, K, T> {
+    fn new(items: impl IntoIterator<Item = &'a T>, key: fn(&T) -> K) -> Self {
+        let mut sorted: Vec<(K, &T)> = items.into_iter().map(|item| (key(item), item)).collect();
+        sorted.sort_by_key(|(key, _)| *key);
+        Sorted(sorted)
+    }
+
+    /// Those with this key, in their order.
+    fn with(&self, key: K) -> impl Iterator<Item = &'a T> {
+        let first = self.0.partition_point(|(known, _)| *known < key);
+        self.0[first..].iter().take_while(move |(known, _)| *known == key).map(|(_, item)| *item)
+    }
+
+    fn has(&self, key: K, item: &T) -> bool {
+        self.with(key).any(|known| known == item)
+    }
+}
+
 /// The rules of the kernel and the routes in the tables of a plan, indexed.
 pub struct Installed<'a> {
-    rules: HashMap<(Family, u32), Vec<&'a Rule>>,
-    routes: HashMap<(Family, u32, IpNet, u32), Vec<&'a Route>>,
+    rules: Sorted<'a, RuleKey, Rule>,
+    routes: Sorted<'a, RouteKey, Route>,
 }
 
 impl<'a> Installed<'a> {
     pub fn new(snapshot: &'a Snapshot, plan: &Plan) -> Self {
         let tables: HashSet<(Family, u32)> = plan.tables().collect();
-        let mut installed = Installed { rules: HashMap::new(), routes: HashMap::new() };
-        for rule in &snapshot.rules {
-            installed.rules.entry((rule.family, rule.priority)).or_default().push(rule);
-        }
-        for route in snapshot.routes.iter().filter(|route| tables.contains(&(route.family, route.table))) {
-            installed.routes.entry(route.key()).or_default().push(route);
-        }
-        installed
+        let routes = snapshot.routes.iter().filter(|route| tables.contains(&(route.family, route.table)));
+        Installed { rules: Sorted::new(&snapshot.rules, rule_key), routes: Sorted::new(routes, Route::key) }
     }
 
     /// A stanza's own lines may add the same rule with another protocol, as the article's lines do: that is enough.
     pub fn has_rule(&self, rule: &Rule, by_lines: bool) -> bool {
-        let mut known = self.rules.get(&(rule.family, rule.priority)).into_iter().flatten();
-        known.any(|known| if by_lines { known.same_as(rule) } else { *known == rule })
+        self.rules.with(rule_key(rule)).any(|known| if by_lines { known.same_as(rule) } else { known == rule })
     }
 
     /// A foreign copy of the route is enough: the kernel rejects a second one.
@@ -79,7 +102,7 @@ impl<'a> Installed<'a> {
 
     /// The routes with the same table, destination and metric.
     fn same_key(&self, route: &Route) -> impl Iterator<Item = &'a Route> {
-        self.routes.get(&route.key()).into_iter().flatten().copied()
+        self.routes.with(route.key())
     }
 }
 
@@ -87,9 +110,10 @@ impl<'a> Installed<'a> {
 /// are complete: they keep their tables, and no route of theirs is to be added. A number that is assigned depends on those
 /// before it, so uplinks after the last one with missing routes do not count, either.
 pub fn undecided_tables(plan: &Plan, snapshot: &Snapshot) -> Vec<(Family, u32)> {
-    let own: HashSet<&Route> = snapshot.routes.iter().filter(|route| route.is_ours()).collect();
+    let own = Sorted::new(snapshot.routes.iter().filter(|route| route.is_ours()), Route::key);
+    let is_installed = |route: &Route| own.has(route.key(), route);
     let is_complete =
-        |policy: &Policy| !policy.has_copies && policy.routes.iter().all(|placed| own.contains(&placed.item));
+        |policy: &Policy| !policy.has_copies && policy.routes.iter().all(|placed| is_installed(&placed.item));
     let is_up = |policy: &Policy| plan.uplinks[policy.uplink].up;
     let last = plan.policies.iter().filter(|policy| is_up(policy) && !is_complete(policy)).map(|policy| policy.uplink);
     let Some(last) = last.max() else { return Vec::new() };
@@ -105,14 +129,15 @@ pub fn undecided_tables(plan: &Plan, snapshot: &Snapshot) -> Vec<(Family, u32)> 
 pub fn difference(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -> bool) -> Difference {
     let mut difference = Difference::default();
     memberships(plan, snapshot, is_skipped, &mut difference);
-    let needed = additions(plan, snapshot, is_skipped, &mut difference);
+    let installed = Installed::new(snapshot, plan);
+    let needed = additions(plan, &installed, is_skipped, &mut difference);
     let untouched: Vec<&Policy> = plan.policies.iter().filter(|policy| is_skipped(policy.uplink)).collect();
     let kept = kept(plan, snapshot);
-    let mut seen: HashSet<&Rule> = HashSet::new();
     for rule in snapshot.rules.iter().filter(|rule| rule.is_ours()) {
         // The kernel keeps a rule as often as it was added; one is enough.
-        let is_duplicate = !seen.insert(rule);
-        let is_needed = needed.rules.contains(rule) || kept.rules.contains(rule);
+        let mut same = installed.rules.with(rule_key(rule)).filter(|known| *known == rule);
+        let is_duplicate = same.next().is_some_and(|first| !std::ptr::eq(first, rule));
+        let is_needed = needed.rules.has(rule_key(rule), rule) || kept.rules.contains(rule);
         if is_duplicate || !is_needed && !untouched.iter().any(|policy| is_rule_of(plan, policy, rule)) {
             difference.remove_rules.push(rule.clone());
         }
@@ -121,7 +146,7 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -
         plan.uplinks[policy.uplink].family == route.family && policy.table == route.table
     };
     for route in snapshot.routes.iter().filter(|route| route.is_ours()) {
-        let is_needed = needed.routes.contains(route) || kept.tables.contains(&(route.family, route.table));
+        let is_needed = needed.routes.has(route.key(), route) || kept.tables.contains(&(route.family, route.table));
         if !is_needed && !untouched.iter().any(|policy| is_route_of(policy, route)) {
             difference.remove_routes.push(route.clone());
         }
@@ -130,48 +155,46 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -
 }
 
 /// Rules and routes that the plan needs, or that are replaced in one step.
-#[derive(Default)]
 struct Needed<'a> {
-    rules: HashSet<&'a Rule>,
-    routes: HashSet<&'a Route>,
+    rules: Sorted<'a, RuleKey, Rule>,
+    routes: Sorted<'a, RouteKey, Route>,
 }
 
 /// Adds to `difference` what is missing.
 fn additions<'a>(
     plan: &'a Plan,
-    snapshot: &'a Snapshot,
+    installed: &Installed<'a>,
     is_skipped: &dyn Fn(usize) -> bool,
     difference: &mut Difference,
 ) -> Needed<'a> {
-    let installed = Installed::new(snapshot, plan);
-    let mut needed = Needed::default();
+    let (mut rules, mut routes) = (Vec::new(), Vec::new());
     for policy in wanted(plan) {
         let by_lines = is_managed_by_lines(plan, policy);
         // Lines add no rule that depends on other rules of the host.
         let by_us = |rule: &&Rule| !is_skipped(policy.uplink) || rule.priority < policy.priority;
         for rule in policy.rules.iter().map(|placed| &placed.item).filter(by_us) {
-            needed.rules.insert(rule);
+            rules.push(rule);
             if !installed.has_rule(rule, by_lines) {
                 difference.add_rules.push(rule.clone());
             }
         }
-        let routes = policy.routes.iter().map(|placed| &placed.item);
-        for route in routes.filter(|_| !is_skipped(policy.uplink)) {
-            needed.routes.insert(route);
+        let of_policy = policy.routes.iter().map(|placed| &placed.item);
+        for route in of_policy.filter(|_| !is_skipped(policy.uplink)) {
+            routes.push(route);
             if installed.has_route(route) {
                 continue;
             }
             match installed.same_key(route).next() {
                 None => difference.add_routes.push(route.clone()),
                 Some(known) if known.is_ours() => {
-                    needed.routes.insert(known);
+                    routes.push(known);
                     difference.replace_routes.push((known.clone(), route.clone()));
                 }
                 Some(known) => difference.conflicts.push((route.clone(), known.clone())),
             }
         }
     }
-    needed
+    Needed { rules: Sorted::new(rules, rule_key), routes: Sorted::new(routes, Route::key) }
 }
 
 /// Is it a rule that the uplink's own lines may have added?

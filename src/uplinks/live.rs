@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::BStr;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::collector::{LinkSource, UplinkCollector};
 use super::gateway::Gateway;
@@ -12,7 +12,7 @@ use super::owners::Owners;
 use super::ppp::is_unit;
 use super::uplink::{Missing, Origin, Skipped, Source, Uplink, is_alias};
 use crate::interfaces::Stanza;
-use crate::network::{Address, Family, Kind, Lease, MAIN, PROTOCOL_DHCP, Route, Rule, Snapshot, is_host};
+use crate::network::{Address, Family, Kind, Lease, Link, MAIN, PROTOCOL_DHCP, Route, Snapshot, is_host};
 
 /// `ICMPV6_ROUTER_PREF_HIGH` and `_LOW` (linux/icmpv6.h).
 const HIGH: u8 = 1;
@@ -67,26 +67,41 @@ fn is_zeroconf(default: &Default, snapshot: &Snapshot) -> bool {
     default.gateway == Gateway::OnLink && default.route.table == MAIN && is_broadcast() && !has_peer()
 }
 
-/// The default routes that symroute made in other tables, those in use first.
-fn of_own_tables(snapshot: &Snapshot) -> Vec<Default<'_>> {
+/// The default routes that symroute made in other tables: those in use, and the others.
+fn of_own_tables(snapshot: &Snapshot) -> (Vec<Default<'_>>, Vec<Default<'_>>) {
+    let lookups = Lookups::new(snapshot);
     let own = default_routes(snapshot).filter(|route| route.table != MAIN && route.is_ours());
-    let mut defaults: Vec<Default> = own.flat_map(ways).collect();
-    defaults.sort_by_key(|default| !is_in_use(default, snapshot));
-    defaults
+    own.flat_map(ways).partition(|default| lookups.is_in_use(default))
 }
 
 fn default_routes(snapshot: &Snapshot) -> impl Iterator<Item = &Route> {
     snapshot.routes.iter().filter(|route| route.dst.prefix_len() == 0 && route.kind() == Kind::Unicast)
 }
 
-/// Do rules of symroute's look up its table for an address of its interface? What an older plan left is not in use.
-fn is_in_use(default: &Default, snapshot: &Snapshot) -> bool {
-    let own = |src: &ipnet::IpNet| {
-        snapshot.addresses.iter().any(|known| known.dev == default.interface && src.contains(&known.net.addr()))
-    };
-    let of_table = |rule: &&Rule| (rule.family, rule.table) == (default.route.family, default.route.table);
-    let rules = snapshot.rules.iter().filter(|rule| rule.is_ours()).filter(of_table);
-    rules.filter_map(|rule| rule.src.as_ref()).any(own)
+/// For which addresses rules of symroute's look up a table.
+struct Lookups<'a> {
+    addresses: HashMap<&'a str, Vec<IpAddr>>,
+    sources: HashMap<(Family, u32), Vec<IpNet>>,
+}
+
+impl<'a> Lookups<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        let mut lookups = Lookups { addresses: HashMap::new(), sources: HashMap::new() };
+        for address in &snapshot.addresses {
+            lookups.addresses.entry(&address.dev[..]).or_default().push(address.net.addr());
+        }
+        for rule in snapshot.rules.iter().filter(|rule| rule.is_ours()) {
+            lookups.sources.entry((rule.family, rule.table)).or_default().extend(rule.src);
+        }
+        lookups
+    }
+
+    /// Is its table looked up for an address of its interface? What an older plan left is not in use.
+    fn is_in_use(&self, default: &Default) -> bool {
+        let own = || self.addresses.get(default.interface).into_iter().flatten();
+        let mut sources = self.sources.get(&(default.route.family, default.route.table)).into_iter().flatten();
+        sources.any(|src| own().any(|address| src.contains(address)))
+    }
 }
 
 /// The kernel shows a nexthop object by its number alone (`net.ipv4.nexthop_compat_mode=0`).
@@ -110,6 +125,20 @@ fn ways(route: &Route) -> impl Iterator<Item = Default<'_>> {
     })
 }
 
+/// The first uplink of each family on each interface.
+#[derive(Default)]
+struct ByInterface(HashMap<Family, HashMap<String, usize>>);
+
+impl ByInterface {
+    fn add(&mut self, uplink: &Uplink, index: usize) {
+        self.0.entry(uplink.family).or_default().entry(uplink.interface.clone()).or_insert(index);
+    }
+
+    fn first_of(&self, default: &Default) -> Option<usize> {
+        self.0.get(&default.route.family)?.get(default.interface).copied()
+    }
+}
+
 impl UplinkCollector<'_> {
     /// The uplinks of the files, then those that only main's default routes tell of; and main's default routes that
     /// belong to none.
@@ -119,10 +148,13 @@ impl UplinkCollector<'_> {
         let Some(snapshot) = snapshot else { return (uplinks, unknown) };
         let of_files = uplinks.len();
         // An uplink that main had may have its own table alone: it goes when its address goes.
-        let own_tables = of_own_tables(snapshot).into_iter().filter(|default| is_in_use(default, snapshot));
+        let (own_tables, _) = of_own_tables(snapshot);
+        let mut known = ByInterface::default();
+        uplinks.iter().enumerate().for_each(|(index, uplink)| known.add(uplink, index));
         for default in &of_main(snapshot).into_iter().chain(own_tables).collect::<Vec<_>>() {
             let Route { family, table, metric, .. } = *default.route;
-            if let Some(uplink) = uplinks.iter_mut().find(|uplink| default.is_of(uplink)) {
+            if let Some(index) = known.first_of(default) {
+                let uplink = &mut uplinks[index];
                 // pppd adds it, or a program that the stanza starts.
                 let is_of_program = uplink.dynamic && uplink.gateway == Gateway::OnLink && !uplink.in_main;
                 if is_of_program && table == MAIN {
@@ -135,6 +167,7 @@ impl UplinkCollector<'_> {
                 .filter(|_| default.gateway.is_known() && !is_zeroconf(default, snapshot));
             match stanza.and_then(|stanza| self.uplink_in(stanza, default.interface, family)) {
                 Some(uplink) => {
+                    known.add(&uplink, uplinks.len());
                     let metric = Some(metric).filter(|_| table == MAIN);
                     let (in_main, origin) = (metric.is_some(), Origin::Main);
                     uplinks.push(Uplink { dynamic: true, in_main, metric, origin, written: None, ..uplink });
@@ -149,6 +182,12 @@ impl UplinkCollector<'_> {
             owners.assign(link, *family, source);
         }
         self.mark_manual(&mut uplinks[of_files..]);
+        let unknown = self.unknown_defaults(unknown, &uplinks, snapshot);
+        (uplinks, unknown)
+    }
+
+    /// Those of these default routes that are a problem, and those whose nexthops the kernel does not show.
+    fn unknown_defaults(&self, mut unknown: Vec<Route>, uplinks: &[Uplink], snapshot: &Snapshot) -> Vec<Route> {
         let mut with_default: HashSet<(Family, &str)> =
             unknown.iter().flat_map(ways).map(|default| (default.route.family, default.interface)).collect();
         let managed = uplinks.iter().filter(|uplink| uplink.skipped.is_none());
@@ -162,7 +201,7 @@ impl UplinkCollector<'_> {
         if self.config.stanzas.iter().all(|stanza| stanza.interface == "lo") {
             unknown.clear();
         }
-        (uplinks, unknown)
+        unknown
     }
 }
 
@@ -173,29 +212,34 @@ pub(crate) fn merge_snapshot(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
     drop_copies(uplinks, &up);
 }
 
-/// The kernel's addresses, by interface.
-type Addresses<'a> = HashSet<(&'a str, IpAddr)>;
+/// The kernel's interfaces by name, and its addresses by interface.
+struct Present<'a> {
+    links: HashMap<&'a str, &'a Link>,
+    addresses: HashSet<(&'a str, IpAddr)>,
+}
 
 fn merge_all(uplinks: &mut [Uplink], snapshot: &Snapshot) {
+    let links = snapshot.links.iter().map(|link| (&link.name[..], link)).collect();
     let addresses = snapshot.addresses.iter().map(|known| (&known.dev[..], known.net.addr())).collect();
+    let present = Present { links, addresses };
     for at in 0..uplinks.len() {
         learn_gateway(uplinks, at, snapshot);
-        as_the_kernel_has_it(&mut uplinks[at], snapshot, &addresses);
+        as_the_kernel_has_it(&mut uplinks[at], &present);
     }
     assign_kernel_addresses(uplinks, snapshot);
     for uplink in uplinks {
-        uplink.missing = lack(uplink, snapshot, &addresses);
+        uplink.missing = lack(uplink, &present);
     }
 }
 
 /// What is missing where an uplink is not up.
-fn lack(uplink: &Uplink, snapshot: &Snapshot, addresses: &Addresses) -> Option<Missing> {
+fn lack(uplink: &Uplink, present: &Present) -> Option<Missing> {
     if uplink.up || uplink.skipped.is_some() {
         return None;
     }
-    let is_there = |source: &Source| addresses.contains(&(&uplink.interface[..], source.net.addr()));
+    let is_there = |source: &Source| present.addresses.contains(&(&uplink.interface[..], source.net.addr()));
     let has_address = uplink.sources.iter().any(|source| source.other_interface.is_none() && is_there(source));
-    Some(match snapshot.link(&uplink.interface) {
+    Some(match present.links.get(&uplink.interface[..]) {
         None => Missing::Link,
         Some(link) if !link.up => Missing::LinkUp,
         Some(_) if has_address => Missing::Gateway,
@@ -294,7 +338,8 @@ fn learn_gateway(uplinks: &mut [Uplink], at: usize, snapshot: &Snapshot) {
         let is_usable = default.gateway.address().is_some() || may_be_on_link;
         default.is_of(uplink) && is_usable && !uplinks.iter().any(others)
     };
-    let last = of_own_tables(snapshot).into_iter().find(own);
+    let (in_use, others) = of_own_tables(snapshot);
+    let last = in_use.into_iter().chain(others).find(own);
     let main: Vec<Default> = of_main(snapshot).into_iter().filter(own).collect();
     let main = present_or_best(&main, last.as_ref(), snapshot);
     let gateway_of = |default: Option<&Default>| default.map(|default| default.gateway).unwrap_or_default();
@@ -347,16 +392,16 @@ fn recorded_lease(default: &Default) -> Option<IpAddr> {
 }
 
 /// Holds an uplink against the kernel: is it up, and which of its addresses are there?
-fn as_the_kernel_has_it(uplink: &mut Uplink, snapshot: &Snapshot, addresses: &Addresses) {
-    let link = snapshot.link(&uplink.interface);
+fn as_the_kernel_has_it(uplink: &mut Uplink, present: &Present) {
+    let link = present.links.get(&uplink.interface[..]);
     if link.is_some_and(|link| link.vrf) {
         uplink.skipped = Some(Skipped::Vrf);
     }
-    let present = |source: &&Source| {
+    let is_present = |source: &&Source| {
         let dev = source.other_interface.as_ref().unwrap_or(&uplink.interface);
-        addresses.contains(&(&dev[..], source.net.addr()))
+        present.addresses.contains(&(&dev[..], source.net.addr()))
     };
-    let there: Vec<Source> = uplink.sources.iter().filter(present).cloned().collect();
+    let there: Vec<Source> = uplink.sources.iter().filter(is_present).cloned().collect();
     let has_own = there.iter().any(|source| source.other_interface.is_none());
     let has_way = uplink.dynamic && uplink.gateway.is_known() || has_own;
     uplink.up = link.is_some_and(|link| link.up) && has_way && uplink.skipped.is_none();
