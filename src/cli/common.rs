@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
@@ -26,12 +25,6 @@ pub enum Exit {
     No = 1,
     /// Usage, unreadable or invalid configuration, kernel error.
     Error = 2,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
 }
 
 /// Options that every command has.
@@ -225,12 +218,12 @@ pub fn print_error(text: &str) {
 }
 
 /// The end of a run: an error is one line on standard error.
-pub fn exit(program: &str, result: Result<Exit>, on_error: Exit) -> ExitCode {
+pub fn exit(program: &str, result: Result<Exit>, on_error: Exit) -> Exit {
     match result {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(error) => {
             print_error(&format!("{program}: {error:#}\n"));
-            on_error.into()
+            on_error
         }
     }
 }

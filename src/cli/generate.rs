@@ -103,7 +103,7 @@ pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-pub fn main() -> std::process::ExitCode {
+pub fn main() -> Exit {
     exit("symroute-gen", run(&Arguments::parse()), Exit::Error)
 }
 

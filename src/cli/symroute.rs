@@ -202,7 +202,7 @@ fn with_dashes(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
-pub fn main() -> std::process::ExitCode {
+pub fn main() -> Exit {
     // ifupdown's hooks run this for each interface at boot. To build the parser would be a third of their work.
     if std::env::args_os().skip(1).eq(["hook"]) {
         let done = hook(&Common::default(), HookArguments::default(), DryRun::default());

@@ -9,7 +9,7 @@ pub(crate) mod host;
 pub(crate) mod ifstate;
 pub(crate) mod lock;
 mod pppd;
-mod process;
+pub mod process;
 pub(crate) mod running;
 pub(crate) mod sockets;
 pub mod store;

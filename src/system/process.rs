@@ -1,4 +1,5 @@
-//! Runs another program and reads its standard output, and finds the processes that started this one.
+//! The start of this program; runs another program and reads its standard output; finds the processes that started this
+//! one.
 //!
 //! Without `std::process::Command`: built on Debian 13, that refers to `pidfd_spawnp` of glibc 2.39, and a program
 //! that refers to it does not start on Debian 12.
@@ -6,9 +7,10 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
@@ -16,6 +18,23 @@ use nix::unistd::pipe2;
 
 /// The whole environment of the program.
 const ENVIRONMENT: [&CStr; 2] = [c"LC_ALL=C", c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+
+/// What has to be done before anything else. A write to a closed pipe gives an error instead of a signal. Where a standard
+/// stream is closed, a file that is opened later would become it, and get messages: it becomes `/dev/null`.
+pub fn begin() {
+    let _ = SigSet::from(Signal::SIGPIPE).thread_block();
+    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+    let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
+    let mut streams = streams.map(|stream| PollFd::new(stream, PollFlags::empty()));
+    if poll(&mut streams, PollTimeout::ZERO).is_err() {
+        return;
+    }
+    let is_closed = |stream: &&PollFd| stream.revents().is_some_and(|events| events.contains(PollFlags::POLLNVAL));
+    for _ in streams.iter().filter(is_closed) {
+        // The first descriptor that is closed.
+        let _ = File::options().read(true).write(true).open("/dev/null").map(IntoRawFd::into_raw_fd);
+    }
+}
 
 /// Standard output of the program at the path `command[0]`, whatever its exit code; its standard input and standard
 /// error are `/dev/null`.
@@ -30,12 +49,11 @@ pub fn output(command: &[&CStr]) -> io::Result<Vec<u8>> {
     for (source, target) in [(null.as_raw_fd(), 0), (to.as_raw_fd(), 1), (null.as_raw_fd(), 2)] {
         actions.add_dup2(source, target)?;
     }
-    // Rust ignores SIGPIPE; other programs expect that it ends them.
+    // This program blocks SIGPIPE, or ignores it; other programs expect that it ends them.
     let mut attributes = PosixSpawnAttr::init()?;
-    let mut defaults = SigSet::empty();
-    defaults.add(Signal::SIGPIPE);
-    attributes.set_sigdefault(&defaults)?;
-    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
     let child = posix_spawn(*program, &actions, &attributes, command, &ENVIRONMENT)?;
     drop(to);
     let mut printed = Vec::new();
@@ -60,6 +78,8 @@ mod tests {
 
     #[test]
     fn gives_standard_output_alone() {
+        // Its signals are not blocked, as they are here.
+        begin();
         let script = c"cat; echo out; echo error >&2; env; kill -PIPE $$; echo still here";
         let printed = output(&[c"/bin/sh", c"-c", script]).unwrap();
         let mut lines: Vec<&str> = std::str::from_utf8(&printed).unwrap().lines().collect();
