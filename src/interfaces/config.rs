@@ -8,6 +8,7 @@ use std::{fmt, io};
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
 use super::document::Document;
 use super::entries::{Entries, Entry};
@@ -241,7 +242,7 @@ impl Config {
 
     /// The names in the `auto` and `allow-*` lists, and the active interfaces.
     pub fn listed(&self) -> Listed<'_> {
-        let active = self.active.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr())).collect();
+        let active = Active::new(self.active.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr())));
         Listed { active, ..Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names)) }
     }
 
@@ -265,7 +266,7 @@ pub struct Listed<'a> {
     /// Logical names with their links; nothing for a pattern.
     logical: HashMap<&'a BStr, Vec<Option<&'a BStr>>>,
     /// Links that are up, each with the stanza that it is up as.
-    active: Vec<(&'a BStr, &'a BStr)>,
+    active: Active<'a>,
 }
 
 impl<'a> Listed<'a> {
@@ -289,31 +290,29 @@ impl<'a> Listed<'a> {
         self.names.contains(name.as_bstr())
             || self.logical.contains_key(name.as_bstr())
             || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
-            || self.active.iter().any(|(link, logical)| *link == name || *logical == name)
+            || self.active.has_link(name.as_bstr())
+            || self.active.has_stanza(name.as_bstr())
     }
 
     /// Removes active links that do not exist, whatever ifupdown's state has; true if there were any.
     pub fn retain_up(&mut self, is_there: impl Fn(&BStr) -> bool) -> bool {
-        let before = self.active.len();
-        self.active.retain(|(link, _)| is_there(link));
-        self.active.len() < before
+        self.active.retain(is_there)
     }
 
     /// Is a link up as this stanza?
     pub fn is_up(&self, name: &BStr) -> bool {
-        self.active.iter().any(|(_, logical)| *logical == name)
+        self.active.has_stanza(name)
     }
 
     /// Is the link up, as any stanza?
     pub fn is_noted(&self, link: &BStr) -> bool {
-        self.active.iter().any(|(up, _)| *up == link)
+        self.active.has_link(link)
     }
 
     /// The links of a stanza: those that are up as it, and those for which it is listed, or else its own name. None if they
     /// are known only at run time, as for a pattern.
     pub fn links(&self, name: &'a BStr) -> Vec<&'a BStr> {
-        let up: Vec<&BStr> =
-            self.active.iter().filter(|(_, logical)| *logical == name).map(|(link, _)| *link).collect();
+        let up = self.active.of_stanza(name);
         let listed = match self.logical.get(name) {
             Some(links) => links.iter().copied().flatten().collect(),
             None if up.is_empty() || self.names.contains(name) => vec![name],

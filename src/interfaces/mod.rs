@@ -6,6 +6,7 @@
 //!
 //! Uses no other module. Reads files only through the trait `Files`.
 
+mod active;
 pub(crate) mod block;
 pub(crate) mod config;
 mod diagnostic;

@@ -44,7 +44,10 @@ impl Socket {
     }
 
     pub(crate) fn links(&mut self) -> Result<Vec<Link>> {
-        self.list("interfaces", &list_links(), |body| read_link(body).map(Some))
+        let mut links = self.list("interfaces", &list_links(), |body| read_link(body).map(Some))?;
+        // Older kernels list them in another order.
+        links.sort_by_key(|link| link.index);
+        Ok(links)
     }
 
     /// One interface, by its index; nothing if it does not exist any more.

@@ -65,6 +65,13 @@ pub struct Address {
     pub duplicate: bool,
 }
 
+impl Link {
+    /// Is this its name? Names differ in the last character most of the time.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name.len() == name.len() && self.name.as_bytes().last() == name.as_bytes().last() && self.name == name
+    }
+}
+
 impl Snapshot {
     /// Has the main table several IPv6 default routes through one interface? Then the kernel selects the router by what it
     /// knows of neighbours.
@@ -77,13 +84,13 @@ impl Snapshot {
     }
 
     pub fn link(&self, name: &str) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == name)
+        self.links.iter().find(|link| link.is_named(name))
     }
 }
 
 /// The kernel's name of the interface that has this name or altname; the name itself if there is none.
 pub fn kernel_name<'a>(links: &'a [Link], name: &'a str) -> &'a str {
     let by_altname = || links.iter().find(|link| link.altnames.iter().any(|altname| altname == name));
-    let by_name = links.iter().find(|link| link.name == name);
+    let by_name = links.iter().find(|link| link.is_named(name));
     by_name.or_else(by_altname).map_or(name, |link| &link.name)
 }

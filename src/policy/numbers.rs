@@ -145,8 +145,8 @@ struct Allocator<'a> {
     reserved: ReservedNumbers,
     /// By table, the uplink that has it.
     tables: HashMap<u32, usize>,
-    /// By priority, the uplink that has it.
-    priorities: HashMap<u32, usize>,
+    /// By priority, which is `MAX_PRIORITY` and a few at most, the uplink that has it.
+    priorities: Vec<Option<usize>>,
     /// The uplink that got priorities last, and these priorities.
     last: Option<(usize, Range<u32>)>,
     /// All numbers below these are in use.
@@ -156,20 +156,26 @@ struct Allocator<'a> {
 
 impl<'a> Allocator<'a> {
     fn new(uplinks: &'a [Uplink], reserved: ReservedNumbers) -> Self {
-        let (tables, priorities) = (HashMap::new(), HashMap::new());
+        let (tables, priorities) = (HashMap::new(), Vec::new());
         Allocator { uplinks, reserved, tables, priorities, last: None, next_table: 1, next_priority: FIRST_PRIORITY }
     }
 
     fn claim(&mut self, index: usize, priorities: Range<u32>) {
-        for priority in priorities.clone() {
-            self.priorities.entry(priority).or_insert(index);
+        let (start, end) = (priorities.start as usize, priorities.end as usize);
+        self.priorities.resize(self.priorities.len().max(end), None);
+        for owner in &mut self.priorities[start..end] {
+            owner.get_or_insert(index);
         }
         self.last = Some((index, priorities));
     }
 
+    fn owner_of(&self, priority: u32) -> Option<usize> {
+        self.priorities.get(priority as usize).copied().flatten()
+    }
+
     /// The uplink outside the group that has one of these priorities.
     fn other_with(&self, mut priorities: Range<u32>, group: &[usize]) -> Option<usize> {
-        priorities.find_map(|priority| self.priorities.get(&priority).copied().filter(|other| !group.contains(other)))
+        priorities.find_map(|priority| self.owner_of(priority).filter(|other| !group.contains(other)))
     }
 
     /// The numbers that the options of a group request, by uplink.
@@ -236,7 +242,7 @@ impl<'a> Allocator<'a> {
 
     fn free_priority(&mut self) -> Option<u32> {
         let is_free =
-            |priority: u32| !self.priorities.contains_key(&priority) && !self.reserved.priorities.contains(&priority);
+            |priority: u32| self.owner_of(priority).is_none() && !self.reserved.priorities.contains(&priority);
         let mut priorities = (self.next_priority..=MAX_PRIORITY).step_by(PRIORITIES_PER_UPLINK as usize);
         let priority = priorities.find(|first| (*first..first + PRIORITIES_PER_UPLINK).all(is_free));
         self.next_priority = priority.unwrap_or(MAX_PRIORITY + 1);

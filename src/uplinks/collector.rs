@@ -20,7 +20,7 @@ use crate::network::{Family, Link, Snapshot, kernel_name};
 
 fn has_link(links: &[Link], name: &BStr) -> bool {
     let name = without_alias(name).to_str_lossy();
-    links.iter().any(|link| link.name == name || link.altnames.iter().any(|altname| *altname == name))
+    links.iter().any(|link| link.is_named(&name) || link.altnames.iter().any(|altname| *altname == name))
 }
 
 fn is_there(link: &BStr, links: &[Link], renamed: &[(String, String)]) -> bool {

@@ -25,11 +25,12 @@ pub(crate) fn ip_family(number: u8) -> Option<Family> {
 }
 
 pub(crate) fn index_of(name: &str, links: &[Link]) -> Option<u32> {
-    links.iter().find(|link| link.name == name).map(|link| link.index)
+    links.iter().find(|link| link.is_named(name)).map(|link| link.index)
 }
 
+/// The links are sorted by their index (`Socket::links`).
 pub(crate) fn name_of(index: u32, links: &[Link]) -> Option<String> {
-    links.iter().find(|link| link.index == index).map(|link| link.name.clone())
+    links.binary_search_by_key(&index, |link| link.index).ok().map(|at| links[at].name.clone())
 }
 
 /// The prefix of the address in an attribute; nothing without the attribute, and then the length has to be 0.
