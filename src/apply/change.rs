@@ -178,21 +178,7 @@ pub(super) fn run_locked(
     if configuration.config.is_invalid() {
         return take_down(configuration, &mut view, snapshot, setting, &request.leaving);
     }
-    let mut leaving: Vec<&str> = request.leaving.iter().map(String::as_str).collect();
-    let mut plan = configuration.plan(Some(&snapshot), &leaving);
-    let being_taken_down = going_down(&configuration, &snapshot, &plan);
-    if !being_taken_down.is_empty() {
-        leaving.extend(being_taken_down.iter().map(String::as_str));
-        plan = configuration.plan(Some(&snapshot), &leaving);
-    }
-    // What foreign routes are in its tables decides whether they are free.
-    loop {
-        let tables = undecided_tables(&plan, &snapshot);
-        if !view.extend(&mut snapshot, tables)? {
-            break;
-        }
-        plan = configuration.plan(Some(&snapshot), &leaving);
-    }
+    let plan = planned(request, &configuration, &mut view, &mut snapshot)?;
     (request.precheck)(&configuration, &plan, &snapshot)?;
     // Decided once: an 'ifup' may end while this runs.
     let with_entries = with_entries(&snapshot);
@@ -206,7 +192,30 @@ pub(super) fn run_locked(
         true => Done::Commands(steps::reconciled(&plan, &snapshot, &is_skipped)),
         false => Done::Changed(reconcile::reconcile(&mut view, &plan, &snapshot, &is_skipped)?),
     };
+    if setting.watch.is_none() {
+        // The process ends soon, which closes it and gives its memory back.
+        std::mem::forget(socket);
+    }
     Ok(Run { configuration, plan, snapshot, done, has_skipped: skipped.contains(&true) })
+}
+
+/// The plan, and in the snapshot what it depends on.
+fn planned(request: &Request, configuration: &Configuration, view: &mut View, snapshot: &mut Snapshot) -> Result<Plan> {
+    let mut leaving: Vec<&str> = request.leaving.iter().map(String::as_str).collect();
+    let mut plan = configuration.plan(Some(snapshot), &leaving);
+    let being_taken_down = going_down(configuration, snapshot, &plan);
+    if !being_taken_down.is_empty() {
+        leaving.extend(being_taken_down.iter().map(String::as_str));
+        plan = configuration.plan(Some(snapshot), &leaving);
+    }
+    // What foreign routes are in its tables decides whether they are free.
+    loop {
+        let tables = undecided_tables(&plan, snapshot);
+        if !view.extend(snapshot, tables)? {
+            return Ok(plan);
+        }
+        plan = configuration.plan(Some(snapshot), &leaving);
+    }
 }
 
 /// Without a configuration: what the kernel has for these interfaces goes, and nothing else changes.

@@ -100,7 +100,11 @@ impl Event {
             busy: if is_by_turns { Busy::SkipLines(own) } else { Busy::SkipOthers(own) },
             precheck: &|_, _, _| Ok(()),
         };
-        Ok(Handled::Ran(Box::new(run_locked(setting, &request, lock?.as_ref(), configuration)?)))
+        let lock = lock?;
+        let run = run_locked(setting, &request, lock.as_ref(), configuration)?;
+        // The hook ends now, which unlocks and closes the file.
+        std::mem::forget(lock);
+        Ok(Handled::Ran(Box::new(run)))
     }
 
     /// The interface that goes down, with the name of its stanza: only the environment has it.

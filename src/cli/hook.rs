@@ -40,7 +40,10 @@ pub fn hook(common: &Common, arguments: HookArguments, dry_run: DryRun) -> Resul
     if let (Some(changes), true) = (run.changes(), is_verbose) {
         let _ = print(format!("symroute: {interface}: {changes} changes made\n"));
     }
-    require_no_failure(&interface, &run.failures(&|at| run.plan.uplinks[at].is_on(&interface), event.direction))
+    let failures = run.failures(&|at| run.plan.uplinks[at].is_on(&interface), event.direction);
+    // The hook ends now: on a host with hundreds of uplinks, to give the memory back takes time.
+    std::mem::forget(run);
+    require_no_failure(&interface, &failures)
 }
 
 fn report(change: &Change, common: &Common, dry_run: DryRun) -> Result<Exit> {

@@ -164,12 +164,18 @@ impl Files for Root {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<Vec<u8>>> {
-        let directory = self.open(directory, TO_READ | OFlag::O_DIRECTORY)?;
         let mut names = Vec::new();
-        for entry in Dir::from_fd(directory.into())? {
-            names.push(entry?.file_name().to_bytes().to_vec());
+        if self.is_host() {
+            for entry in fs::read_dir(directory)? {
+                names.push(entry?.file_name().into_vec());
+            }
+        } else {
+            let directory = self.open(directory, TO_READ | OFlag::O_DIRECTORY)?;
+            for entry in Dir::from_fd(directory.into())? {
+                names.push(entry?.file_name().to_bytes().to_vec());
+            }
+            names.retain(|name| name != b"." && name != b"..");
         }
-        names.retain(|name| name != b"." && name != b"..");
         names.sort();
         Ok(names)
     }

@@ -1,5 +1,6 @@
 //! The lock of everything that changes rules and routes.
 
+use std::cell::Cell;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::thread::sleep;
@@ -19,6 +20,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Lock {
     file: Flock<File>,
     inode: Inode,
+    /// Of the file, if it was looked at since it is locked: only who has the lock changes it.
+    length: Cell<Option<u64>>,
 }
 
 /// What the lock file has in it after `symroute flush`.
@@ -27,11 +30,16 @@ const FLUSHED: &[u8] = b"flushed\n";
 impl Lock {
     /// As [`LockFile::is_current`].
     pub fn is_current(&self) -> bool {
-        is_current(self.inode)
+        let current = current(self.inode);
+        self.length.set(current.as_ref().map(Metadata::len));
+        current.is_some()
     }
 
     /// Has `symroute flush` run after every other command?
     pub fn is_flushed(&self) -> bool {
+        if self.length.get() == Some(0) {
+            return false;
+        }
         let mut text = [0; FLUSHED.len()];
         self.file.read_exact_at(&mut text, 0).is_ok() && text == FLUSHED
     }
@@ -42,6 +50,7 @@ impl Lock {
         if is_flushed == self.is_flushed() {
             return Ok(());
         }
+        self.length.set(None);
         let write = || match is_flushed {
             true => self.file.write_all_at(FLUSHED, 0),
             false => self.file.set_len(0),
@@ -64,8 +73,9 @@ fn inode(metadata: &Metadata) -> Inode {
     (metadata.dev(), metadata.ino())
 }
 
-fn is_current(own: Inode) -> bool {
-    fs::metadata(LOCK).is_ok_and(|current| inode(&current) == own)
+/// The file of the name, if it is this one.
+fn current(own: Inode) -> Option<Metadata> {
+    fs::metadata(LOCK).ok().filter(|current| inode(current) == own)
 }
 
 impl LockFile {
@@ -93,7 +103,7 @@ impl LockFile {
 
     /// Do other processes lock the same file? Not if it was deleted.
     pub fn is_current(&self) -> bool {
-        is_current(self.inode)
+        current(self.inode).is_some()
     }
 
     /// Waits for the lock; calls `waiting` once when that takes longer than a second.
@@ -105,7 +115,7 @@ impl LockFile {
         let (begin, mut has_reported) = (Instant::now(), false);
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => return Ok(Lock { file, inode }),
+                Ok(file) => return Ok(Lock { file, inode, length: Cell::new(None) }),
                 Err((_, error)) if error != nix::errno::Errno::EWOULDBLOCK => {
                     return Err(error).with_context(|| format!("cannot lock {LOCK}"));
                 }
