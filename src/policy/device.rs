@@ -20,7 +20,7 @@ impl Rules {
     /// `layered` are the uplinks that have a policy with rules by interface; `numbers` their tables and priorities.
     pub fn new(uplinks: &[Uplink], layered: &[usize], numbers: &HashMap<usize, Numbers>) -> Self {
         let interface = |index: usize| (uplinks[index].interface.as_str(), uplinks[index].family);
-        let mut owners: HashMap<Interface, usize> = HashMap::new();
+        let mut owners: HashMap<Interface, usize> = HashMap::with_capacity(layered.len());
         let rank = |index: usize| (!uplinks[index].up, uplinks[index].is_alias(), index);
         for index in layered.iter().copied() {
             let owner = owners.entry(interface(index)).or_insert(index);
@@ -28,7 +28,7 @@ impl Rules {
                 *owner = index;
             }
         }
-        let mut last: HashMap<Interface, u32> = HashMap::new();
+        let mut last: HashMap<Interface, u32> = HashMap::with_capacity(numbers.len());
         for (index, numbers) in numbers {
             let highest = last.entry(interface(*index)).or_insert(numbers.priority);
             *highest = (*highest).max(numbers.priority);

@@ -86,7 +86,9 @@ pub struct Installed<'a> {
 impl<'a> Installed<'a> {
     pub fn new(snapshot: &'a Snapshot, plan: &Plan) -> Self {
         let tables: HashSet<(Family, u32)> = plan.tables().collect();
-        let routes = snapshot.routes.iter().filter(|route| tables.contains(&(route.family, route.table)));
+        // Main, which may have a million routes, is no uplink's table.
+        let is_of_plan = |route: &&Route| route.table != MAIN && tables.contains(&(route.family, route.table));
+        let routes = snapshot.routes.iter().filter(is_of_plan);
         Installed { rules: Sorted::new(&snapshot.rules, rule_key), routes: Sorted::new(routes, Route::key) }
     }
 

@@ -53,7 +53,7 @@ pub fn group(
         let is_complete = !(uplink.dynamic && uplink.sources.is_empty());
         uplink.up && uplink.gateway.is_known() && is_complete && uplink.skipped.is_none() && is_layered(uplink.family)
     };
-    let mut names: HashSet<&str> = HashSet::new();
+    let mut names: HashSet<&str> = HashSet::with_capacity(uplinks.len());
     let members: Vec<&Uplink> =
         uplinks.iter().filter(is_member).filter(|uplink| names.insert(&uplink.interface)).collect();
     let links = || snapshot.iter().flat_map(|snapshot| &snapshot.links);

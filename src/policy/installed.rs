@@ -63,8 +63,14 @@ struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    fn new(rules: impl Iterator<Item = &'a Rule>) -> Self {
-        let mut indexed = Rules::default();
+    /// `size` is how many interfaces and sources there may be.
+    fn new(rules: impl Iterator<Item = &'a Rule>, size: usize) -> Self {
+        let mut indexed = Rules {
+            by_table: HashMap::with_capacity(size),
+            by_interface: HashMap::with_capacity(size),
+            by_source: HashMap::with_capacity(size),
+            ..Rules::default()
+        };
         for (position, rule) in rules.enumerate() {
             indexed.list.push(rule);
             indexed.by_table.entry((rule.family, rule.table)).or_default().push(position);
@@ -105,10 +111,10 @@ impl<'a> Installed<'a> {
     pub fn new(snapshot: &'a Snapshot, uplinks: &'a [Uplink]) -> Self {
         let mut installed = Installed {
             uplinks,
-            counts: HashMap::new(),
-            rules: Rules::new(snapshot.rules.iter().filter(|rule| rule.is_ours())),
-            defaults: HashMap::new(),
-            devs: HashMap::new(),
+            counts: HashMap::with_capacity(uplinks.len()),
+            rules: Rules::new(snapshot.rules.iter().filter(|rule| rule.is_ours()), uplinks.len()),
+            defaults: HashMap::with_capacity(uplinks.len()),
+            devs: HashMap::with_capacity(uplinks.len()),
             foreign: foreign_tables(snapshot).collect(),
         };
         for uplink in uplinks {

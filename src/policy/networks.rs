@@ -4,6 +4,7 @@
 //! uplink's table: networks of its own interface, and private networks and further routers on other interfaces. All
 //! other destinations are on the Internet: the uplink's default route is used for them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -127,13 +128,13 @@ impl<'a> Networks<'a> {
 
     /// The interfaces of the uplinks of the family.
     fn interfaces(&self, family: Family) -> HashMap<&'a str, Interface> {
-        let mut on_link: HashMap<&str, Vec<IpNet>> = HashMap::new();
+        let mut on_link: HashMap<&str, Vec<IpNet>> = HashMap::with_capacity(self.uplinks.len());
         for (net, hops) in &self.routes {
             for hop in hops.iter().filter(|hop| hop.gateway.is_none()) {
                 on_link.entry(&hop.dev).or_default().push(*net);
             }
         }
-        let mut uplinks: HashMap<&str, Vec<&Uplink>> = HashMap::new();
+        let mut uplinks: HashMap<&str, Vec<&Uplink>> = HashMap::with_capacity(self.uplinks.len());
         for uplink in self.uplinks.iter().filter(|uplink| uplink.family == family) {
             uplinks.entry(&uplink.interface).or_default().push(uplink);
         }
@@ -246,25 +247,34 @@ impl<'a> Networks<'a> {
 }
 
 /// The main table's best route to each destination, if it leaves through the group or is a `throw` route.
-fn of_main(snapshot: &Snapshot, family: Family, group: &HashSet<&str>) -> BTreeMap<IpNet, Vec<Hop>> {
+fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &HashSet<&str>) -> BTreeMap<IpNet, Vec<Hop>> {
     let addresses: HashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
     // The host's own address: for IPv6, the main table has it as well.
     let is_own = |dst: &IpNet| dst.prefix_len() == dst.max_prefix_len() && addresses.contains(&dst.addr());
     let is_in_main = |route: &&Route| route.table == MAIN && route.family == family;
     let main = snapshot.routes.iter().filter(is_in_main);
-    let mut main: Vec<&Route> = main.filter(|route| is_specific(&route.dst) && !is_own(&route.dst)).collect();
+    let mut main: Vec<&Route> = main.filter(|route| is_specific(&route.dst)).collect();
     // A router may have a million routes; the kernel lists them almost in this order.
     main.sort_by_key(|route| route.dst);
+    // Routes through one interface come in a row.
+    let last = Cell::new(("", group.contains("")));
+    let is_in_group = |dev| {
+        if last.get().0 != dev {
+            last.set((dev, group.contains(dev)));
+        }
+        last.get().1
+    };
     // After a `throw` route, the lookup also reaches the uplink's table, which may have a shorter route.
     let is_passed_on =
-        |route: &&&Route| route.kind() == Kind::Throw || nexthops(route).any(|(_, dev)| group.contains(dev));
+        |route: &'a Route| route.kind() == Kind::Throw || nexthops(route).any(|(_, dev)| is_in_group(dev));
     let best = main.chunk_by(|one, other| one.dst == other.dst).filter_map(|same| {
-        let best = same.iter().filter(is_passed_on).min_by_key(|route| route.metric)?;
+        let routes = || same.iter().copied();
+        let best = routes().filter(|route| is_passed_on(route)).min_by_key(|route| route.metric)?;
         // The first rule uses a better route through another interface.
-        let is_better = |route: &&Route| route.metric < best.metric && !is_passed_on(&route);
-        (!same.iter().any(is_better)).then(|| (best.dst, hops(best)))
+        let mut better = routes().filter(|route| route.metric < best.metric && !is_passed_on(route));
+        better.next().is_none().then(|| (best.dst, hops(best)))
     });
-    best.collect()
+    best.filter(|(dst, _)| !is_own(dst)).collect()
 }
 
 fn hops(route: &Route) -> Vec<Hop> {

@@ -49,7 +49,7 @@ impl ReservedNumbers {
 /// Groups of uplinks that share their numbers: the IPv4 and the IPv6 uplink of an interface. Several uplinks of one
 /// family on it do not share.
 fn groups(uplinks: &[Uplink], managed: &[usize]) -> Vec<Vec<usize>> {
-    let mut counts: HashMap<(&str, Family), usize> = HashMap::new();
+    let mut counts: HashMap<(&str, Family), usize> = HashMap::with_capacity(uplinks.len());
     let mut positions = Vec::new();
     for uplink in uplinks {
         let count = counts.entry((&uplink.interface, uplink.family)).or_default();
@@ -57,7 +57,7 @@ fn groups(uplinks: &[Uplink], managed: &[usize]) -> Vec<Vec<usize>> {
         *count += 1;
     }
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut group_of: HashMap<(&str, usize), usize> = HashMap::new();
+    let mut group_of: HashMap<(&str, usize), usize> = HashMap::with_capacity(managed.len());
     for &index in managed {
         let group = *group_of.entry((&uplinks[index].interface, positions[index])).or_insert_with(|| {
             groups.push(Vec::new());
@@ -156,7 +156,7 @@ struct Allocator<'a> {
 
 impl<'a> Allocator<'a> {
     fn new(uplinks: &'a [Uplink], reserved: ReservedNumbers) -> Self {
-        let (tables, priorities) = (HashMap::new(), Vec::new());
+        let (tables, priorities) = (HashMap::with_capacity(uplinks.len()), Vec::new());
         Allocator { uplinks, reserved, tables, priorities, last: None, next_table: 1, next_priority: FIRST_PRIORITY }
     }
 

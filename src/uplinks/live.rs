@@ -86,7 +86,8 @@ struct Lookups<'a> {
 
 impl<'a> Lookups<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
-        let mut lookups = Lookups { addresses: HashMap::new(), sources: HashMap::new() };
+        let size = snapshot.links.len();
+        let mut lookups = Lookups { addresses: HashMap::with_capacity(size), sources: HashMap::with_capacity(size) };
         for address in &snapshot.addresses {
             lookups.addresses.entry(&address.dev[..]).or_default().push(address.net.addr());
         }
