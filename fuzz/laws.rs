@@ -60,7 +60,7 @@ impl Tree {
     fn rewritten(&self, dialect: Dialect, style: Option<&str>) -> Option<Tree> {
         let config = Config::parse(Path::new(TOP), self.0[Path::new(TOP)].clone(), self, dialect);
         for file in &config.files {
-            let lines = (0..file.document.lines().len()).flat_map(|line| file.document.raw(line));
+            let lines = (0..file.document.count()).flat_map(|line| file.document.raw(line));
             assert!(lines.eq(&self.0[&file.path]), "lines of {} are not its bytes", file.path.display());
         }
         let names = Names::default();

@@ -1,22 +1,91 @@
 //! Time grows with the size of a configuration: four times the input takes at most ten times as long. (Linear growth is
 //! four, quadratic is sixteen.) The shortest of several runs counts, so that other work on the machine does not.
+//!
+//! Memory has a limit for each byte of the input. It is counted, so it is the same in every run.
 
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used)]
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use symroute::commands::tables::Names;
-use symroute::handwritten::lint;
+use symroute::handwritten::{lint, lint_with};
 use symroute::interfaces::{Config, Dialect};
 use symroute::network::{Address, Family, Link, MAIN, Route, RouteState, Snapshot};
 use symroute::policy::{Plan, plan};
-use symroute::rewrite::{rewrite, template};
+use symroute::rewrite::{rewrite, template, verify::verify};
 use symroute::system::files::Root;
 use symroute::uplinks::find;
 
 const RUNS: usize = 5;
+
+/// The memory of one thread: the tests run at the same time.
+#[derive(Clone, Copy)]
+struct Memory {
+    allocations: usize,
+    /// In bytes; negative where another thread allocated what this one frees.
+    in_use: isize,
+    peak: isize,
+}
+
+thread_local! {
+    static MEMORY: Cell<Memory> = const { Cell::new(Memory { allocations: 0, in_use: 0, peak: 0 }) };
+}
+
+/// The system's allocator, which also counts.
+struct Counting;
+
+impl Counting {
+    fn count(freed: usize, allocated: usize) {
+        // A thread that ends has no counters any more.
+        let _ = MEMORY.try_with(|memory| {
+            let Memory { allocations, in_use, peak } = memory.get();
+            let in_use = in_use - freed as isize + allocated as isize;
+            memory.set(Memory {
+                allocations: allocations + usize::from(allocated > 0),
+                in_use,
+                peak: peak.max(in_use),
+            });
+        });
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator, and counting allocates nothing.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::count(0, layout.size());
+        // SAFETY: the caller's contract is that of the system's allocator.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        Counting::count(layout.size(), 0);
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Counting::count(layout.size(), size);
+        // SAFETY: as above.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The allocations of some work, and the most memory that it has in use at one time.
+fn memory<T>(work: impl FnOnce() -> T) -> (usize, isize) {
+    let before = MEMORY.get();
+    MEMORY.set(Memory { peak: before.in_use, ..before });
+    drop(work());
+    let after = MEMORY.get();
+    (after.allocations - before.allocations, after.peak - before.in_use)
+}
 
 fn config(text: String) -> Config {
     let config = Config::parse(Path::new("/f"), text.into(), &Root::new(Path::new("/nowhere")), Dialect::Ifupdown);
@@ -214,4 +283,41 @@ fn wrong_tables_need_linear_time() {
         }))
     };
     grows_like_its_input("wrong tables", 250, &work, &text);
+}
+
+/// Interfaces that are no uplinks, each with a route.
+fn plain(stanzas: usize) -> String {
+    let start = String::from("auto e0 e1\niface e0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\n");
+    (1..=stanzas).fold(start, |mut text, number| {
+        let _ = writeln!(text, "{} mtu 1500\n vlan-raw-device eth0", stanza(number));
+        let _ = writeln!(text, " up ip route add 203.0.113.0/24 via {}\n", address(number, 1));
+        text
+    })
+}
+
+fn require_memory(what: &str, text: &str, allocations: usize, times_the_text: isize, work: &dyn Fn(String)) {
+    let stanzas = text.matches("\niface ").count();
+    let (counted, peak) = memory(|| work(text.to_string()));
+    let (counted, tenths) = (counted / stanzas, 10 * peak / text.len() as isize);
+    let found = format!("{what}: {counted} allocations for each stanza, {} times the text", tenths as f64 / 10.0);
+    eprintln!("{found}");
+    assert!(counted <= allocations && tenths <= 10 * times_the_text, "{found}");
+}
+
+/// As `symroute-gen` does it.
+fn generate(text: String) {
+    let (root, names) = (Root::new(Path::new("/nowhere")), Names::default());
+    let config = config(text);
+    let plan = plan_of(&config, None);
+    let _ = lint_with(&config, &names, &plan.in_use(None));
+    let style = template::style("iproute2").unwrap();
+    let changes = rewrite(&config, &plan, Some(&style)).unwrap().unwrap();
+    verify(&config, &root, &changes).unwrap();
+}
+
+#[test]
+fn reading_takes_little_memory() {
+    let read = |text: String| assert!(!config(text).stanzas.is_empty());
+    require_memory("reading", &plain(2000), 8, 5, &read);
+    require_memory("writing", &plain(2000), 110, 13, &generate);
 }

@@ -183,7 +183,7 @@ impl ManualPolicyLint<'_> {
                     return;
                 }
                 let gateways = self.stanza(line).entries.iter().filter(|entry| entry.name.ends_with(b"gateway"));
-                let is_gateway = gateways.into_iter().any(|entry| entry.value == src.as_bytes());
+                let is_gateway = gateways.into_iter().any(|entry| entry.value == src[..]);
                 let what =
                     if is_gateway { "is the address of the gateway" } else { "is not the address of any stanza" };
                 let message =

@@ -43,7 +43,7 @@ pub fn find(file: usize, document: &Document) -> (Vec<Range<usize>>, Vec<Diagnos
             "Restore the missing marker line. Or remove this marker and the lines that symroute-gen added.",
         ));
     };
-    for line in 0..document.lines().len() {
+    for line in 0..document.count() {
         let text = trim_start(document.raw(line));
         if text.starts_with(BEGIN_MARK) {
             if let Some(earlier) = open.replace(line) {

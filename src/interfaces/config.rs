@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 
 use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
 use super::document::Document;
 use super::entries::{Entries, Entry};
+use super::text::Text;
 use super::wordexp::{Failure, matches};
 
 /// The file system operations that reading a configuration needs.
@@ -121,18 +122,18 @@ impl fmt::Display for AddressFamily {
 /// An option as ifupdown stores it: repeated lines are joined with a newline, except command lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergedOption {
-    pub name: BString,
-    pub value: BString,
+    pub name: Text,
+    pub value: Text,
     /// Its first line.
     pub location: Location,
 }
 
 #[derive(Debug, Clone)]
 pub struct Stanza {
-    pub interface: BString,
+    pub interface: Text,
     pub family: AddressFamily,
-    pub method: BString,
-    pub inherits: Option<BString>,
+    pub method: Text,
+    pub inherits: Option<Text>,
     /// The `iface` line; nothing for the implicit `lo`.
     pub location: Option<Location>,
     /// Its last line that is not from symroute-gen: the `iface` line or an option.
@@ -156,39 +157,62 @@ impl Stanza {
     }
 }
 
+/// So many options are searched one by one.
+const FEW: usize = 16;
+
 pub(super) fn is_command(name: &[u8]) -> bool {
     matches!(name, b"pre-up" | b"up" | b"down" | b"post-down")
 }
 
+/// The value of an option while its lines are merged.
+enum Value<'a> {
+    One(&'a Text),
+    Joined(Vec<u8>),
+}
+
 fn merge<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<MergedOption> {
-    let mut options: Vec<MergedOption> = Vec::new();
-    let mut index: HashMap<&BStr, usize> = HashMap::new();
+    let mut options: Vec<(&Entry, Value)> = Vec::new();
+    // Most stanzas have few options: these are found by a search.
+    let mut others: HashMap<&BStr, usize> = HashMap::new();
     for entry in entries {
-        let known = index.get(entry.name.as_bstr()).copied();
-        match known {
+        let first = || options.iter().take(FEW).position(|(option, _)| option.name == entry.name);
+        let known = || first().or_else(|| others.get(entry.name.as_bstr()).copied());
+        let is_joined = entry.if_unset || !is_command(&entry.name);
+        match is_joined.then(known).flatten() {
             Some(_) if entry.if_unset => {}
-            Some(index) if !is_command(&entry.name) => {
-                options[index].value.push(b'\n');
-                options[index].value.extend_from_slice(&entry.value);
+            Some(index) => {
+                let value = &mut options[index].1;
+                if let Value::One(one) = *value {
+                    *value = Value::Joined(one.to_vec());
+                }
+                if let Value::Joined(joined) = value {
+                    joined.push(b'\n');
+                    joined.extend_from_slice(&entry.value);
+                }
             }
-            _ => {
-                index.entry(entry.name.as_bstr()).or_insert(options.len());
-                options.push(MergedOption {
-                    name: entry.name.clone(),
-                    value: entry.value.clone(),
-                    location: entry.location,
-                });
+            None => {
+                if options.len() >= FEW {
+                    others.entry(entry.name.as_bstr()).or_insert(options.len());
+                }
+                options.push((entry, Value::One(&entry.value)));
             }
         }
     }
-    options
+    let merged = options.into_iter().map(|(entry, value)| {
+        let value = match value {
+            Value::One(one) => one.clone(),
+            Value::Joined(joined) => joined.into(),
+        };
+        MergedOption { name: entry.name.clone(), value, location: entry.location }
+    });
+    merged.collect()
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
-    pub patterns: Vec<BString>,
-    pub script: Option<BString>,
-    pub maps: Vec<BString>,
+    pub patterns: Vec<Text>,
+    pub script: Option<Text>,
+    pub maps: Vec<Text>,
 }
 
 /// A file that was read.
@@ -208,10 +232,10 @@ pub struct File {
 /// The named lists of interfaces: `auto` and `allow-*` by class in order of first mention, then the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lists {
-    pub allow: Vec<(BString, Vec<BString>)>,
-    pub no_auto_down: Vec<BString>,
-    pub no_scripts: Vec<BString>,
-    pub rename: Vec<BString>,
+    pub allow: Vec<(Text, Vec<Text>)>,
+    pub no_auto_down: Vec<Text>,
+    pub no_scripts: Vec<Text>,
+    pub rename: Vec<Text>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -223,9 +247,9 @@ pub struct Config {
     pub mappings: Vec<Mapping>,
     /// Links that are up, each with the stanza that it is up as, from ifupdown's state: only this state has the stanza that
     /// a mapping or a pattern selected. Empty if only the files are read.
-    pub active: Vec<(BString, BString)>,
+    pub active: Vec<(bstr::BString, bstr::BString)>,
     /// Stanzas with the method `ppp`, each with its interface, as far as pppd's files have it.
-    pub ppp: Vec<(BString, String)>,
+    pub ppp: Vec<(Text, String)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -248,7 +272,7 @@ impl Config {
 
     /// The names in the `auto` lists: these interfaces are started at boot.
     pub fn at_boot(&self) -> Listed<'_> {
-        let auto = self.lists.allow.iter().filter(|(class, _)| class == "auto");
+        let auto = self.lists.allow.iter().filter(|(class, _)| *class == "auto");
         Listed::of(auto.flat_map(|(_, names)| names))
     }
 
@@ -270,7 +294,7 @@ pub struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    fn of(names: impl Iterator<Item = &'a BString>) -> Self {
+    fn of(names: impl Iterator<Item = &'a Text>) -> Self {
         let mut listed = Listed::default();
         for name in names {
             match (name.find_byte(b'='), name.starts_with(b"/")) {

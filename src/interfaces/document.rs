@@ -3,32 +3,33 @@
 //! ifupdown joins physical lines that end in a backslash, so the unit here is the *logical line*: the physical lines that
 //! ifupdown reads as one. The raw bytes are kept: printing returns them unchanged.
 
-use std::borrow::Cow;
 use std::ops::Range;
+use std::rc::Rc;
 
 use bstr::ByteSlice;
+
+use super::text::Text;
 
 /// The blanks of ifupdown: C's `isspace` in the C locale.
 pub fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c | b'\n')
 }
 
-/// One logical line: its bytes, and its physical lines (counted from 1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// Bytes of the document, the line ends included.
-    pub bytes: Range<usize>,
-    /// First physical line.
-    pub first: usize,
-    /// The line number in ifupdown's messages: the last physical line that it read.
-    pub last: usize,
-}
-
 /// A file, split into logical lines without gap or overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
-    bytes: Vec<u8>,
-    lines: Vec<Line>,
+    bytes: Rc<Vec<u8>>,
+    /// The first byte of each logical line. Lines after 4 GiB are one.
+    starts: Vec<u32>,
+    /// The logical lines that have several physical lines, in order.
+    joined: Vec<Joined>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Joined {
+    line: usize,
+    /// The number of physical lines that were joined to the line before them, up to the end of this one.
+    count: usize,
 }
 
 /// Replaces the logical lines `lines` by `text`; an empty range inserts before `lines.start`.
@@ -41,25 +42,29 @@ pub struct Edit {
 impl Document {
     /// Splits any bytes into logical lines; accepts every input.
     pub fn parse(bytes: Vec<u8>) -> Self {
-        let mut lines = Vec::new();
-        let (mut offset, mut number) = (0, 0);
+        let (mut starts, mut joined) = (Vec::new(), Vec::new());
+        let (mut offset, mut count) = (0, 0);
         while offset < bytes.len() {
-            let (start, first) = (offset, number + 1);
+            let (start, before) = (offset, count);
             let mut physical = next_physical(&bytes, &mut offset);
-            number += 1;
             // A comment does not continue on the next line, even if it ends in a backslash.
-            let comment = visible(physical).iter().find(|b| !is_blank(**b)) == Some(&b'#');
-            while !comment && visible(physical).ends_with(b"\\") {
+            let mut is_open = is_continued(physical) && !trim_start(physical).starts_with(b"#");
+            while is_open {
                 // ifupdown counts a line even if the file ends after the backslash.
-                number += 1;
+                count += 1;
                 if offset >= bytes.len() {
                     break;
                 }
                 physical = next_physical(&bytes, &mut offset);
+                is_open = is_continued(physical);
             }
-            lines.push(Line { bytes: start..offset, first, last: number });
+            if count > before {
+                joined.push(Joined { line: starts.len(), count });
+            }
+            starts.push(u32::try_from(start).unwrap_or(u32::MAX));
         }
-        Document { bytes, lines }
+        starts.shrink_to_fit();
+        Document { bytes: Rc::new(bytes), starts, joined }
     }
 
     /// The whole file, unchanged.
@@ -67,26 +72,45 @@ impl Document {
         &self.bytes
     }
 
-    pub fn lines(&self) -> &[Line] {
-        &self.lines
+    /// The number of logical lines.
+    pub fn count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The first physical line of logical line `index`, counted from 1.
+    pub fn first_number(&self, index: usize) -> usize {
+        let before = self.joined.partition_point(|joined| joined.line < index);
+        let joined = before.checked_sub(1).map_or(0, |last| self.joined[last].count);
+        1 + index + joined
+    }
+
+    /// The line number in ifupdown's messages: the last physical line that it read.
+    pub fn last_number(&self, index: usize) -> usize {
+        self.first_number(index + 1) - 1
+    }
+
+    fn range(&self, index: usize) -> Range<usize> {
+        self.start_of(index)..self.start_of(index + 1)
     }
 
     /// The raw bytes of logical line `index`, line ends included.
     pub fn raw(&self, index: usize) -> &[u8] {
-        &self.bytes[self.lines[index].bytes.clone()]
+        &self.bytes[self.range(index)]
     }
 
     /// Logical line `index` as ifupdown reads it: joined, cut at NUL, without blanks at both ends; empty for a comment.
-    pub fn text(&self, index: usize) -> Cow<'_, [u8]> {
-        let mut offset = self.lines[index].bytes.start;
-        let end = self.lines[index].bytes.end;
+    pub fn text(&self, index: usize) -> Text {
+        let Range { start: mut offset, end } = self.range(index);
         let raw = &self.bytes[..end];
-        let first = trim_start(visible(next_physical(raw, &mut offset)));
+        let start = offset;
+        let line = visible(next_physical(raw, &mut offset));
+        let first = trim_start(line);
         if first.starts_with(b"#") {
-            return Cow::Borrowed(&[]);
+            return Text::of(&self.bytes, start..start);
         }
         if !first.ends_with(b"\\") {
-            return Cow::Borrowed(trim_end(first));
+            let start = start + line.len() - first.len();
+            return Text::of(&self.bytes, start..start + trim_end(first).len());
         }
         let mut joined = first.to_vec();
         while joined.last() == Some(&b'\\') {
@@ -96,14 +120,14 @@ impl Document {
             }
         }
         joined.truncate(trim_end(&joined).len());
-        Cow::Owned(joined)
+        joined.into()
     }
 
     /// Would a line inserted after logical line `index` become a part of it? (The file ends after a backslash.)
     pub fn ends_in_continuation(&self, index: usize) -> bool {
         let raw = self.raw(index);
         let start = raw.strip_suffix(b"\n").unwrap_or(raw).iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
-        let comment = self.lines[index].first == self.lines[index].last && trim_start(raw).starts_with(b"#");
+        let comment = self.first_number(index) == self.last_number(index) && trim_start(raw).starts_with(b"#");
         !comment && visible(&raw[start..]).ends_with(b"\\")
     }
 
@@ -122,7 +146,7 @@ impl Document {
     }
 
     fn start_of(&self, line: usize) -> usize {
-        self.lines.get(line).map_or(self.bytes.len(), |line| line.bytes.start)
+        self.starts.get(line).map_or(self.bytes.len(), |start| *start as usize)
     }
 }
 
@@ -132,6 +156,10 @@ fn next_physical<'a>(bytes: &'a [u8], offset: &mut usize) -> &'a [u8] {
     let length = rest.find_byte(b'\n').map_or(rest.len(), |n| n + 1);
     *offset += length;
     &rest[..length]
+}
+
+fn is_continued(physical: &[u8]) -> bool {
+    visible(physical).ends_with(b"\\")
 }
 
 /// A physical line as ifupdown reads it with `fgets` and `strlen`: without line feed, and up to a NUL.
@@ -155,8 +183,8 @@ mod tests {
 
     fn texts(input: &str) -> Vec<(String, usize)> {
         let document = Document::parse(input.into());
-        (0..document.lines().len())
-            .map(|i| (String::from_utf8_lossy(&document.text(i)).into_owned(), document.lines()[i].last))
+        (0..document.count())
+            .map(|i| (String::from_utf8_lossy(&document.text(i)).into_owned(), document.last_number(i)))
             .collect()
     }
 
@@ -178,13 +206,13 @@ mod tests {
         fn lines_tile_any_bytes(bytes in prop::collection::vec(prop_oneof![
             any::<u8>(), Just(b'\n'), Just(b'\\'), Just(b'#'), Just(b' '), Just(b'\r'), Just(0u8)], 0..200)) {
             let document = Document::parse(bytes.clone());
-            let printed: Vec<u8> = (0..document.lines().len()).flat_map(|i| document.raw(i).to_vec()).collect();
+            let printed: Vec<u8> = (0..document.count()).flat_map(|i| document.raw(i).to_vec()).collect();
             prop_assert_eq!(&printed, &bytes);
             prop_assert_eq!(document.edited(&[]), bytes);
             let mut next = 1;
-            for (i, line) in document.lines().iter().enumerate() {
-                prop_assert_eq!(line.first, next);
-                next = line.last + 1;
+            for i in 0..document.count() {
+                prop_assert_eq!(document.first_number(i), next);
+                next = document.last_number(i) + 1;
                 document.text(i);
             }
         }

@@ -1,19 +1,18 @@
 //! The option lines of a stanza. What it inherits is shared, not copied: a chain of stanzas that inherit from each
 //! other takes memory that grows with the file.
 
+use std::rc::Rc;
 use std::slice;
-use std::sync::Arc;
-
-use bstr::BString;
 
 use super::diagnostic::Location;
+use super::text::Text;
 
 /// One option line of a stanza. Repeated ones are not joined yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// `post-up` is `up` and `pre-down` is `down`, as in ifupdown.
-    pub name: BString,
-    pub value: BString,
+    pub name: Text,
+    pub value: Text,
     pub location: Location,
     /// It is from symroute-gen.
     pub in_block: bool,
@@ -24,7 +23,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 enum Part {
     Own(Entry),
-    Inherited(Arc<Entries>),
+    Inherited(Rc<Entries>),
 }
 
 /// In the order of ifupdown: inherited lines come where they were inherited.
@@ -49,17 +48,17 @@ impl Entries {
         self.parts.push(Part::Own(entry));
     }
 
-    pub(super) fn inherit(&mut self, template: Arc<Entries>) {
+    pub(super) fn inherit(&mut self, template: Rc<Entries>) {
         self.count = self.count.saturating_add(template.count);
         self.parts.push(Part::Inherited(template));
     }
 
     /// The same lines, to be inherited.
-    pub(super) fn share(&mut self) -> Arc<Entries> {
+    pub(super) fn share(&mut self) -> Rc<Entries> {
         if let [Part::Inherited(shared)] = &self.parts[..] {
             return shared.clone();
         }
-        let shared = Arc::new(std::mem::take(self));
+        let shared = Rc::new(std::mem::take(self));
         self.inherit(shared.clone());
         shared
     }
@@ -71,7 +70,7 @@ impl Drop for Entries {
         let mut parts = std::mem::take(&mut self.parts);
         while let Some(part) = parts.pop() {
             if let Part::Inherited(template) = part {
-                parts.extend(Arc::into_inner(template).iter_mut().flat_map(|template| template.parts.drain(..)));
+                parts.extend(Rc::into_inner(template).iter_mut().flat_map(|template| template.parts.drain(..)));
             }
         }
     }

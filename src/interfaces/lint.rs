@@ -2,14 +2,16 @@
 //!
 //! Each warning is for a mistake that was found in published files; a valid file gets none.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 
 use super::config::is_command;
 use super::diagnostic::{Diagnostic, Location};
 use super::document::trim_start;
 use super::entries::Entry;
+use super::text::Text;
 use super::{AddressFamily, Config, Dialect, Stanza};
 
 /// Keywords at the beginning of a line. ifupdown silently treats another spelling as an option.
@@ -74,10 +76,13 @@ const FREE_TEXT: [&str; 5] = ["description", "wpa", "wireless", "dns", "alias"];
 
 pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let (mentioned, listed) = (mentioned(config), config.listed());
+    let listed = config.listed();
+    // Few configurations have a stanza that is in no list.
+    let words = OnceCell::new();
+    let is_mentioned = |name: &Text| words.get_or_init(|| mentioned(config)).contains(name.as_bstr());
     // A part of a configuration does not have the lists that start its interfaces. The names that a mapping's script
     // prints are not known either.
-    let other = |name: &BString| name != "lo";
+    let other = |name: &Text| *name != "lo";
     let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(other))
         || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.location.is_some());
     // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
@@ -100,7 +105,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
         }
         found.extend(without_effect(config.dialect, stanza));
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
-        if judge_lists && !manual && !mentioned.contains(stanza.interface.as_bstr()) && !listed.has(&stanza.interface) {
+        if judge_lists && !manual && !listed.has(&stanza.interface) && !is_mentioned(&stanza.interface) {
             found.push(Diagnostic::warning(
                 location,
                 &stanza.interface,
@@ -109,8 +114,9 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
             ));
         }
     }
-    for (file, read) in config.files.iter().enumerate() {
-        for line in 0..read.document.lines().len() {
+    let files = config.files.iter().enumerate();
+    for (file, read) in files.filter(|(_, read)| read.document.bytes().contains(&b'\\')) {
+        for line in 0..read.document.count() {
             found.extend(broken_continuation(Location { file, line }, read.document.raw(line)));
         }
     }
@@ -125,13 +131,13 @@ fn is_own(stanza: &Stanza, entry: &Entry) -> bool {
 
 /// Every word of an option of another stanza, of a mapping or an `inherits`: an interface that is named there is used.
 fn mentioned(config: &Config) -> HashSet<&BStr> {
-    fn words(value: &BString) -> impl Iterator<Item = &BStr> {
+    fn words(value: &Text) -> impl Iterator<Item = &BStr> {
         value.fields_with(|c| c.is_whitespace() || c == '=').map(BStr::new)
     }
     // Inherited lines count once, in their own stanza: otherwise a long chain takes quadratic time.
     let options = config.stanzas.iter().flat_map(|stanza| {
         let values = stanza.entries.iter().filter(|entry| is_own(stanza, entry)).map(|entry| &entry.value);
-        values.flat_map(words).filter(|word| *word != stanza.interface)
+        values.flat_map(words).filter(|word| stanza.interface != **word)
     });
     let maps = config.mappings.iter().flat_map(|mapping| &mapping.maps).flat_map(words);
     let words = options.chain(maps);
@@ -192,9 +198,9 @@ fn misspelt(entry: &Entry) -> Option<Diagnostic> {
 }
 
 fn comment(entry: &Entry) -> Option<Diagnostic> {
-    let free = FREE_TEXT.iter().any(|word| entry.name.starts_with(word.as_bytes()));
+    let is_free = || FREE_TEXT.iter().any(|word| entry.name.starts_with(word.as_bytes()));
     // The check of gateways is more exact. Commands are read by a shell, for which it begins a comment.
-    if free || is_command(&entry.name) || entry.name == "gateway" {
+    if !entry.value.contains(&b'#') || is_command(&entry.name) || entry.name == "gateway" || is_free() {
         return None;
     }
     let words = entry.value.fields_with(char::is_whitespace);
@@ -209,12 +215,12 @@ fn comment(entry: &Entry) -> Option<Diagnostic> {
 }
 
 fn without_effect(dialect: Dialect, stanza: &Stanza) -> Vec<Diagnostic> {
-    let options: Vec<&Entry> = stanza.entries.iter().filter(|entry| !entry.in_block).collect();
-    let named = |name: &str| options.iter().filter(|entry| entry.name == name).collect::<Vec<_>>();
+    let named =
+        |name: &'static str| stanza.entries.iter().filter(move |entry: &&Entry| !entry.in_block && entry.name == name);
     let mut found = Vec::new();
     let ip = matches!(stanza.family, AddressFamily::Inet | AddressFamily::Inet6);
     if ip && stanza.method == "static" {
-        for second in named("address").iter().skip(1) {
+        for second in named("address").skip(1) {
             found.push(Diagnostic::warning(
                 second.location,
                 &second.value,

@@ -1,6 +1,6 @@
 //! Reading `/etc/network/interfaces` as ifupdown does, losing nothing.
 //!
-//! `document` keeps the bytes, `grammar` reads one line, `reader` puts files, stanzas and options together into a
+//! `document` keeps the bytes, `text` is a part of them, `grammar` reads one line, `reader` puts files, stanzas and options together into a
 //! `config` the way ifupdown does, `diagnostic` says what is wrong and where, `lint` warns of probable mistakes,
 //! `wordexp` expands what a `source` line names, `block` finds the lines that symroute-gen keeps in a stanza.
 //!
@@ -15,6 +15,7 @@ mod entries;
 pub(crate) mod grammar;
 mod lint;
 mod reader;
+mod text;
 pub(crate) mod wordexp;
 
 pub(crate) use config::without_alias;
@@ -22,4 +23,5 @@ pub use config::{AddressFamily, Config, Dialect, Files, Stanza};
 pub use diagnostic::{Diagnostic, Location, Severity, reason};
 pub use document::{Document, Edit};
 pub use entries::Entry;
+pub use text::Text;
 pub use wordexp::Failure;

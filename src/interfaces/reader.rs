@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use bstr::{BString, ByteSlice};
+use bstr::ByteSlice;
 
 use super::block;
 use super::config::{AddressFamily, Config, Dialect, File, Files, Lists, Mapping, Stanza};
@@ -20,6 +20,7 @@ use super::document::{Document, trim_end};
 use super::entries::{Entries, Entry};
 use super::grammar::{Statement, statement};
 use super::lint::{keyword_like, lint};
+use super::text::Text;
 
 /// The maximum number of files. It also ends an include loop.
 const MAX_FILES: usize = 10_000;
@@ -58,11 +59,11 @@ impl Config {
         let mut reader = Reader::new(files);
         reader.config.dialect = dialect;
         // ifupdown puts lo first in the list, whatever the file says.
-        reader.allow(b"auto", b"lo");
+        reader.allow(&"auto".into(), &"lo".into());
         reader.seen.insert(top.as_os_str().to_os_string());
         reader.file(top, bytes, 0);
-        let mut config = reader.config;
-        if !reader.has_loopback {
+        let (mut config, has_loopback) = (reader.config, reader.has_loopback);
+        if !has_loopback {
             config.stanzas.insert(
                 0,
                 Stanza {
@@ -96,8 +97,10 @@ enum Open {
 
 /// Where a line is.
 #[derive(Clone, Copy)]
-struct Place {
+struct Place<'a> {
     location: Location,
+    /// The line itself: words of it are kept without a copy.
+    whole: &'a Text,
     /// The line is in a block of symroute-gen.
     in_block: bool,
     /// The number of nested includes that lead to the line's file.
@@ -105,7 +108,25 @@ struct Place {
 }
 
 /// What `inherits` names: a stanza, in a family or in any.
-type Template = (BString, Option<AddressFamily>);
+type Template = (Text, Option<AddressFamily>);
+
+/// The first stanza of a name, and of a name in a family. Few files have `inherits`: nothing is entered before one.
+#[derive(Default)]
+struct Templates {
+    first: HashMap<Template, usize>,
+    /// The number of stanzas that are entered.
+    count: usize,
+}
+
+impl Templates {
+    fn enter(&mut self, stanzas: &[Stanza]) {
+        for (index, stanza) in stanzas.iter().enumerate().skip(self.count) {
+            self.first.entry((stanza.interface.clone(), None)).or_insert(index);
+            self.first.entry((stanza.interface.clone(), Some(stanza.family))).or_insert(index);
+        }
+        self.count = stanzas.len();
+    }
+}
 
 /// Why ifupdown stops reading at a line.
 struct Fault {
@@ -203,9 +224,8 @@ struct Reader<'a> {
     /// Paths as strings: ifupdown treats `x` and `./x` as two files.
     seen: HashSet<OsString>,
     /// The index of the list of each class, and the names in it.
-    classes: HashMap<BString, (usize, HashSet<BString>)>,
-    /// The first stanza of a name, and of a name in a family.
-    first: HashMap<Template, usize>,
+    classes: HashMap<Text, (usize, HashSet<Text>)>,
+    templates: Templates,
     has_loopback: bool,
     /// Set while the reader only looks for further errors in a file that ifupdown rejected: the templates before it.
     rest_after: Option<&'a HashMap<Template, usize>>,
@@ -218,21 +238,20 @@ impl<'a> Reader<'a> {
             config: Config::default(),
             seen: HashSet::new(),
             classes: HashMap::new(),
-            first: HashMap::new(),
+            templates: Templates::default(),
             has_loopback: false,
             rest_after: None,
         }
     }
 
-    fn allow(&mut self, class: &[u8], name: &[u8]) {
+    fn allow(&mut self, class: &Text, name: &Text) {
         let lists = &mut self.config.lists.allow;
-        if !self.classes.contains_key(class.as_bstr()) {
-            self.classes.insert(class.into(), (lists.len(), HashSet::new()));
-            lists.push((class.into(), Vec::new()));
-        }
-        let Some((list, listed)) = self.classes.get_mut(class.as_bstr()) else { return };
-        if listed.insert(name.into()) {
-            lists[*list].1.push(name.into());
+        let (list, listed) = self.classes.entry(class.clone()).or_insert_with(|| {
+            lists.push((class.clone(), Vec::new()));
+            (lists.len() - 1, HashSet::new())
+        });
+        if listed.insert(name.clone()) {
+            lists[*list].1.push(name.clone());
         }
     }
 
@@ -270,19 +289,19 @@ impl<'a> Reader<'a> {
         depth: usize,
     ) -> Option<usize> {
         let mut next_block = 0;
-        for line in from..document.lines().len() {
-            let text = document.text(line);
+        for line in from..document.count() {
+            let whole = document.text(line);
             let text = match self.config.dialect {
                 // ifupdown-ng: a comment may begin anywhere in a line.
-                Dialect::IfupdownNg => trim_end(&text[..text.find_byte(b'#').unwrap_or(text.len())]),
-                _ => &text,
+                Dialect::IfupdownNg => trim_end(&whole[..whole.find_byte(b'#').unwrap_or(whole.len())]),
+                _ => &whole,
             };
             let blocks = &self.config.files[file].blocks;
             while blocks.get(next_block).is_some_and(|block| block.end <= line) {
                 next_block += 1;
             }
             let in_block = blocks.get(next_block).is_some_and(|block| block.contains(&line));
-            let place = Place { location: Location { file, line }, in_block, depth };
+            let place = Place { location: Location { file, line }, whole: &whole, in_block, depth };
             let statement = statement(text);
             if self.config.dialect != Dialect::Ifupdown {
                 self.tolerant(place, statement, open);
@@ -301,7 +320,8 @@ impl<'a> Reader<'a> {
     fn find_other_errors(&mut self, file: usize, from: usize, open: Open, depth: usize) {
         let read = std::mem::take(&mut self.config.files[file]);
         let mut reader = Reader::new(self.files);
-        reader.rest_after = Some(&self.first);
+        self.templates.enter(&self.config.stanzas);
+        reader.rest_after = Some(&self.templates.first);
         reader.config.files = vec![read];
         if matches!(open, Open::Mapping) {
             reader.config.mappings.push(Mapping::default());
@@ -317,11 +337,11 @@ impl<'a> Reader<'a> {
     }
 
     /// One statement, as ifupdown reads it.
-    fn statement(&mut self, place: Place, statement: Statement<'_>, open: &mut Open) -> Result<(), Fault> {
+    fn statement(&mut self, place: Place<'_>, statement: Statement<'_>, open: &mut Open) -> Result<(), Fault> {
         match statement {
             Statement::Nothing => {}
             Statement::Mapping(words) => {
-                let patterns = words.into_iter().map(BString::from).collect();
+                let patterns = words.into_iter().map(|word| place.whole.part(word)).collect();
                 self.config.mappings.push(Mapping { patterns, ..Mapping::default() });
                 *open = Open::Mapping;
             }
@@ -342,14 +362,14 @@ impl<'a> Reader<'a> {
             }
             Statement::Iface(words) => {
                 *open = Open::Unknown;
-                self.iface(place.location, &words)?;
+                self.iface(place, &words)?;
                 *open = Open::Stanza;
             }
-            Statement::Allow(class, names) => self.allow_line(place.location, class, &names, open),
-            Statement::NoAutoDown(names) => self.named(place.location, names, open, |lists| &mut lists.no_auto_down),
-            Statement::NoScripts(names) => self.named(place.location, names, open, |lists| &mut lists.no_scripts),
+            Statement::Allow(class, names) => self.allow_line(place, class, &names, open),
+            Statement::NoAutoDown(names) => self.named(place, &names, open, |lists| &mut lists.no_auto_down),
+            Statement::NoScripts(names) => self.named(place, &names, open, |lists| &mut lists.no_scripts),
             Statement::Rename(names) => {
-                self.config.lists.rename.extend(names.into_iter().map(BString::from));
+                self.config.lists.rename.extend(names.into_iter().map(|name| place.whole.part(name)));
                 *open = Open::Nothing;
             }
             Statement::Option { name, value } => self.option(place, name, value, *open)?,
@@ -358,19 +378,21 @@ impl<'a> Reader<'a> {
     }
 
     /// `auto` and `allow-CLASS`: without a name in a stanza they mean its interface.
-    fn allow_line(&mut self, location: Location, class: &[u8], names: &[&[u8]], open: &mut Open) {
+    fn allow_line(&mut self, place: Place<'_>, class: &[u8], names: &[&[u8]], open: &mut Open) {
+        let Place { location, whole, .. } = place;
+        let class = whole.part(class);
         if let (Open::Stanza, true) = (*open, names.is_empty()) {
             if let Some(stanza) = self.config.stanzas.last_mut() {
                 stanza.last = Some(location);
                 let name = stanza.interface.clone();
-                self.allow(class, &name);
+                self.allow(&class, &name);
             }
             return;
         }
         self.warn_of_comment(location, names);
         let count = if self.config.dialect == Dialect::IfupdownNg { 1 } else { names.len() };
         for name in names.iter().take(count) {
-            self.allow(class, name);
+            self.allow(&class, &whole.part(name));
         }
         self.config.diagnostics.extend(names.get(count).map(|name| {
             let what = format!("'{}' is ignored: ifupdown-ng reads one name from this line", name.as_bstr());
@@ -392,9 +414,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds the options of the template, if it exists.
-    fn inherit(&mut self, template: Option<BString>) {
+    fn inherit(&mut self, template: Option<Text>) {
         let Some(template) = template else { return };
-        let index = self.first.get(&(template.clone(), None)).copied();
+        self.templates.enter(&self.config.stanzas);
+        let index = self.templates.first.get(&(template.clone(), None)).copied();
         let last = self.config.stanzas.len().saturating_sub(1);
         // A stanza that inherits from itself, or from a template twice, gets no new options.
         let again = |stanza: &Stanza| stanza.inherits.as_ref() == Some(&template);
@@ -413,28 +436,22 @@ impl<'a> Reader<'a> {
     }
 
     /// `no-auto-down` and `no-scripts`: without a name in a stanza they mean its interface.
-    fn named(
-        &mut self,
-        location: Location,
-        names: Vec<&[u8]>,
-        open: &mut Open,
-        list: fn(&mut Lists) -> &mut Vec<BString>,
-    ) {
+    fn named(&mut self, place: Place<'_>, names: &[&[u8]], open: &mut Open, list: fn(&mut Lists) -> &mut Vec<Text>) {
         match (self.config.stanzas.last_mut(), *open) {
             (Some(stanza), Open::Stanza) if names.is_empty() => {
-                stanza.last = Some(location);
+                stanza.last = Some(place.location);
                 list(&mut self.config.lists).push(stanza.interface.clone());
             }
             _ => {
-                self.warn_of_comment(location, &names);
-                list(&mut self.config.lists).extend(names.into_iter().map(BString::from));
+                self.warn_of_comment(place.location, names);
+                list(&mut self.config.lists).extend(names.iter().map(|name| place.whole.part(name)));
                 *open = Open::Nothing;
             }
         }
     }
 
-    fn option(&mut self, place: Place, name: &[u8], value: &[u8], open: Open) -> Result<(), Fault> {
-        let Place { location, in_block, .. } = place;
+    fn option(&mut self, place: Place<'_>, name: &[u8], value: &[u8], open: Open) -> Result<(), Fault> {
+        let Place { location, whole, in_block, .. } = place;
         let misplaced = |help: &str| Err(Fault::new(name, "misplaced option", help));
         match open {
             Open::Unknown => Ok(()),
@@ -446,11 +463,11 @@ impl<'a> Reader<'a> {
                         Err(Fault::new(name, "duplicate script in mapping", "Keep one 'script' line."))
                     }
                     b"script" => {
-                        mapping.script = Some(value.into());
+                        mapping.script = Some(whole.part(value));
                         Ok(())
                     }
                     b"map" => {
-                        mapping.maps.push(value.into());
+                        mapping.maps.push(whole.part(value));
                         Ok(())
                     }
                     _ => misplaced("Remove it. A mapping may contain only 'script' and 'map' lines."),
@@ -463,21 +480,23 @@ impl<'a> Reader<'a> {
                 }
                 let Some(stanza) = self.config.stanzas.last_mut() else { return Ok(()) };
                 let (name, if_unset) = match (name, name.strip_suffix(b"?")) {
-                    (b"post-up", _) => (&b"up"[..], false),
-                    (b"pre-down", _) => (&b"down"[..], false),
+                    (b"post-up", _) => (&name[5..], false),
+                    (b"pre-down", _) => (&name[4..], false),
                     (_, Some(bare)) => (bare, true),
                     (name, None) => (name, false),
                 };
                 if !in_block {
                     stanza.last = Some(location);
                 }
-                stanza.entries.push(Entry { name: name.into(), value: value.into(), location, in_block, if_unset });
+                let (name, value) = (whole.part(name), whole.part(value));
+                stanza.entries.push(Entry { name, value, location, in_block, if_unset });
                 Ok(())
             }
         }
     }
 
-    fn iface(&mut self, location: Location, words: &[&[u8]]) -> Result<(), Fault> {
+    fn iface(&mut self, place: Place<'_>, words: &[&[u8]]) -> Result<(), Fault> {
+        let Place { location, whole, .. } = place;
         let IfaceLine { name, family, method, inherits, extra } = iface_line(words)?;
         self.config.diagnostics.extend(extra.map(|extra| {
             Diagnostic::warning(
@@ -488,15 +507,15 @@ impl<'a> Reader<'a> {
             )
         }));
         let mut stanza = Stanza {
-            interface: name.into(),
+            interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Meta),
-            method: method.unwrap_or_default().into(),
-            inherits: inherits.map(BString::from),
+            method: method.map_or(Text::default(), |method| whole.part(method)),
+            inherits: inherits.map(|template| whole.part(template)),
             location: Some(location),
             last: Some(location),
             entries: Entries::default(),
         };
-        if let Some(template) = inherits {
+        if let Some(template) = &stanza.inherits {
             if let Some(template) = self.template(template, family)? {
                 stanza.entries.inherit(template.entries.share());
                 if family.is_none() {
@@ -510,22 +529,20 @@ impl<'a> Reader<'a> {
         if method == Some(b"loopback") {
             self.has_loopback = true;
         }
-        let index = self.config.stanzas.len();
-        self.first.entry((name.into(), None)).or_insert(index);
-        self.first.entry((name.into(), Some(stanza.family))).or_insert(index);
         self.config.stanzas.push(stanza);
         Ok(())
     }
 
     /// The stanza that `inherits` names; nothing if it is in the part of the file that ifupdown read.
-    fn template(&mut self, name: &[u8], family: Option<AddressFamily>) -> Result<Option<&mut Stanza>, Fault> {
-        let key = (BString::from(name), family);
-        let Some(index) = self.first.get(&key) else {
+    fn template(&mut self, name: &Text, family: Option<AddressFamily>) -> Result<Option<&mut Stanza>, Fault> {
+        let key = (name.clone(), family);
+        self.templates.enter(&self.config.stanzas);
+        let Some(index) = self.templates.first.get(&key) else {
             if self.rest_after.is_some_and(|before| before.contains_key(&key)) {
                 return Ok(None);
             }
             let family = family.map_or("*", AddressFamily::name);
-            let reason = format!("unknown iface to inherit from: {} ({family})", name.as_bstr());
+            let reason = format!("unknown iface to inherit from: {name} ({family})");
             let help = "Define that stanza earlier in the file, with the same family.";
             return Err(Fault::new(name, reason, help));
         };

@@ -6,11 +6,11 @@ use bstr::ByteSlice;
 use serde_json::{Map, Value, json};
 
 use super::diagnostics::{diagnostics_json, file_and_line};
-use crate::interfaces::{AddressFamily, Config, Files};
+use crate::interfaces::{AddressFamily, Config, Files, Text};
 
 pub fn config_json(config: &Config, root: &dyn Files) -> Value {
     let text = |bytes: &[u8]| Value::from(bytes.to_str_lossy().into_owned());
-    let texts = |list: &[bstr::BString]| Value::from_iter(list.iter().map(|item| text(item)));
+    let texts = |list: &[Text]| Value::from_iter(list.iter().map(|item| text(item)));
     let mut lists = Map::new();
     for (class, names) in &config.lists.allow {
         let key = if class == "auto" { "auto".to_string() } else { format!("allow-{class}") };

@@ -21,7 +21,8 @@ struct Place {
 
 fn place(config: &Config, root: &dyn Files, location: Location, word: &[u8]) -> Place {
     let file = &config.files[location.file];
-    let raw = file.document.lines().get(location.line).map_or(&b""[..], |_| file.document.raw(location.line));
+    let is_there = location.line < file.document.count();
+    let raw = if is_there { file.document.raw(location.line) } else { b"" };
     let last = raw.strip_suffix(b"\n").unwrap_or(raw).rsplit(|b| *b == b'\n').next().unwrap_or_default();
     let text: String = last.to_str_lossy().trim_end().chars().take(LONGEST).collect();
     let start = text.len() - text.trim_start().len();
@@ -32,7 +33,7 @@ fn place(config: &Config, root: &dyn Files, location: Location, word: &[u8]) -> 
     };
     Place {
         file: root.shown(&file.path).display().to_string(),
-        line: file.document.lines().get(location.line).map_or(1, |line| line.last),
+        line: if is_there { file.document.last_number(location.line) } else { 1 },
         column: text[..span.start].chars().count() + 1,
         text,
         span,
@@ -98,5 +99,5 @@ pub fn diagnostics_json<'a>(
 /// File and number of the first line of a logical line.
 pub(super) fn file_and_line(config: &Config, root: &dyn Files, location: Location) -> (String, usize) {
     let file = &config.files[location.file];
-    (root.shown(&file.path).display().to_string(), file.document.lines()[location.line].first)
+    (root.shown(&file.path).display().to_string(), file.document.first_number(location.line))
 }

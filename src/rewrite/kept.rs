@@ -10,7 +10,7 @@ use bstr::ByteSlice;
 use crate::commands::{Object, commands};
 use crate::interfaces::block::template_of;
 use crate::interfaces::grammar::{Statement, statement};
-use crate::interfaces::{Config, Diagnostic, Document, Location};
+use crate::interfaces::{Config, Diagnostic, Document, Location, Text};
 
 /// The source of the lines of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub fn kind(config: &Config) -> Option<Kind> {
 }
 
 fn style(document: &Document, block: &Range<usize>) -> Option<&'static str> {
-    let lines = inner(block).map(|line| document.text(line).into_owned());
-    let commands: Vec<Vec<u8>> = lines.filter(|line| is_command(line)).collect();
+    let lines = inner(block).map(|line| document.text(line));
+    let commands: Vec<Text> = lines.filter(|line| is_command(line)).collect();
     let has_word = |word: &str| commands.iter().any(|line| line.contains_str(word));
     match () {
         () if commands.is_empty() => Some("hook"),

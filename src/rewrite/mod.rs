@@ -10,14 +10,14 @@ pub mod verify;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use bstr::{BString, ByteSlice};
+use bstr::ByteSlice;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 use similar::udiff::UnifiedHunkHeader;
 
 pub use self::change::Change;
 use self::template::Template;
 use crate::interfaces::block::{BEGIN, END, removal};
-use crate::interfaces::{Config, Diagnostic, Document, Edit, Stanza, without_alias};
+use crate::interfaces::{Config, Diagnostic, Document, Edit, Stanza, Text, without_alias};
 use crate::policy::Plan;
 
 /// The files without their blocks or, with a template, with the blocks of the plan. Then a stanza of an uplink with an
@@ -93,7 +93,7 @@ fn faulty_stanzas(config: &Config, plan: &Plan) -> HashSet<usize> {
 
 /// Stanzas that others inherit from: lines written into them would run for both.
 fn inherited(config: &Config, stanzas: impl Iterator<Item = usize>) -> Vec<Diagnostic> {
-    let mut heirs: HashMap<&BString, usize> = HashMap::new();
+    let mut heirs: HashMap<&Text, usize> = HashMap::new();
     for (index, stanza) in config.stanzas.iter().enumerate() {
         heirs.extend(stanza.inherits.as_ref().map(|template| (template, index)));
     }

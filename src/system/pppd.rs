@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 
-use crate::interfaces::{Config, Files, Stanza};
+use crate::interfaces::{Config, Files, Stanza, Text};
 
 /// The stanzas with the method `ppp` whose interface is known, each with the interface.
-pub fn interfaces(files: &dyn Files, config: &Config) -> Vec<(BString, String)> {
+pub fn interfaces(files: &dyn Files, config: &Config) -> Vec<(Text, String)> {
     let stanzas = config.stanzas.iter().filter(|stanza| stanza.method == "ppp");
     stanzas.filter_map(|stanza| Some((stanza.interface.clone(), interface(files, stanza)?))).collect()
 }

@@ -15,7 +15,7 @@ use crate::commands::lines::{Line, lines};
 use crate::commands::tables::Names;
 use crate::commands::{Object, SameMetric};
 use crate::interfaces::config::{Listed, MergedOption};
-use crate::interfaces::{AddressFamily, Config, Diagnostic, Dialect, Location, Severity, Stanza, without_alias};
+use crate::interfaces::{AddressFamily, Config, Diagnostic, Dialect, Location, Severity, Stanza, Text, without_alias};
 use crate::network::{Family, Link, Snapshot, kernel_name};
 
 fn has_link(links: &[Link], name: &BStr) -> bool {
@@ -349,7 +349,7 @@ impl<'a> UplinkCollector<'a> {
 
     /// May a mapping's script print the name? Its `map` lines contain it, or it has no such lines.
     pub(crate) fn chosen_by_mapping(&self, name: &BStr) -> bool {
-        let has_name = |map: &bstr::BString| map.fields_with(char::is_whitespace).any(|word| word == name.as_bytes());
+        let has_name = |map: &Text| map.fields_with(char::is_whitespace).any(|word| word == name.as_bytes());
         self.config.mappings.iter().any(|mapping| mapping.maps.is_empty() || mapping.maps.iter().any(has_name))
     }
 
@@ -478,7 +478,7 @@ fn manual(config: &Config, uplink: &Uplink, stanza: usize) -> Diagnostic {
     }
     let manual_stanza = match is_own {
         true => "this stanza".to_string(),
-        false if stanza.interface == uplink.interface => format!("another stanza of {}", uplink.interface),
+        false if stanza.interface == uplink.interface[..] => format!("another stanza of {}", uplink.interface),
         false => format!("the stanza of {}", stanza.interface),
     };
     // `symroute no` has an effect in the uplink's stanza only.

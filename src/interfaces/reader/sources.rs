@@ -36,7 +36,7 @@ impl Reader<'_> {
     }
 
     /// The files of a directory whose names are letters, digits, '_' and '-'.
-    pub(super) fn directory(&mut self, place: Place, word: &[u8], directory: &Path) {
+    pub(super) fn directory(&mut self, place: Place<'_>, word: &[u8], directory: &Path) {
         for name in self.files.list(directory).unwrap_or_default() {
             if name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
                 // As ifupdown joins them: with a slash, even after another slash.

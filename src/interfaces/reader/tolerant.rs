@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bstr::{BString, ByteSlice};
+use bstr::ByteSlice;
 
 use super::{Open, Place, Reader};
 use crate::interfaces::config::{AddressFamily, Dialect, Stanza};
@@ -14,15 +14,15 @@ use crate::interfaces::grammar::{Statement, words};
 
 impl Reader<'_> {
     /// One statement, as ifupdown-ng and ifupdown2 read it: they ignore what they do not understand.
-    pub(super) fn tolerant(&mut self, place: Place, statement: Statement<'_>, open: &mut Open) {
-        let Place { location, depth, .. } = place;
+    pub(super) fn tolerant(&mut self, place: Place<'_>, statement: Statement<'_>, open: &mut Open) {
+        let Place { location, whole, depth, .. } = place;
         let ng = self.config.dialect == Dialect::IfupdownNg;
         match statement {
-            Statement::Iface(words) => self.tolerant_iface(location, &words, open),
+            Statement::Iface(words) => self.tolerant_iface(place, &words, open),
             Statement::Option { name: b"template" | b"interface", value } if ng => {
-                self.tolerant_iface(location, &words(value), open);
+                self.tolerant_iface(place, &words(value), open);
             }
-            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(location, &words(value), open),
+            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(place, &words(value), open),
             Statement::Source(value) if ng => {
                 // A path, not a pattern, relative to the working directory of ifup.
                 if let Some(path) = words(value).first() {
@@ -41,7 +41,7 @@ impl Reader<'_> {
                 match (stanza, name) {
                     (Some(stanza), b"inherit" | b"inherits") if ng => {
                         stanza.last = Some(location);
-                        let template = words(value).first().map(|word| BString::from(*word));
+                        let template = words(value).first().map(|word| whole.part(word));
                         self.inherit(template);
                     }
                     (Some(_), _) if !value.is_empty() => {
@@ -61,19 +61,18 @@ impl Reader<'_> {
         }
     }
 
-    fn tolerant_iface(&mut self, location: Location, words: &[&[u8]], open: &mut Open) {
+    fn tolerant_iface(&mut self, place: Place<'_>, words: &[&[u8]], open: &mut Open) {
+        let Place { location, whole, .. } = place;
         *open = Open::Unknown;
         let Some(name) = words.first() else { return };
         let family = words.iter().find_map(|word| AddressFamily::parse(word));
         let method =
             words.iter().skip(1).find(|word| matches!(**word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
-        let index = self.config.stanzas.len();
-        self.first.entry((BString::from(*name), None)).or_insert(index);
         self.has_loopback |= method == Some(&&b"loopback"[..]) || *name == b"lo";
         self.config.stanzas.push(Stanza {
-            interface: BString::from(*name),
+            interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Any),
-            method: method.map_or("static".into(), |method| BString::from(*method)),
+            method: method.map_or("static".into(), |method| whole.part(method)),
             inherits: None,
             location: Some(location),
             last: Some(location),
@@ -81,7 +80,7 @@ impl Reader<'_> {
         });
         *open = Open::Stanza;
         if let Some(keyword) = words.iter().position(|word| matches!(*word, b"inherits" | b"inherit")) {
-            self.inherit(words.get(keyword + 1).map(|word| BString::from(*word)));
+            self.inherit(words.get(keyword + 1).map(|word| whole.part(word)));
         }
     }
 
@@ -92,7 +91,7 @@ impl Reader<'_> {
             let text = document.text(*line);
             text.starts_with(b"%") || text.contains_str("<%") || text.contains_str("${") && text.contains_str("}")
         };
-        let found = (0..document.lines().len()).find(is_mako);
+        let found = (0..document.count()).find(is_mako);
         if let Some(line) = found {
             self.config.files[file].is_rejected = true;
             self.config.diagnostics.push(Diagnostic::warning(
