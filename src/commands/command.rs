@@ -1,11 +1,11 @@
 //! An `ip` command that changes rules, routes or addresses, as a value.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::keywords::{Keyword, ROUTE, RULE, abbreviated, keyword, number, prefix};
+use super::words::{Given, Words};
 
 /// What a command changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +43,11 @@ pub struct Command {
     pub inet6: bool,
     /// iproute2's keywords in full with their values: for rules `from`, `to`, `priority`, `table`, `iif` and so
     /// on; for routes `to` (the destination), `via`, `dev`, `src`, `table`, …; for addresses `to` and `dev`.
-    pub(super) given: BTreeMap<&'static str, String>,
+    pub(super) given: Given,
     /// Why `ip` or the shell rejects it; nothing if variables decide.
     pub rejection: Option<Rejection>,
     /// Its words, with variables as they were written.
-    pub(super) words: Vec<String>,
+    pub(super) words: Words,
     /// The position of the verb among the words.
     pub(super) verb_at: usize,
     /// Its failure is the failure of the line: nothing like `|| true` comes after it.
@@ -71,12 +71,12 @@ pub struct Rejection {
 
 impl Command {
     pub fn get(&self, keyword: &str) -> Option<&str> {
-        self.given.get(keyword).map(String::as_str)
+        self.given.get(keyword)
     }
 
     /// Everything that is given, by keyword.
     pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.given.iter().map(|(keyword, value)| (*keyword, value.as_str()))
+        self.given.iter()
     }
 
     pub fn adds(&self) -> bool {
@@ -85,7 +85,7 @@ impl Command {
 
     /// What the command does with a route of the table that has this destination and metric.
     pub fn same_metric(&self) -> SameMetric {
-        let route8 = self.words.iter().any(|word| matches!(word.as_str(), "gw" | "gateway"));
+        let route8 = self.words.iter().any(|word| matches!(word, "gw" | "gateway"));
         match self.adding_verb() {
             Some("add") if !route8 => SameMetric::Fails,
             Some("change" | "chg" | "replace") => SameMetric::Replaces,
@@ -99,7 +99,7 @@ impl Command {
     }
 
     fn adding_verb(&self) -> Option<&'static str> {
-        abbreviated(&self.words[self.verb_at], &["add", "change", "chg", "replace", "prepend", "append"])
+        abbreviated(self.words.get(self.verb_at), &["add", "change", "chg", "replace", "prepend", "append"])
     }
 
     /// A value that is a prefix; nothing if it is missing or invalid.
@@ -125,21 +125,22 @@ impl Command {
     pub fn text(&self) -> String {
         match self.rejection.as_ref().and_then(|rejection| rejection.corrected.as_ref()) {
             Some(corrected) => corrected.clone(),
-            None => self.words.join(" "),
+            None => self.words.text().to_string(),
         }
     }
 
     /// The same with another verb, for the opposite of a command.
     pub fn with_verb(&self, verb: &str) -> String {
-        let own = format!(" {} ", self.words[self.verb_at]);
+        let own = format!(" {} ", self.words.get(self.verb_at));
         self.text().replacen(&own, &format!(" {verb} "), 1)
     }
 
     /// A keyword and its value as they were written, for the caret; empty if it is missing.
     pub fn written(&self, name: &str) -> String {
         let keywords: &[Keyword] = if self.object == Object::Rule { &RULE } else { &ROUTE };
-        let is_keyword = |pair: &&[String]| keyword(&pair[0], keywords).is_some_and(|known| known.name == name);
-        self.words.windows(2).rfind(is_keyword).map_or(String::new(), |pair| pair.join(" "))
+        let is_keyword = |(word, _): &(&str, &str)| keyword(word, keywords).is_some_and(|known| known.name == name);
+        let pairs = self.words.iter().rev().skip(1).zip(self.words.iter().rev());
+        pairs.into_iter().find(is_keyword).map_or(String::new(), |(word, value)| format!("{word} {value}"))
     }
 
     /// Replaces the value of a keyword, if the command has it.
@@ -154,9 +155,9 @@ impl Command {
         words[position + 1] = value;
         match &mut self.rejection {
             Some(Rejection { corrected: Some(corrected), .. }) => *corrected = words.join(" "),
-            _ => self.words = words.into_iter().map(String::from).collect(),
+            _ => self.words = Words::new(&words),
         }
-        self.given.insert(name, value.to_string());
+        self.given.insert(name, value);
     }
 
     /// Its text with another value of a keyword.

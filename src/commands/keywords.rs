@@ -135,9 +135,11 @@ pub(crate) fn abbreviated<'a>(word: &str, keywords: &[&'a str]) -> Option<&'a st
 }
 
 pub(crate) fn keyword<'a>(word: &str, keywords: &'a [Keyword]) -> Option<&'a Keyword> {
-    keywords
-        .iter()
-        .find(|known| known.word == word || known.may_be_short && !word.is_empty() && known.word.starts_with(word))
+    let first = word.bytes().next()?;
+    keywords.iter().find(|known| {
+        let may_be = known.word.as_bytes().first() == Some(&first);
+        may_be && (known.word == word || known.may_be_short && known.word.starts_with(word))
+    })
 }
 
 /// `rtnl_rtntype_a2n`: the types of routes, which rules may have too.
@@ -152,10 +154,14 @@ pub(crate) fn is_type(word: &str) -> bool {
 
 /// A number as C's `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
 pub fn number(text: &str) -> Option<u32> {
-    let (digits, base) = match (text.strip_prefix("0x").or(text.strip_prefix("0X")), text.strip_prefix('0')) {
+    if !text.starts_with('0') {
+        // `parse` would accept a sign.
+        return text.parse().ok().filter(|_| !text.starts_with('+'));
+    }
+    let (digits, base) = match (text.strip_prefix("0x").or(text.strip_prefix("0X")), &text[1..]) {
         (Some(hex), _) => (hex, 16),
-        (None, Some(octal)) if !octal.is_empty() => (octal, 8),
-        _ => (text, 10),
+        (None, "") => (text, 10),
+        (None, octal) => (octal, 8),
     };
     if digits.starts_with(['+', '-']) { None } else { u32::from_str_radix(digits, base).ok() }
 }
@@ -164,6 +170,10 @@ pub fn number(text: &str) -> Option<u32> {
 pub(crate) fn address(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         return text.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    }
+    // Most addresses are written in full.
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(IpAddr::V4(address));
     }
     let mut octets = [0u8; 4];
     let mut parts = text.split('.');
@@ -189,4 +199,20 @@ pub fn prefix(text: &str, inet6: bool) -> Option<IpNet> {
         None => address(length).and_then(|mask| ipnet::ip_mask_to_prefix(mask).ok()),
     };
     IpNet::new(address(text)?, length?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_in_full_is_read_as_its_numbers(text in "(0?[0-9]{1,3}\\.){3}0?[0-9]{1,3}") {
+            let octets: Option<Vec<u8>> = text.split('.').map(|part| u8::try_from(number(part)?).ok()).collect();
+            let expected = octets.map(|octets| IpAddr::from([octets[0], octets[1], octets[2], octets[3]]));
+            prop_assert_eq!(address(&text), expected);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::command::{Command, Object, Verb};
 use super::script::commands;
 use super::tables::{MAIN, Names};
 use crate::interfaces::config::Listed;
-use crate::interfaces::{Config, Location, Stanza};
+use crate::interfaces::{Config, Entry, Location, Stanza};
 
 /// When ifupdown runs a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,21 +78,8 @@ pub(crate) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
     let mut lines = Vec::new();
     for (index, stanza) in config.stanzas.iter().enumerate() {
         for entry in stanza.entries.iter().filter(|entry| !entry.in_block) {
-            let mut value = entry.value.to_str_lossy();
-            let mut phase = Phase::of(&entry.name);
-            // `post up ip …` never runs; `lint` warns about it. Its commands count as intended.
-            if let (b"post" | b"pre", Some((word, rest))) = (&entry.name[..], value.split_once(' ')) {
-                phase = match (&entry.name[..], word) {
-                    (b"pre", "up") => Some(Phase::PreUp),
-                    (b"post", "up") => Some(Phase::Up),
-                    (b"pre", "down") => Some(Phase::Down),
-                    (b"post", "down") => Some(Phase::PostDown),
-                    _ => None,
-                };
-                value = rest.to_string().into();
-            }
-            let Some(phase) = phase else { continue };
-            let found = commands(&value, &|name| variable(name, stanza, listed));
+            let Some((phase, value)) = phase_and_script(entry) else { continue };
+            let found = commands(&value.to_str_lossy(), &|name| variable(name, stanza, listed));
             lines.extend(found.into_iter().map(|command| Line {
                 stanza: index,
                 phase,
@@ -102,6 +89,22 @@ pub(crate) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// `post up ip …` never runs; `lint` warns about it. Its commands count as intended.
+fn phase_and_script(entry: &Entry) -> Option<(Phase, &[u8])> {
+    if !matches!(&entry.name[..], b"post" | b"pre") {
+        return Some((Phase::of(&entry.name)?, &entry.value));
+    }
+    let (word, script) = entry.value.split_once_str(" ")?;
+    let phase = match (&entry.name[..], word) {
+        (b"pre", b"up") => Phase::PreUp,
+        (b"post", b"up") => Phase::Up,
+        (b"pre", b"down") => Phase::Down,
+        (b"post", b"down") => Phase::PostDown,
+        _ => return None,
+    };
+    Some((phase, script))
 }
 
 /// The environment that ifupdown gives to a stanza's lines (interfaces(5)).

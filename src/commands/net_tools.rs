@@ -1,26 +1,25 @@
 //! `route add default gw …` and `route add -net … gw …` of net-tools (route(8)).
 
-use std::collections::BTreeMap;
-
 use super::command::{Command, Object, Verb};
 use super::keywords::prefix;
+use super::words::{Given, Word, Words};
 
 /// The metric of an IPv6 route that route(8) adds without one (net-tools, `INET6_setroute`).
 const INET6_METRIC: &str = "1";
 
 /// One `route add` or `route del` of a default route, or of a network with its mask; nothing for any other.
-pub(crate) fn route(written: &[String], words: &[String]) -> Option<Command> {
-    if !matches!(words.first()?.as_str(), "route" | "/sbin/route" | "/usr/sbin/route" | "/bin/route") {
+pub(crate) fn route(written: &[Word], words: &[Word]) -> Option<Command> {
+    if !matches!(words.first()?.as_ref(), "route" | "/sbin/route" | "/usr/sbin/route" | "/bin/route") {
         return None;
     }
-    let verb_at = words.iter().position(|word| matches!(word.as_str(), "add" | "del" | "delete"))?;
+    let verb_at = words.iter().position(|word| matches!(word.as_ref(), "add" | "del" | "delete"))?;
     let verb = if words[verb_at] == "add" { Verb::Add } else { Verb::Delete };
     let mut inet6 = false;
-    let mut given: BTreeMap<&'static str, String> = BTreeMap::new();
+    let mut given = Given::default();
     let mut rest =
-        words.iter().enumerate().skip(1).filter(|(position, _)| *position != verb_at).map(|(_, word)| word.as_str());
+        words.iter().enumerate().skip(1).filter(|(position, _)| *position != verb_at).map(|(_, word)| word.as_ref());
     while let Some(word) = rest.next() {
-        let mut value = |name| rest.next().map(|value| given.insert(name, value.to_string()));
+        let mut value = |name| rest.next().map(|value| given.insert(name, value));
         match word {
             "-6" | "--inet6" => inet6 = true,
             "-A" => inet6 = rest.next()? == "inet6",
@@ -30,8 +29,8 @@ pub(crate) fn route(written: &[String], words: &[String]) -> Option<Command> {
             "netmask" => _ = value("netmask"),
             "mss" | "window" | "irtt" => _ = value("ignored"),
             _ if word.starts_with('-') => {}
-            _ if !given.contains_key("to") => _ = given.insert("to", word.to_string()),
-            _ => _ = given.entry("dev").or_insert(word.to_string()),
+            _ if !given.has("to") => given.insert("to", word),
+            _ => given.insert_first("dev", word),
         }
     }
     given.remove("ignored");
@@ -39,20 +38,20 @@ pub(crate) fn route(written: &[String], words: &[String]) -> Option<Command> {
     let is_network = written.iter().any(|word| word == "-net");
     if is_network && given.get("to").is_some_and(|to| to == "0.0.0.0") {
         // With or without its netmask.
-        given.insert("to", "default".into());
+        given.insert("to", "default");
     } else if let Some(length) = netmask.and_then(|mask| ipnet::ip_mask_to_prefix(mask.parse().ok()?).ok()) {
         let to = format!("{}/{length}", given.get("to")?);
-        given.insert("to", to);
+        given.insert("to", &to);
     }
     let to = prefix(given.get("to")?, inet6)?;
-    let is_whole = is_network && to.prefix_len() < to.max_prefix_len() && given.contains_key("via");
+    let is_whole = is_network && to.prefix_len() < to.max_prefix_len() && given.has("via");
     if to.prefix_len() > 0 && !is_whole {
         return None;
     }
     if inet6 {
-        given.entry("metric").or_insert(INET6_METRIC.into());
+        given.insert_first("metric", INET6_METRIC);
     }
-    let words = written.to_vec();
+    let words = Words::new(written);
     let (failure_propagates, conditional, object) = (true, false, Object::Route);
     Some(Command { object, verb, inet6, given, rejection: None, words, verb_at, failure_propagates, conditional })
 }

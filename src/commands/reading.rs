@@ -3,26 +3,25 @@
 //!
 //! `ip` aborts at the first invalid word; this also finds the probable correction.
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
 
 use super::command::{Command, Object, Rejection, Verb};
 use super::keywords::{ADDRESS, Keyword, ROUTE, RULE, Takes, abbreviated, address, is_type, keyword, number, prefix};
+use super::words::{Given, Word, Words};
 
 /// A command that is being read.
 struct Reading<'a> {
     /// The words as they were written, and as the shell passes them to `ip`.
-    written: &'a [String],
-    words: &'a [String],
+    written: &'a [Word<'a>],
+    words: &'a [Word<'a>],
     /// The position of the next word.
     next: usize,
     inet6: Option<bool>,
-    given: BTreeMap<&'static str, String>,
+    given: Given,
     rejection: Option<Rejection>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
     fn reject(&mut self, exit: u8, word: &str, why: String, corrected: Option<Vec<&str>>) {
         let corrected = corrected.map(|words| words.join(" "));
         self.rejection.get_or_insert(Rejection { word: word.to_string(), why, exit, corrected });
@@ -30,22 +29,29 @@ impl Reading<'_> {
 
     /// The command with the words of `range` replaced by others.
     fn with<'w>(&'w self, range: std::ops::Range<usize>, others: &[&'w str]) -> Vec<&'w str> {
-        let text = |words: &'w [String]| words.iter().map(String::as_str).collect::<Vec<_>>();
+        let text = |words: &'w [Word]| words.iter().map(|word| &**word).collect::<Vec<_>>();
         [&text(&self.written[..range.start])[..], others, &text(&self.written[range.end..])[..]].concat()
     }
 
-    fn next(&mut self) -> Option<String> {
-        let word = self.words.get(self.next).cloned();
+    fn next(&mut self) -> Option<&'a str> {
+        let word = self.words.get(self.next).map(|word| &**word);
         self.next += 1;
         word
     }
 
-    fn value(&mut self, keyword: &str) -> Option<String> {
+    fn value(&mut self, keyword: &str) -> Option<&'a str> {
         let value = self.next();
         if value.is_none() {
             self.reject(255, keyword, format!("'{keyword}' requires a value"), None);
         }
         value
+    }
+
+    /// The next word is the value of a keyword, if there is one.
+    fn next_is(&mut self, keyword: &'static str) {
+        if let Some(value) = self.next() {
+            self.given.insert(keyword, value);
+        }
     }
 
     fn family(&self) -> &'static str {
@@ -89,21 +95,21 @@ impl Reading<'_> {
     fn keyword(&mut self, found: Keyword, as_written: &str, keywords: &[Keyword]) {
         let Keyword { name, takes, .. } = found;
         if takes == Takes::Nothing {
-            self.given.insert(name, String::new());
+            self.given.insert(name, "");
             return;
         }
         let Some(mut value) = self.value(as_written) else { return };
-        let family = takes == Takes::Gateway && matches!(value.as_str(), "inet" | "inet6");
+        let family = takes == Takes::Gateway && matches!(value, "inet" | "inet6");
         if family || takes == Takes::Lockable && value == "lock" || name == "as" && value == "to" {
             match self.value(as_written) {
                 Some(after) => value = after,
                 None => return,
             }
         }
-        if self.reject_keyword_as_value(found, as_written, &value, keywords) {
+        if self.reject_keyword_as_value(found, as_written, value, keywords) {
             return;
         }
-        self.check(takes, as_written, &value);
+        self.check(takes, as_written, value);
         self.given.insert(name, value);
     }
 
@@ -130,8 +136,7 @@ impl Reading<'_> {
         let corrected = corrected.iter().map(String::as_str).collect();
         self.reject(exit, &format!("{as_written} {value}"), why, Some(corrected));
         if name == "table" {
-            let table = self.next();
-            self.given.extend(table.map(|table| (name, table)));
+            self.next_is(name);
         } else {
             self.next = start;
         }
@@ -140,30 +145,31 @@ impl Reading<'_> {
 
     fn rule(&mut self) {
         while let Some(word) = self.next() {
-            if let Some(found) = keyword(&word, &RULE) {
-                self.keyword(*found, &word, &RULE);
+            if let Some(found) = keyword(word, &RULE) {
+                self.keyword(*found, word, &RULE);
                 continue;
             }
-            let word = match word.as_str() {
+            let word = match word {
                 "type" => match self.value("type") {
                     Some(word) => word,
                     None => return,
                 },
                 _ => word,
             };
-            if abbreviated(&word, &["goto"]).is_some() {
-                let target = self.value("goto");
-                self.given.extend(target.map(|target| ("goto", target)));
-            } else if abbreviated(&word, &["nop"]).is_some() || is_type(&word) {
+            if abbreviated(word, &["goto"]).is_some() {
+                if let Some(target) = self.value("goto") {
+                    self.given.insert("goto", target);
+                }
+            } else if abbreviated(word, &["nop"]).is_some() || is_type(word) {
                 self.given.insert("type", word);
             } else if !word.contains(['$', '`', '<']) {
                 let start = self.next - 1;
-                let without_table = !self.words.iter().any(|word| matches!(word.as_str(), "table" | "lookup"));
+                let without_table = !self.words.iter().any(|word| matches!(&**word, "table" | "lookup"));
                 let corrected = without_table.then(|| {
                     let table = self.written[start].clone();
                     [&self.with(start..self.words.len(), &[])[..], &["table", &table]].concat().join(" ")
                 });
-                let why = format!("unknown 'ip rule' keyword '{word}'");
+                let (word, why) = (word.to_string(), format!("unknown 'ip rule' keyword '{word}'"));
                 self.rejection.get_or_insert(Rejection { word, why, exit: 255, corrected });
                 // The words after it cannot be interpreted.
                 return;
@@ -173,7 +179,7 @@ impl Reading<'_> {
         let ipv6_side =
             ["from", "to"].into_iter().find(|side| self.given.get(side).is_some_and(|net| net.contains(':')));
         if let (None, Some(side)) = (self.inet6, ipv6_side) {
-            let word = self.given[side].clone();
+            let word = self.given.get(side).unwrap_or_default().to_string();
             let corrected = self.with(1..1, &["-6"]).join(" ");
             let why = format!("'{word}' is an IPv6 address, but 'ip rule' without '-6' adds IPv4 rules");
             self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
@@ -182,13 +188,13 @@ impl Reading<'_> {
 
     fn route(&mut self) {
         while let Some(word) = self.next() {
-            if matches!(word.as_str(), "nexthop" | "encap") {
+            if matches!(word, "nexthop" | "encap") {
                 // Several nexthops, or a tunnel: only the first `via` and `dev` matter here.
-                self.given.insert("nexthop", String::new());
+                self.given.insert("nexthop", "");
                 for pair in self.words[self.next.min(self.words.len())..].windows(2) {
-                    match pair[0].as_str() {
-                        "via" => _ = self.given.entry("via").or_insert(pair[1].clone()),
-                        "dev" => _ = self.given.entry("dev").or_insert(pair[1].clone()),
+                    match &*pair[0] {
+                        "via" => self.given.insert_first("via", &pair[1]),
+                        "dev" => self.given.insert_first("dev", &pair[1]),
                         _ => {}
                     }
                 }
@@ -198,45 +204,45 @@ impl Reading<'_> {
                 self.next();
                 continue;
             }
-            if let Some(found) = keyword(&word, &ROUTE) {
-                self.keyword(*found, &word, &ROUTE);
+            if let Some(found) = keyword(word, &ROUTE) {
+                self.keyword(*found, word, &ROUTE);
                 continue;
             }
-            let mut word = match word.as_str() {
+            let mut word = match word {
                 "to" => match self.value("to") {
                     Some(word) => word,
                     None => return,
                 },
                 _ => word,
             };
-            if is_type(&word) && !word.starts_with(|c: char| c.is_ascii_digit()) {
-                self.given.insert("type", word.clone());
-                match self.value(&word) {
+            if is_type(word) && !word.starts_with(|c: char| c.is_ascii_digit()) {
+                self.given.insert("type", word);
+                match self.value(word) {
                     Some(after) => word = after,
                     None => return,
                 }
             }
-            if word == "lookup" && self.given.contains_key("to") {
+            if word == "lookup" && self.given.has("to") {
                 let start = self.next - 1;
                 let corrected = self.with(start..start + 1, &["table"]).join(" ");
                 let why = "'lookup' is a keyword of 'ip rule'; 'ip route' uses 'table'".to_string();
+                let word = word.to_string();
                 self.rejection.get_or_insert(Rejection { word, why, exit: 255, corrected: Some(corrected) });
-                let table = self.next();
-                self.given.extend(table.map(|table| ("table", table)));
+                self.next_is("table");
                 continue;
             }
-            if self.given.contains_key("to") && !word.contains(['$', '`']) {
-                self.reject(255, &word, format!("unknown 'ip route' keyword '{word}'"), None);
+            if self.given.has("to") && !word.contains(['$', '`']) {
+                self.reject(255, word, format!("unknown 'ip route' keyword '{word}'"), None);
                 return;
             }
-            self.check(Takes::Prefix, "to", &word);
-            let host_bits = prefix(&word, false).filter(|net| net.addr().is_ipv4() && net.addr() != net.network());
+            self.check(Takes::Prefix, "to", word);
+            let host_bits = prefix(word, false).filter(|net| net.addr().is_ipv4() && net.addr() != net.network());
             if let Some(net) = host_bits {
                 let start = self.next - 1;
                 let network = net.trunc().to_string();
                 let corrected = self.with(start..start + 1, &[&network]).join(" ");
                 let why = format!("'{word}' has host bits set; a route needs the network address");
-                let word = word.clone();
+                let word = word.to_string();
                 self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
             }
             self.given.insert("to", word);
@@ -245,7 +251,7 @@ impl Reading<'_> {
 
     /// Destination, gateway and source are of one family, unless the gateway's is named.
     fn one_family(&mut self) {
-        let named = self.words.iter().any(|word| matches!(word.as_str(), "inet" | "inet6"));
+        let named = self.words.iter().any(|word| matches!(&**word, "inet" | "inet6"));
         let families = ["to", "via", "src"].into_iter().filter_map(|name| {
             let net = prefix(self.given.get(name)?, false).filter(|net| net.prefix_len() > 0)?;
             Some((name, net.addr().is_ipv6()))
@@ -253,20 +259,16 @@ impl Reading<'_> {
         let families: Vec<_> = families.collect();
         let other = families.iter().find(|(_, inet6)| *inet6 != families[0].1);
         if let (Some((name, _)), false) = (other, named) {
-            let word = self.given[name].clone();
-            let why = format!("'{word}' and '{}' have different address families", self.given[families[0].0]);
-            self.reject(1, &word, why, None);
+            let [word, first] = [name, families[0].0].map(|name| self.given.get(name).unwrap_or_default().to_string());
+            self.reject(1, &word, format!("'{word}' and '{first}' have different address families"), None);
         }
     }
 
     fn address(&mut self) {
         while let Some(word) = self.next() {
-            match keyword(&word, &ADDRESS) {
-                Some(found) => {
-                    let value = self.next();
-                    self.given.extend(value.map(|value| (found.name, value)));
-                }
-                None if word.contains(['.', ':']) => _ = self.given.entry("to").or_insert(word),
+            match keyword(word, &ADDRESS) {
+                Some(found) => self.next_is(found.name),
+                None if word.contains(['.', ':']) => self.given.insert_first("to", word),
                 None => {}
             }
         }
@@ -276,14 +278,11 @@ impl Reading<'_> {
     fn flush(&mut self, object: Object) {
         while let Some(word) = self.next() {
             let table = match object {
-                Object::Rule => {
-                    word.len() > 1 && "table".starts_with(&word) || abbreviated(&word, &["lookup"]).is_some()
-                }
-                _ => abbreviated(&word, &["table"]).is_some(),
+                Object::Rule => word.len() > 1 && "table".starts_with(word) || abbreviated(word, &["lookup"]).is_some(),
+                _ => abbreviated(word, &["table"]).is_some(),
             };
             if table {
-                let value = self.next();
-                self.given.extend(value.map(|value| ("table", value)));
+                self.next_is("table");
             }
         }
     }
@@ -293,7 +292,7 @@ impl Reading<'_> {
     /// The words before the object; nothing if the command is not about the rules and routes of this host.
     fn program_and_options(&mut self) -> Option<()> {
         let words = self.words;
-        let program = words.first()?.as_str();
+        let program = &**words.first()?;
         match program {
             "ip" | "/sbin/ip" | "/bin/ip" | "/usr/sbin/ip" | "/usr/bin/ip" => {}
             "/sbin" | "/bin" | "/usr/sbin" | "/usr/bin" if words.get(1).is_some_and(|word| word == "ip") => {
@@ -323,7 +322,7 @@ impl Reading<'_> {
     /// In the order of ip.c, which uses the first match.
     fn object(&mut self) -> Option<Object> {
         const OBJECTS: [&str; 6] = ["address", "addrlabel", "maddress", "route", "rule", "neighbor"];
-        match abbreviated(&self.next()?, &OBJECTS)? {
+        match abbreviated(self.next()?, &OBJECTS)? {
             "rule" => Some(Object::Rule),
             "route" => Some(Object::Route),
             "address" => Some(Object::Address),
@@ -341,7 +340,7 @@ impl Reading<'_> {
             ],
             Object::Address => &["add", "change", "chg", "replace", "delete", "show", "lst", "list", "flush"],
         };
-        match abbreviated(&self.next()?, verbs)? {
+        match abbreviated(self.next()?, verbs)? {
             "add" | "change" | "chg" | "replace" | "prepend" | "append" => Some(Verb::Add),
             "delete" => Some(Verb::Delete),
             "flush" => Some(Verb::Flush),
@@ -350,8 +349,8 @@ impl Reading<'_> {
     }
 }
 
-pub(crate) fn ip(written: &[String], words: &[String]) -> Option<Command> {
-    let mut reading = Reading { written, words, next: 1, inet6: None, given: BTreeMap::new(), rejection: None };
+pub(crate) fn ip(written: &[Word], words: &[Word]) -> Option<Command> {
+    let mut reading = Reading { written, words, next: 1, inet6: None, given: Given::default(), rejection: None };
     reading.program_and_options()?;
     let object = reading.object()?;
     let verb_at = reading.next;
@@ -372,7 +371,7 @@ pub(crate) fn ip(written: &[String], words: &[String]) -> Option<Command> {
     let has_colon =
         || ["from", "to", "via", "src"].into_iter().filter_map(|name| given.get(name)).any(|value| value.contains(':'));
     let inet6 = inet6.unwrap_or_else(has_colon);
-    let words = written.to_vec();
+    let words = Words::new(written);
     Some(Command {
         object,
         verb,

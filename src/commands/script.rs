@@ -4,13 +4,23 @@ use super::command::{Command, Rejection};
 use super::net_tools;
 use super::reading::ip;
 use super::shell::{Separator, expand, introduces, shell};
+use super::words::Word;
 
 /// The commands of one `up` or `down` value. `variable` returns the value of a variable such as `$IFACE`.
 pub fn commands(line: &str, variable: &dyn Fn(&str) -> Option<String>) -> Vec<Command> {
     let mut found = Vec::new();
+    if !may_have_command(line) {
+        return found;
+    }
     // `sh -c "sh -c '…'"`: the number of levels is limited.
     gather(line, variable, true, 4, &mut found);
     found
+}
+
+/// Quotes and variables can make a word that is not in the line.
+fn may_have_command(line: &str) -> bool {
+    let is_word_of_line = |byte: u8| !matches!(byte, b'\'' | b'"' | b'\\' | b'$');
+    line.contains("ip") || line.contains("route") || !line.bytes().all(is_word_of_line)
 }
 
 fn gather(
@@ -23,7 +33,7 @@ fn gather(
     let segments = shell(line);
     let mut compound = false;
     for segment in &segments {
-        let first = segment.words.first().map(String::as_str).unwrap_or_default();
+        let first = segment.words.first().map(|word| &**word).unwrap_or_default();
         compound |= matches!(first, "if" | "elif" | "while" | "until" | "for" | "case");
         let words = &segment.words[segment.words.iter().take_while(|word| introduces(word)).count()..];
         let failure_propagates = failure_propagates && segment.failure_propagates;
@@ -33,13 +43,13 @@ fn gather(
                 continue;
             }
         }
-        let expanded: Vec<String> = words.iter().map(|word| expand(word, variable)).collect();
+        let expanded: Vec<Word> = words.iter().map(|word| expand(word, variable)).collect();
         if let Some(mut command) = ip(words, &expanded).or_else(|| net_tools::route(words, &expanded)) {
             command.failure_propagates = failure_propagates;
             command.conditional = compound || segment.before != Separator::End;
-            if let Some(word) = &segment.placeholder {
+            if let Some(word) = segment.placeholder {
                 command.rejection = Some(Rejection {
-                    word: word.clone(),
+                    word: word.to_string(),
                     why: format!("'{word}' is a placeholder; the shell reads '<' and '>' as redirections"),
                     exit: 2,
                     corrected: None,

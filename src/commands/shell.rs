@@ -3,6 +3,8 @@
 //! Only the part of the shell's grammar that stanzas use: commands joined by `;`, `&&`, `||` or `|`, quotes, variables,
 //! redirections, and the placeholder `<NAME>` of documentation. Every line has a result.
 
+use std::borrow::Cow;
+
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, take, take_while_m_n};
@@ -10,6 +12,8 @@ use nom::character::complete::{char, digit0, space0};
 use nom::combinator::{map, opt, recognize, rest, value};
 use nom::multi::{fold_many0, many0};
 use nom::sequence::{delimited, preceded};
+
+use super::words::Word;
 
 /// The longest `${…}` that is read, so that the time to read a line is linear in its length.
 const LONGEST_VARIABLE: usize = 256;
@@ -29,7 +33,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// For each command, does its failure make the line fail? From the last to the first: a line may have any length.
-fn failure_propagates(segments: &[Segment]) -> Vec<bool> {
+fn failure_propagates(segments: &[Segment<'_>]) -> Vec<bool> {
     let mut failure_propagates = vec![true; segments.len()];
     let mut only_fi = true;
     for index in (0..segments.len()).rev() {
@@ -52,10 +56,10 @@ pub(crate) enum Separator {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Word(String),
+enum Token<'a> {
+    Word(Word<'a>),
     /// `<NAME>`, as in documentation.
-    Placeholder(String),
+    Placeholder(&'a str),
     /// The file name that follows belongs to it.
     Redirect,
     Separator(Separator),
@@ -63,32 +67,31 @@ enum Token {
 
 /// A simple command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) words: Vec<String>,
-    pub(crate) placeholder: Option<String>,
+pub(crate) struct Segment<'a> {
+    pub(crate) words: Vec<Word<'a>>,
+    pub(crate) placeholder: Option<&'a str>,
     pub(crate) before: Separator,
     after: Separator,
     /// The line fails when this command does.
     pub(crate) failure_propagates: bool,
 }
 
-/// The characters of the shell that are in no plain word, and those that only separate words.
-const NOT_PLAIN: &[char] =
-    &['\n', '\r', '\x0b', '\x0c', '\'', '"', '\\', ';', '&', '|', '<', '>', '(', ')', '{', '}', '#'];
-const BLANK: [char; 2] = [' ', '\t'];
-
-/// Most lines are one command of plain words.
-fn tokens(line: &str) -> Vec<Token> {
-    match line.contains(NOT_PLAIN) {
-        true => grammar(line),
-        false => line.split(BLANK).filter(|word| !word.is_empty()).map(|word| Token::Word(word.into())).collect(),
-    }
+/// May a word of a plain line have it, or separate its words?
+fn is_plain(byte: u8) -> bool {
+    let is_special =
+        matches!(byte, b'\'' | b'"' | b'\\' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | b'{' | b'}');
+    !is_special && !matches!(byte, b'\n' | b'\r' | 0x0b | 0x0c | b'#')
 }
 
-fn grammar(line: &str) -> Vec<Token> {
+/// The words of a line that is one command of plain words, as most lines are.
+fn plain(line: &str) -> Option<Vec<Word<'_>>> {
+    line.bytes().all(is_plain).then(|| line.split_ascii_whitespace().map(Word::from).collect())
+}
+
+fn grammar(line: &str) -> Vec<Token<'_>> {
     type Out<'a, T> = nom::IResult<&'a str, T>;
     const SPECIAL: &str = " \t\n\r\x0b\x0c'\"\\;&|<>(){}";
-    fn part(input: &str) -> Out<'_, String> {
+    fn part(input: &str) -> Out<'_, &str> {
         let single = delimited(char('\''), map(opt(is_not("'")), Option::unwrap_or_default), char('\''));
         let double = delimited(char('"'), map(opt(is_not("\"")), Option::unwrap_or_default), char('"'));
         let escaped = preceded(char('\\'), take(1usize));
@@ -96,15 +99,15 @@ fn grammar(line: &str) -> Vec<Token> {
         let variable = recognize((tag("${"), take_while_m_n(1, LONGEST_VARIABLE, |c| c != '}'), char('}')));
         let plain = is_not(" \t\n\r\x0b\x0c'\"\\;&|<>(){}$");
         let dollar = is_not(SPECIAL);
-        map(alt((single, double, escaped, variable, plain, dollar)), str::to_string).parse(input)
+        alt((single, double, escaped, variable, plain, dollar)).parse(input)
     }
-    fn word(input: &str) -> Out<'_, Token> {
+    fn word(input: &str) -> Out<'_, Token<'_>> {
         let (input, first) = part(input)?;
-        map(fold_many0(part, move || first.clone(), |word, part| word + &part), Token::Word).parse(input)
+        map(fold_many0(part, move || Word::from(first), |word, part| word + part), Token::Word).parse(input)
     }
-    fn token(input: &str) -> Out<'_, Token> {
+    fn token(input: &str) -> Out<'_, Token<'_>> {
         let name = is_not(" \t\n\r\x0b\x0c'\"\\;&|<>(){}$/");
-        let placeholder = map(recognize((char('<'), name, char('>'))), |word: &str| Token::Placeholder(word.into()));
+        let placeholder = map(recognize((char('<'), name, char('>'))), Token::Placeholder);
         // `2>/dev/null`: the number belongs to the redirection, if no blank is between them.
         let operator = alt((tag(">>"), tag(">&"), tag("<&"), tag("<"), tag(">")));
         let redirect = value(Token::Redirect, (digit0, operator));
@@ -119,16 +122,21 @@ fn grammar(line: &str) -> Vec<Token> {
 }
 
 /// The simple commands of a line.
-pub(crate) fn shell(line: &str) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
+pub(crate) fn shell(line: &str) -> Vec<Segment<'_>> {
+    if let Some(words) = plain(line) {
+        let (before, after) = (Separator::End, Separator::End);
+        let segment = Segment { words, placeholder: None, before, after, failure_propagates: true };
+        return if segment.words.is_empty() { Vec::new() } else { vec![segment] };
+    }
+    let mut segments: Vec<Segment<'_>> = Vec::new();
     let (mut words, mut placeholder, mut before, mut skip) = (Vec::new(), None, Separator::End, false);
-    for token in tokens(line).into_iter().chain([Token::Separator(Separator::End)]) {
+    for token in grammar(line).into_iter().chain([Token::Separator(Separator::End)]) {
         match token {
             Token::Word(_) if skip => skip = false,
             Token::Word(word) => words.push(word),
             Token::Placeholder(word) => {
-                placeholder.get_or_insert(word.clone());
-                words.push(word);
+                placeholder.get_or_insert(word);
+                words.push(word.into());
             }
             Token::Redirect => skip = true,
             Token::Separator(separator) if words.is_empty() => {
@@ -161,7 +169,10 @@ pub(crate) fn shell(line: &str) -> Vec<Segment> {
     segments
 }
 
-pub(crate) fn expand(word: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
+pub(crate) fn expand<'a>(word: &'a str, variable: &dyn Fn(&str) -> Option<String>) -> Word<'a> {
+    if !word.contains('$') {
+        return Cow::Borrowed(word);
+    }
     let mut out = String::new();
     let mut rest = word;
     while let Some(dollar) = rest.find('$') {
@@ -179,7 +190,7 @@ pub(crate) fn expand(word: &str, variable: &dyn Fn(&str) -> Option<String>) -> S
         }
         rest = behind;
     }
-    out + rest
+    Cow::Owned(out + rest)
 }
 
 #[cfg(test)]
@@ -190,8 +201,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn plain_lines_have_the_tokens_of_the_grammar(line in "[a-c0-9 \t$/#.'=-]{0,12}") {
-            prop_assert_eq!(tokens(&line), grammar(&line));
+        fn plain_lines_have_the_words_of_the_grammar(line in "[a-c0-9 \t$/#.'=-]{0,12}") {
+            let words = plain(&line).map(|words| words.into_iter().map(Token::Word).collect());
+            prop_assert_eq!(words.unwrap_or_else(|| grammar(&line)), grammar(&line));
         }
     }
 }

@@ -152,6 +152,19 @@ impl Stanza {
         merge(self.entries.iter().filter(|entry| !entry.in_block))
     }
 
+    /// Are the options without the lines of symroute-gen the same?
+    pub fn has_own_options_of(&self, other: &Stanza) -> bool {
+        fn lines(stanza: &Stanza) -> impl Iterator<Item = (&Text, &Text, bool)> {
+            let own = stanza.entries.iter().filter(|entry| !entry.in_block);
+            own.map(|entry| (&entry.name, &entry.value, entry.if_unset))
+        }
+        let merged = |stanza: &Stanza| -> Vec<(Text, Text)> {
+            stanza.own_options().into_iter().map(|option| (option.name, option.value)).collect()
+        };
+        // The same lines are the same options.
+        lines(self).eq(lines(other)) || merged(self) == merged(other)
+    }
+
     pub fn has_block(&self) -> bool {
         self.entries.iter().any(|entry| entry.in_block)
     }

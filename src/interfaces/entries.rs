@@ -35,7 +35,7 @@ pub struct Entries {
 
 impl Entries {
     pub fn iter(&self) -> Iter<'_> {
-        Iter { stack: vec![self.parts.iter()] }
+        Iter { parts: self.parts.iter(), outer: Vec::new() }
     }
 
     /// The number of lines.
@@ -87,7 +87,9 @@ impl<'a> IntoIterator for &'a Entries {
 
 #[derive(Debug, Clone)]
 pub struct Iter<'a> {
-    stack: Vec<slice::Iter<'a, Part>>,
+    parts: slice::Iter<'a, Part>,
+    /// The rest of the stanzas that inherit these.
+    outer: Vec<slice::Iter<'a, Part>>,
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -95,10 +97,12 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<&'a Entry> {
         loop {
-            match self.stack.last_mut()?.next() {
+            match self.parts.next() {
                 Some(Part::Own(entry)) => return Some(entry),
-                Some(Part::Inherited(template)) => self.stack.push(template.parts.iter()),
-                None => _ = self.stack.pop(),
+                Some(Part::Inherited(template)) => {
+                    self.outer.push(std::mem::replace(&mut self.parts, template.parts.iter()));
+                }
+                None => self.parts = self.outer.pop()?,
             }
         }
     }

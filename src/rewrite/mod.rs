@@ -46,7 +46,10 @@ pub fn rewrite(
             entries.any(|entry| entry.in_block && entry.location.file == index && block.contains(&entry.location.line))
         };
         let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
-        let stripped = Document::parse(file.document.edited(&removal(&file.document, &blocks)));
+        let stripped = match blocks.is_empty() {
+            true => file.document.clone(),
+            false => Document::parse(file.document.edited(&removal(&file.document, &blocks))),
+        };
         let moved = |line: usize| {
             line - blocks.iter().filter(|block| block.start < line).map(|block| block.end - block.start).sum::<usize>()
         };

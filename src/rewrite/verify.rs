@@ -49,14 +49,11 @@ pub fn verify(config: &Config, files: &dyn Files, changes: &[Change]) -> Result<
     let bytes =
         changes.iter().find(|change| change.path == top.path).map_or(top.document.bytes(), |change| &change.new);
     let after = Config::parse(&top.path, bytes.to_vec(), &overlay, config.dialect);
-    let stanzas = |config: &Config| -> Vec<_> {
-        let stanza = |stanza: &Stanza| {
-            let options = stanza.own_options().into_iter().map(|option| (option.name, option.value));
-            (stanza.interface.clone(), stanza.family, stanza.method.clone(), options.collect::<Vec<_>>())
-        };
-        config.stanzas.iter().map(stanza).collect()
-    };
-    if after.is_invalid() || after.lists != config.lists || stanzas(&after) != stanzas(config) {
+    let key = |stanza: &Stanza| (stanza.interface.clone(), stanza.family, stanza.method.clone());
+    let is_same = |(one, other): (&Stanza, &Stanza)| key(one) == key(other) && one.has_own_options_of(other);
+    let same_stanzas =
+        after.stanzas.len() == config.stanzas.len() && after.stanzas.iter().zip(&config.stanzas).all(is_same);
+    if after.is_invalid() || after.lists != config.lists || !same_stanzas {
         bail!("the result does not read as the same configuration, nothing was written; this is a bug in symroute-gen");
     }
     Ok(())
