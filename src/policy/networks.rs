@@ -109,7 +109,8 @@ impl<'a> Networks<'a> {
         let on_link = of_family().filter(|(_, uplink)| uplink.up && is_of_files(&uplink.interface));
         let on_link = on_link.flat_map(|(_, uplink)| {
             let hop = Hop { gateway: None, dev: uplink.interface.clone() };
-            let nets = uplink.on_link().into_iter().filter(|net| !uplink.may_be_off_link(net));
+            let certain = uplink.certainly_on_link();
+            let nets = uplink.on_link().into_iter().filter(move |net| certain.contains(net));
             nets.map(move |net| (net, hop.clone()))
         });
         let by_files = static_routes.iter().filter(|route| route.family == family && is_specific(&route.dst));
@@ -170,10 +171,11 @@ impl<'a> Networks<'a> {
     /// reaches its own network through the gateway, or has no route to it: that network is not on the link.
     pub fn on_link(&self, index: usize) -> Vec<IpNet> {
         let uplink = &self.uplinks[index];
+        let certain = uplink.certainly_on_link();
         let is_through_router = |net: &IpNet| {
             let route = self.routes.binary_search_by(|(dst, _)| dst.cmp(net)).ok().map(|at| &self.routes[at].1);
             let mut own = route.into_iter().flatten().filter(|hop| hop.dev == uplink.interface);
-            own.next().map_or_else(|| uplink.may_be_off_link(net), |hop| hop.gateway.is_some())
+            own.next().map_or_else(|| !certain.contains(net), |hop| hop.gateway.is_some())
         };
         uplink.on_link().into_iter().filter(|net| !is_through_router(net)).collect()
     }

@@ -17,10 +17,11 @@ pub fn columns(columns: &[Column], rows: &[Vec<String>]) -> String {
     let headings: Vec<String> = columns.iter().map(|(heading, _)| (*heading).to_string()).collect();
     let lines: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();
     let width = |column: usize| lines.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let mut out = String::new();
     for row in &lines {
         let cell = |column: &usize| {
-            let (text, width) = (&row[*column], width(*column));
+            let (text, width) = (&row[*column], widths[*column]);
             match columns[*column].1 {
                 _ if Some(column) == used.last() => text.clone(),
                 Align::Left => format!("{text:width$}"),

@@ -3,6 +3,7 @@
 //! Bytes in, bytes out. `system::store` replaces the files.
 
 mod change;
+mod difference;
 pub mod kept;
 pub mod template;
 pub mod verify;
@@ -10,11 +11,8 @@ pub mod verify;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use bstr::ByteSlice;
-use similar::algorithms::{Capture, Compact, Replace, myers};
-use similar::udiff::UnifiedHunkHeader;
-
 pub use self::change::Change;
+pub use self::difference::diff;
 use self::template::Template;
 use crate::interfaces::block::{BEGIN, END, removal};
 use crate::interfaces::{Config, Diagnostic, Document, Edit, Stanza, Text, without_alias};
@@ -158,54 +156,4 @@ fn indentation(config: &Config, stanza: &Stanza) -> Vec<u8> {
     of_last_option(stanza)
         .or_else(|| config.stanzas.iter().find_map(of_last_option))
         .unwrap_or_else(|| b"    ".to_vec())
-}
-
-/// A unified diff of the changes, as `diff -u` and `patch` have it.
-pub fn diff(changes: &[Change]) -> String {
-    changes.iter().map(unified).collect()
-}
-
-/// With one algorithm of the library: its whole text comparison, with all of them, is a tenth of the program.
-fn unified(change: &Change) -> String {
-    let (old, new) = (change.old.to_str_lossy(), change.new.to_str_lossy());
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.split_inclusive('\n').collect(), new.split_inclusive('\n').collect());
-    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
-    let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
-    let mut out = String::new();
-    for hunk in found.into_inner().into_inner().into_grouped_ops(3).iter().filter(|hunk| !hunk.is_empty()) {
-        if out.is_empty() {
-            let path = change.path.display();
-            out += &format!("--- {path}\n+++ {path}\n");
-        }
-        out += &format!("{}\n", UnifiedHunkHeader::new(hunk));
-        for line in hunk.iter().flat_map(|part| part.iter_changes(&old[..], &new[..])) {
-            let end = if line.value().ends_with('\n') { "" } else { "\n\\ No newline at end of file\n" };
-            out += &format!("{}{}{end}", line.tag(), line.value());
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Few different lines, so that many are the same; large files too, and files without a newline at the end.
-        #[test]
-        fn a_diff_is_that_of_the_whole_library(
-            old in prop::collection::vec("[ab]?", 0..250),
-            new in prop::collection::vec("[abc]?", 0..250),
-            ends in any::<(bool, bool)>(),
-        ) {
-            let text = |lines: Vec<String>, end: bool| lines.join("\n") + if end { "\n" } else { "" };
-            let (old, new) = (text(old, ends.0), text(new, ends.1));
-            let path = "interfaces";
-            let expected = similar::TextDiff::from_lines(&old, &new).unified_diff().header(path, path).to_string();
-            let change = Change { path: path.into(), old: old.into(), new: new.into() };
-            prop_assert_eq!(diff(&[change]), expected);
-        }
-    }
 }

@@ -135,7 +135,7 @@ fn contexts(plan: &Plan, index: &Index, position: usize) -> Vec<(usize, Value)> 
         rules.extend((item.priority >= policy.priority).then(|| rule_value(item)));
     }
     let is_requested = uplink.overrides.layout.is_none() && policy.layout == Layout::Article;
-    let groups = groups(plan, index, uplink);
+    let groups = groups(index, uplink);
     let with_policy = |(stanza, (routes, rules))| {
         let owner = stanza == uplink.stanza;
         let lent = if owner { lent(plan, index, uplink) } else { Vec::new() };
@@ -160,24 +160,49 @@ fn contexts(plan: &Plan, index: &Index, position: usize) -> Vec<(usize, Value)> 
 
 /// What the blocks of all uplinks depend on.
 struct Index<'a> {
-    /// Policies by the interface of their uplink.
-    policies: HashMap<&'a str, Vec<&'a Policy>>,
-    /// Interfaces that symroute puts into the group, and whose uplinks have no lines for it.
-    without_lines: Vec<&'a String>,
-    /// The interfaces of the group, with their position in it.
-    members: HashMap<&'a str, usize>,
+    /// The members of the group whose uplinks have lines for it, by interface.
+    members: HashMap<&'a str, Member>,
+    /// The other members.
+    without_lines: Vec<Member>,
     /// Routes in the tables of other interfaces' uplinks, by interface.
     lent: HashMap<&'a str, Vec<(usize, &'a Route)>>,
     /// Interfaces of on-link networks.
     on_link: HashMap<IpNet, BTreeSet<&'a str>>,
 }
 
+/// An interface that symroute puts into the group.
+#[derive(Clone)]
+struct Member {
+    /// In the order of the group.
+    position: usize,
+    /// Its name, with the tables whose rules need it: 'ip rule show' selects by table, not by group. So N uplinks on one
+    /// interface have N lines with N tables.
+    value: Value,
+}
+
+impl Member {
+    fn new(plan: &Plan, (position, interface): (usize, &String), policies: &[&Policy]) -> Self {
+        let users = policies.iter().map(|policy| {
+            let ip = plan.uplinks[policy.uplink].family.ip();
+            format!("{ip} rule show table {}", policy.table)
+        });
+        let value = context! {
+            dev => interface.clone(),
+            number => plan.group.number,
+            default => NO_GROUP,
+            users => users.collect::<Vec<_>>(),
+        };
+        Member { position, value }
+    }
+}
+
 impl<'a> Index<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let (mut policies, mut lent, mut on_link) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut policies: HashMap<&str, Vec<&Policy>> = HashMap::new();
+        let (mut lent, mut on_link) = (HashMap::new(), HashMap::new());
         for policy in &plan.policies {
             let interface = &plan.uplinks[policy.uplink].interface[..];
-            policies.entry(interface).or_insert_with(Vec::new).push(policy);
+            policies.entry(interface).or_default().push(policy);
             for route in policy.routes.iter().map(|placed| &placed.item) {
                 if let Some(dev) = route.dev.as_deref().filter(|dev| *dev != interface) {
                     lent.entry(dev).or_insert_with(Vec::new).push((policy.uplink, route));
@@ -189,11 +214,15 @@ impl<'a> Index<'a> {
                 on_link.entry(net).or_insert_with(BTreeSet::new).insert(&uplink.interface[..]);
             }
         }
-        let of_group = plan.group.interfaces.iter().filter(|_| plan.group.number == GROUP);
-        let without_lines = of_group.filter(|interface| !policies.contains_key(&interface[..])).collect();
-        let members =
-            plan.group.interfaces.iter().enumerate().map(|(position, interface)| (&interface[..], position)).collect();
-        Index { policies, without_lines, members, lent, on_link }
+        let all: Vec<&Policy> = plan.policies.iter().collect();
+        let (mut members, mut without_lines) = (HashMap::new(), Vec::new());
+        for member in plan.group.interfaces.iter().enumerate().filter(|_| plan.group.number == GROUP) {
+            match policies.get(&member.1[..]) {
+                Some(policies) => _ = members.insert(&member.1[..], Member::new(plan, member, policies)),
+                None => without_lines.push(Member::new(plan, member, &all)),
+            }
+        }
+        Index { members, without_lines, lent, on_link }
     }
 
     /// Is the address in an on-link network of another interface?
@@ -205,32 +234,12 @@ impl<'a> Index<'a> {
     }
 }
 
-/// The interfaces that the stanza puts into the group: its own, and those of uplinks that have no lines for it. Each has
-/// the tables whose rules need it: 'ip rule show' selects by table, not by group. So N uplinks on one interface have N
-/// lines with N tables.
-fn groups(plan: &Plan, index: &Index, uplink: &Uplink) -> Vec<Value> {
-    let of_uplink = index.policies.get(&uplink.interface[..]).map(|policies| (&uplink.interface, policies.clone()));
-    let of_uplink = of_uplink.filter(|_| plan.group.is_set_by_us(&uplink.interface));
-    let all = || plan.policies.iter().collect::<Vec<_>>();
-    let others = index.without_lines.iter().map(|interface| (*interface, all()));
-    let mut members: Vec<(&String, Vec<&Policy>)> = of_uplink.into_iter().chain(others).collect();
-    // In the order of the group.
-    members.sort_by_key(|(interface, _)| index.members.get(&interface[..]));
-    members
-        .into_iter()
-        .map(|(interface, policies)| {
-            let users = policies.iter().map(|policy| {
-                let ip = plan.uplinks[policy.uplink].family.ip();
-                format!("{ip} rule show table {}", policy.table)
-            });
-            context! {
-                dev => interface.clone(),
-                number => plan.group.number,
-                default => NO_GROUP,
-                users => users.collect::<Vec<_>>(),
-            }
-        })
-        .collect()
+/// The interfaces that the stanza puts into the group: its own, and those of uplinks that have no lines for it.
+fn groups(index: &Index, uplink: &Uplink) -> Vec<Value> {
+    let own = index.members.get(&uplink.interface[..]);
+    let mut members: Vec<&Member> = own.into_iter().chain(&index.without_lines).collect();
+    members.sort_by_key(|member| member.position);
+    members.into_iter().map(|member| member.value.clone()).collect()
 }
 
 /// Routes through this uplink's interface in the tables of others: the kernel deletes them with the interface, and they

@@ -277,6 +277,11 @@ impl Uplink {
         sources.all(|source| source.by_prefix)
     }
 
+    /// The other ones: their hosts are not behind the router.
+    pub(crate) fn certainly_on_link(&self) -> HashSet<IpNet> {
+        self.sources.iter().filter(|source| !source.by_prefix).filter_map(Source::network).collect()
+    }
+
     /// The networks that other customers of its provider may use: those that contain the gateway, or else the network of the
     /// stanza with the gateway. (A LAN on the same interface is not one of them.) A point-to-point link has none.
     pub fn provider_networks(&self) -> Vec<IpNet> {
