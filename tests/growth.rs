@@ -319,5 +319,5 @@ fn generate(text: String) {
 fn reading_takes_little_memory() {
     let read = |text: String| assert!(!config(text).stanzas.is_empty());
     require_memory("reading", &plain(2000), 4, 5, &read);
-    require_memory("writing", &plain(2000), 45, 10, &generate);
+    require_memory("writing", &plain(2000), 42, 10, &generate);
 }

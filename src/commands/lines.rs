@@ -44,7 +44,7 @@ impl Phase {
 }
 
 /// An `ip` command in a stanza.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     /// Index into `Config::stanzas`.
     pub stanza: usize,

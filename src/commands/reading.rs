@@ -251,6 +251,10 @@ impl<'a> Reading<'a> {
 
     /// Destination, gateway and source are of one family, unless the gateway's is named.
     fn one_family(&mut self) {
+        // Without a colon, every address is of IPv4.
+        if !self.given.iter().any(|(_, value)| value.contains(':')) {
+            return;
+        }
         let named = self.words.iter().any(|word| matches!(&**word, "inet" | "inet6"));
         let families = ["to", "via", "src"].into_iter().filter_map(|name| {
             let net = prefix(self.given.get(name)?, false).filter(|net| net.prefix_len() > 0)?;

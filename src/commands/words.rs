@@ -50,12 +50,13 @@ impl Given {
         self.0.binary_search_by(|(known, _)| (*known).cmp(keyword))
     }
 
+    /// A command has few values.
     pub(super) fn get(&self, keyword: &str) -> Option<&str> {
-        self.position(keyword).ok().map(|position| &*self.0[position].1)
+        self.0.iter().find(|(known, _)| *known == keyword).map(|(_, value)| &**value)
     }
 
     pub(super) fn has(&self, keyword: &str) -> bool {
-        self.position(keyword).is_ok()
+        self.get(keyword).is_some()
     }
 
     /// Replaces an earlier value.

@@ -48,6 +48,11 @@ impl Entries {
         self.parts.push(Part::Own(entry));
     }
 
+    /// Gives back the memory for further lines.
+    pub(super) fn shrink(&mut self) {
+        self.parts.shrink_to_fit();
+    }
+
     pub(super) fn inherit(&mut self, template: Rc<Entries>) {
         self.count = self.count.saturating_add(template.count);
         self.parts.push(Part::Inherited(template));

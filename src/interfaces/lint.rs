@@ -88,16 +88,16 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
     let roams = config.stanzas.iter().flat_map(|stanza| &stanza.entries).any(|entry| entry.name == "wpa-roam");
     // Most names are correct, and a name is written many times.
-    let mut correct: HashSet<&BStr> = HashSet::new();
+    let mut correct = Correct::default();
     let judge_lists = whole && config.mappings.is_empty() && !roams;
     for stanza in &config.stanzas {
         let Some(location) = stanza.location else { continue };
         // Inherited lines are checked in their own stanza.
         for entry in stanza.entries.iter().filter(|entry| is_own(stanza, entry) && !entry.in_block) {
-            if !correct.contains(entry.name.as_bstr()) {
+            if !correct.has(&entry.name) {
                 match misspelt(entry) {
                     // Whether these are correct depends on the value.
-                    None if !matches!(&entry.name[..], b"pre" | b"post") => _ = correct.insert(entry.name.as_bstr()),
+                    None if !matches!(&entry.name[..], b"pre" | b"post") => correct.add(&entry.name),
                     misspelt => found.extend(misspelt),
                 }
             }
@@ -122,6 +122,27 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     }
     found.sort_by_key(|diagnostic| diagnostic.location);
     found
+}
+
+/// Names without a mistake. Most files have few different ones: these are found by a search.
+#[derive(Default)]
+struct Correct<'a> {
+    few: Vec<&'a [u8]>,
+    others: HashSet<&'a BStr>,
+}
+
+impl<'a> Correct<'a> {
+    fn has(&self, name: &[u8]) -> bool {
+        self.few.contains(&name) || self.others.contains(name.as_bstr())
+    }
+
+    fn add(&mut self, name: &'a [u8]) {
+        if self.few.len() < 16 {
+            self.few.push(name);
+        } else {
+            self.others.insert(name.as_bstr());
+        }
+    }
 }
 
 /// Is the line in this stanza itself, not inherited?

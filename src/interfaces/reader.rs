@@ -56,6 +56,16 @@ impl Config {
 
     /// The same for a top file whose bytes are given.
     pub fn parse(top: &Path, bytes: Vec<u8>, files: &dyn Files, dialect: Dialect) -> Config {
+        let mut config = Config::parse_without_lint(top, bytes, files, dialect);
+        if dialect == Dialect::Ifupdown {
+            let hints = lint(&config);
+            config.diagnostics.extend(hints);
+        }
+        config
+    }
+
+    /// The same without the mistakes that ifupdown silently accepts.
+    pub(crate) fn parse_without_lint(top: &Path, bytes: Vec<u8>, files: &dyn Files, dialect: Dialect) -> Config {
         let mut reader = Reader::new(files);
         reader.config.dialect = dialect;
         // ifupdown puts lo first in the list, whatever the file says.
@@ -76,10 +86,6 @@ impl Config {
                     entries: Entries::default(),
                 },
             );
-        }
-        if dialect == Dialect::Ifupdown {
-            let hints = lint(&config);
-            config.diagnostics.extend(hints);
         }
         config
     }
@@ -223,8 +229,11 @@ struct Reader<'a> {
     config: Config,
     /// Paths as strings: ifupdown treats `x` and `./x` as two files.
     seen: HashSet<OsString>,
-    /// The index of the list of each class, and the names in it.
-    classes: HashMap<Text, (usize, HashSet<Text>)>,
+    /// The index of the list of each class, and of the last one that was used.
+    classes: HashMap<Text, usize>,
+    last_list: usize,
+    /// The names in each list.
+    listed: Vec<HashSet<Text>>,
     templates: Templates,
     has_loopback: bool,
     /// Set while the reader only looks for further errors in a file that ifupdown rejected: the templates before it.
@@ -238,6 +247,8 @@ impl<'a> Reader<'a> {
             config: Config::default(),
             seen: HashSet::new(),
             classes: HashMap::new(),
+            last_list: 0,
+            listed: Vec::new(),
             templates: Templates::default(),
             has_loopback: false,
             rest_after: None,
@@ -246,13 +257,25 @@ impl<'a> Reader<'a> {
 
     fn allow(&mut self, class: &Text, name: &Text) {
         let lists = &mut self.config.lists.allow;
-        let (list, listed) = self.classes.entry(class.clone()).or_insert_with(|| {
-            lists.push((class.clone(), Vec::new()));
-            (lists.len() - 1, HashSet::new())
-        });
-        if listed.insert(name.clone()) {
-            lists[*list].1.push(name.clone());
+        let is_last = lists.get(self.last_list).is_some_and(|(last, _)| last == class);
+        if !is_last {
+            self.last_list = *self.classes.entry(class.clone()).or_insert_with(|| {
+                lists.push((class.clone(), Vec::new()));
+                self.listed.push(HashSet::new());
+                lists.len() - 1
+            });
         }
+        if self.listed[self.last_list].insert(name.clone()) {
+            lists[self.last_list].1.push(name.clone());
+        }
+    }
+
+    /// Adds a stanza. The one before it gets no more lines.
+    fn add(&mut self, stanza: Stanza) {
+        if let Some(before) = self.config.stanzas.last_mut() {
+            before.entries.shrink();
+        }
+        self.config.stanzas.push(stanza);
     }
 
     fn file(&mut self, path: &Path, bytes: Vec<u8>, depth: usize) {
@@ -529,7 +552,7 @@ impl<'a> Reader<'a> {
         if method == Some(b"loopback") {
             self.has_loopback = true;
         }
-        self.config.stanzas.push(stanza);
+        self.add(stanza);
         Ok(())
     }
 

@@ -45,17 +45,17 @@ pub(crate) struct LinkSource {
 }
 
 /// The options of a stanza for one family.
-struct Part<'a> {
+struct Part<'a, 'b> {
     /// Index into `Config::stanzas`.
     index: usize,
     stanza: &'a Stanza,
     interface: String,
     name: String,
     family: Family,
-    options: Vec<MergedOption>,
+    options: &'b [MergedOption],
 }
 
-impl Part<'_> {
+impl Part<'_, '_> {
     fn get(&self, name: &str) -> Option<&MergedOption> {
         self.options.iter().find(|option| option.name == name)
     }
@@ -91,13 +91,26 @@ pub(crate) struct UplinkCollector<'a> {
     pub(crate) sources: Vec<LinkSource>,
     /// The `ip` commands that the administrator wrote.
     pub(crate) lines: Vec<Line>,
+    /// They do not depend on the kernel's links.
+    pub(crate) has_lines_of_files: bool,
 }
 
 impl<'a> UplinkCollector<'a> {
     pub(crate) fn new(config: &'a Config, snapshot: Option<&'a Snapshot>, names: &'a Names) -> Self {
-        let links = snapshot.map_or(&[][..], |snapshot| &snapshot.links);
-        let (listed, renamed, diagnostics) = (config.listed(), Vec::new(), Vec::new());
+        let listed = config.listed();
         let lines = lines(config, &listed);
+        UplinkCollector::with_lines(config, snapshot, names, listed, lines)
+    }
+
+    fn with_lines(
+        config: &'a Config,
+        snapshot: Option<&'a Snapshot>,
+        names: &'a Names,
+        listed: Listed<'a>,
+        lines: Vec<Line>,
+    ) -> Self {
+        let links = snapshot.map_or(&[][..], |snapshot| &snapshot.links);
+        let (renamed, diagnostics) = (Vec::new(), Vec::new());
         UplinkCollector {
             config,
             links,
@@ -108,7 +121,13 @@ impl<'a> UplinkCollector<'a> {
             diagnostics,
             sources: Vec::new(),
             lines,
+            has_lines_of_files: true,
         }
+    }
+
+    /// The same for the files alone, with their commands, which were read before.
+    pub(crate) fn of_files(config: &'a Config, names: &'a Names, lines: Vec<Line>) -> Self {
+        UplinkCollector::with_lines(config, None, names, config.listed(), lines)
     }
 
     /// Uses the interfaces of pppd.
@@ -127,6 +146,7 @@ impl<'a> UplinkCollector<'a> {
         // The lines may name the links, by `$IFACE`.
         if self.listed.retain_up(|link| is_there(link, links, renamed)) {
             self.lines = lines(self.config, &self.listed);
+            self.has_lines_of_files = false;
         }
         self
     }
@@ -200,18 +220,21 @@ impl<'a> UplinkCollector<'a> {
         for link in links {
             let name = name(link, stanza.interface.as_bstr());
             for family in families {
-                let options = match self.config.dialect {
-                    Dialect::Ifupdown => options.clone(),
-                    _ => options.iter().filter_map(|option| of_family(option, *family)).collect(),
-                };
                 let interface = self.interface_of(link);
-                self.part(&Part { index, stanza, interface, name: name.clone(), family: *family, options }, uplinks);
+                let part = Part { index, stanza, interface, name: name.clone(), family: *family, options: &options };
+                if self.config.dialect == Dialect::Ifupdown {
+                    self.part(&part, uplinks);
+                    continue;
+                }
+                let options: Vec<MergedOption> =
+                    options.iter().filter_map(|option| of_family(option, *family)).collect();
+                self.part(&Part { options: &options, ..part }, uplinks);
             }
         }
     }
 
     /// The uplinks of one family of a stanza, by its options.
-    fn part(&mut self, part: &Part, uplinks: &mut Vec<Uplink>) {
+    fn part(&mut self, part: &Part<'_, '_>, uplinks: &mut Vec<Uplink>) {
         let Part { stanza, family, .. } = *part;
         let Some(location) = stanza.location else { return };
         let invalid_addresses = self.add_sources(part);
@@ -246,7 +269,7 @@ impl<'a> UplinkCollector<'a> {
         }
         let metric = part.get("metric").and_then(|option| self.number(option, 0, u32::MAX, "metric"));
         let metric = metric.or_else(|| self.metric_beside(family, own_gateway?));
-        let overrides = self.overrides(&part.options);
+        let overrides = self.overrides(part.options);
         let faults = self.take_errors(before);
         let in_main = own_gateway.is_some() || dynamic && !point_to_point && table_gateway.is_none();
         let written = self.written(stanza, family, metric);
@@ -256,9 +279,9 @@ impl<'a> UplinkCollector<'a> {
     }
 
     /// Adds the addresses of the options. Returns those that are invalid.
-    fn add_sources(&mut self, part: &Part) -> Vec<Diagnostic> {
+    fn add_sources(&mut self, part: &Part<'_, '_>) -> Vec<Diagnostic> {
         let mut invalid = Vec::new();
-        for source in self.addresses_of(part.stanza, part.family, part.index, &part.options) {
+        for source in self.addresses_of(part.stanza, part.family, part.index, part.options) {
             match source {
                 Ok(source) => {
                     let (link, family) = (part.interface.clone(), part.family);

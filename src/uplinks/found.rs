@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::routes::StaticRoute;
 use super::uplink::Uplink;
+use crate::commands::lines::Line;
 use crate::interfaces::Diagnostic;
 use crate::network::Route;
 
@@ -25,5 +26,7 @@ pub struct Discovery {
     pub unset_metrics: [u32; 2],
     /// An interface has one metric for both families, whichever of its stanzas names it.
     pub one_metric: bool,
+    /// The `ip` commands of the stanzas, as the files have them; nothing if `$IFACE` in them depends on the kernel.
+    pub(crate) lines: Option<Vec<Line>>,
     pub diagnostics: Vec<Diagnostic>,
 }

@@ -82,7 +82,7 @@ fn found(
     snapshot: Option<&Snapshot>,
 ) -> Discovery {
     let unused = collector.unused_options(&uplinks);
-    let UplinkCollector { config, names, .. } = collector;
+    let (config, names) = (collector.config, collector.names);
     let owned: HashSet<IpNet> = uplinks.iter().flat_map(|uplink| &uplink.sources).map(|source| source.net).collect();
     let known = collector.sources.iter().map(|known| known.source.net);
     let in_kernel = snapshot.iter().flat_map(|snapshot| &snapshot.addresses).filter(|address| !address.local);
@@ -103,6 +103,7 @@ fn found(
             _ => [0, INET6_METRIC],
         },
         one_metric: config.dialect != Dialect::Ifupdown,
+        lines: collector.has_lines_of_files.then_some(collector.lines),
         diagnostics: collector.diagnostics.into_iter().chain(unused).collect(),
         uplinks,
     }

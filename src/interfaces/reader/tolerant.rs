@@ -69,7 +69,7 @@ impl Reader<'_> {
         let method =
             words.iter().skip(1).find(|word| matches!(**word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
         self.has_loopback |= method == Some(&&b"loopback"[..]) || *name == b"lo";
-        self.config.stanzas.push(Stanza {
+        self.add(Stanza {
             interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Any),
             method: method.map_or("static".into(), |method| whole.part(method)),
