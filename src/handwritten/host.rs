@@ -12,6 +12,7 @@ use crate::commands::tables::{MAIN, Names, Table, table};
 use crate::commands::{Object, prefix};
 use crate::interfaces::AddressFamily;
 use crate::network::{Family, INET6_METRIC, Route, RouteState};
+use crate::uplinks::by_network::ByNetwork;
 use crate::uplinks::collector::{LinkSource, UplinkCollector};
 use crate::uplinks::{Origin, Uplink};
 
@@ -50,28 +51,6 @@ pub(super) fn default_of_options(uplink: &Uplink) -> Option<Route> {
     })
 }
 
-/// Values by network, to find those whose network contains an address.
-#[derive(Debug)]
-pub(crate) struct ByNetwork<T>(HashMap<IpNet, Vec<T>>);
-
-impl<T> Default for ByNetwork<T> {
-    fn default() -> Self {
-        ByNetwork(HashMap::new())
-    }
-}
-
-impl<T> ByNetwork<T> {
-    pub(crate) fn insert(&mut self, net: IpNet, value: T) {
-        self.0.entry(net.trunc()).or_default().push(value);
-    }
-
-    /// The values whose network contains all of `net`.
-    pub(crate) fn holding(&self, net: IpNet) -> impl Iterator<Item = &T> {
-        let shorter = (0..=net.prefix_len()).filter_map(move |length| IpNet::new(net.addr(), length).ok());
-        shorter.filter_map(|net| self.0.get(&net.trunc())).flatten()
-    }
-}
-
 /// The host as described in the files.
 #[derive(Default)]
 pub(crate) struct Host {
@@ -81,9 +60,9 @@ pub(crate) struct Host {
     /// By link and family (true for inet6).
     pub(crate) networks: HashMap<(String, bool), Vec<IpNet>>,
     /// Links by their networks.
-    pub(crate) links: ByNetwork<String>,
+    pub(crate) links: ByNetwork<Vec<String>>,
     /// Routes without a gateway, by destination.
-    pub(crate) on_link: ByNetwork<usize>,
+    pub(crate) on_link: ByNetwork<Vec<usize>>,
     /// Addresses by link and family.
     pub(crate) addresses: HashMap<(String, bool), Vec<IpAddr>>,
     /// May a link have addresses that are not in the files? By family.
@@ -128,7 +107,7 @@ impl Host {
             self.owners.entry(source.net.addr()).or_insert_with(|| link.clone());
             let network = source.peer.map_or(source.net.trunc(), IpNet::from);
             self.networks.entry((link.clone(), inet6)).or_default().push(network);
-            self.links.insert(network, link.clone());
+            self.links.push(network, link.clone());
             self.addresses.entry((link.clone(), inet6)).or_default().push(source.net.addr());
         }
     }
@@ -165,7 +144,7 @@ impl Host {
                 let on_link = command.get("via").is_none();
                 self.by_table.entry(table.clone()).or_default().push(self.manual_routes.len());
                 if let Some(net) = net.filter(|_| on_link) {
-                    self.on_link.insert(net, self.manual_routes.len());
+                    self.on_link.push(net, self.manual_routes.len());
                 }
                 self.manual_routes.push(ManualRoute { line: index, table, net, on_link });
             }

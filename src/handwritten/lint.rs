@@ -120,15 +120,15 @@ impl ManualPolicyLint<'_> {
         let own = via
             .is_some_and(|via| self.networks(self.link(line), line.command.inet6).iter().any(|net| net.contains(&via)));
         match via.map(|via| self.links_towards(via)) {
-            Some(links) if links.len() == 1 => links.into_iter().next(),
+            Some(links) if links.len() == 1 => links.first().map(|link| (*link).to_string()),
             // A placeholder, for example: the route probably uses the link of its stanza.
             _ if own || via.is_none() => Some(self.link(line).to_string()),
             _ => None,
         }
     }
 
-    pub(super) fn links_towards(&self, via: IpAddr) -> BTreeSet<String> {
-        self.host.links.holding(via.into()).cloned().collect()
+    pub(super) fn links_towards(&self, via: IpAddr) -> BTreeSet<&str> {
+        self.host.links.containing(via.into()).flatten().map(String::as_str).collect()
     }
 
     /// Lines that `ip` or the shell rejects.

@@ -97,7 +97,7 @@ impl ManualPolicyLint<'_> {
         }
         let leads_there =
             |manual_route: &ManualRoute| manual_route.on_link && manual_route.net.is_some_and(|net| net.contains(&via));
-        let routed = self.host.on_link.holding(via.into()).next().is_some();
+        let routed = self.host.on_link.containing(via.into()).next().is_some();
         let towards = self.links_towards(via);
         // The kernel looks for the gateway in the route's own table first (net/ipv4/fib_semantics.c `fib_check_nh`).
         let in_table = self.table(command).is_some_and(|table| {
@@ -105,8 +105,8 @@ impl ManualPolicyLint<'_> {
             before.any(|manual_route| leads_there(manual_route) && self.link(self.line(manual_route.line)) == link)
         });
         match &dev {
-            None if towards.len() > 1 && towards.contains(&link) && !in_table => {
-                let others: Vec<&str> = towards.iter().filter(|other| **other != link).map(String::as_str).collect();
+            None if towards.len() > 1 && towards.contains(&link[..]) && !in_table => {
+                let others: Vec<&str> = towards.iter().copied().filter(|other| *other != link).collect();
                 let message = format!(
                     "{text} is in networks of {link} and {}: without 'dev' the kernel uses the first one that it finds",
                     others.join(", ")
@@ -118,7 +118,7 @@ impl ManualPolicyLint<'_> {
             None if towards.is_empty() && !routed && !self.host.any_open(command.inet6) => {
                 self.off_link(index, via, "the host", &format!(" dev {link} onlink"));
             }
-            Some(dev) if !towards.contains(dev) && !routed => {
+            Some(dev) if !towards.contains(&dev[..]) && !routed => {
                 let known = self.is_stanza_link(dev) && !self.is_open(dev, command.inet6);
                 known.then(|| self.off_link(index, via, dev, " onlink"));
             }

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
-use ipnet::IpNet;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value, context};
 
@@ -16,6 +15,7 @@ use crate::network::prefixes::Prefixes;
 use crate::network::{MAIN, PROTOCOL, Route, Rule, prefix};
 use crate::policy::group::{GROUP, NO_GROUP};
 use crate::policy::{Plan, Policy, StanzaItem};
+use crate::uplinks::by_network::ByNetwork;
 use crate::uplinks::{Layout, Uplink};
 
 /// The templates of this package, by `--style`.
@@ -167,7 +167,7 @@ struct Index<'a> {
     /// Routes in the tables of other interfaces' uplinks, by interface.
     lent: HashMap<&'a str, Vec<(usize, &'a Route)>>,
     /// Interfaces of on-link networks.
-    on_link: HashMap<IpNet, BTreeSet<&'a str>>,
+    on_link: ByNetwork<BTreeSet<&'a str>>,
 }
 
 /// An interface that symroute puts into the group.
@@ -199,7 +199,7 @@ impl Member {
 impl<'a> Index<'a> {
     fn new(plan: &'a Plan) -> Self {
         let mut policies: HashMap<&str, Vec<&Policy>> = HashMap::new();
-        let (mut lent, mut on_link) = (HashMap::new(), HashMap::new());
+        let (mut lent, mut on_link) = (HashMap::new(), ByNetwork::default());
         for policy in &plan.policies {
             let interface = &plan.uplinks[policy.uplink].interface[..];
             policies.entry(interface).or_default().push(policy);
@@ -211,7 +211,7 @@ impl<'a> Index<'a> {
         }
         for uplink in &plan.uplinks {
             for net in uplink.on_link() {
-                on_link.entry(net).or_insert_with(BTreeSet::new).insert(&uplink.interface[..]);
+                on_link.get_or_insert(net, BTreeSet::new()).insert(&uplink.interface[..]);
             }
         }
         let all: Vec<&Policy> = plan.policies.iter().collect();
@@ -227,9 +227,7 @@ impl<'a> Index<'a> {
 
     /// Is the address in an on-link network of another interface?
     fn is_elsewhere(&self, address: IpAddr, interface: &str) -> bool {
-        let lengths = 0..=IpNet::from(address).max_prefix_len();
-        let networks = lengths.filter_map(|length| IpNet::new(address, length).ok()).map(|net| net.trunc());
-        let mut interfaces = networks.filter_map(|net| self.on_link.get(&net)).flatten();
+        let mut interfaces = self.on_link.containing(address.into()).flatten();
         interfaces.any(|other| *other != interface)
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::by_network::ByNetwork;
 use super::gateway::Gateway;
 use super::uplink::{Source, Uplink};
 use crate::network::Family;
@@ -22,7 +23,7 @@ struct OfFamily {
     links: HashMap<String, OnLink>,
     addresses: HashSet<IpAddr>,
     /// Uplinks by the networks of their providers.
-    providers: HashMap<IpNet, BTreeSet<usize>>,
+    providers: ByNetwork<BTreeSet<usize>>,
     /// The uplink of a stanza, if it is the only one.
     stanzas: HashMap<usize, Option<usize>>,
 }
@@ -33,7 +34,7 @@ struct OnLink {
     uplinks: Vec<usize>,
     addresses: HashSet<IpAddr>,
     /// The first uplink of each network and gateway.
-    networks: HashMap<IpNet, usize>,
+    networks: ByNetwork<usize>,
     gateways: BTreeMap<IpAddr, usize>,
 }
 
@@ -48,16 +49,10 @@ struct Provider {
 impl OnLink {
     /// The first uplink that has a network which contains this one, or a gateway in it.
     fn owner(&self, network: &IpNet) -> Option<usize> {
-        let containing = supernets(*network, 0).filter_map(|net| self.networks.get(&net));
+        let containing = self.networks.containing(*network);
         let gateways = self.gateways.range(network.network()..=network.broadcast()).map(|(_, index)| index);
         containing.chain(gateways).min().copied()
     }
-}
-
-/// The network and those that contain it, the longest prefix first.
-pub(super) fn supernets(net: IpNet, shortest: u8) -> impl Iterator<Item = IpNet> {
-    let lengths = (shortest..=net.prefix_len()).rev();
-    lengths.filter_map(move |length| IpNet::new(net.addr(), length).ok()).map(|net| net.trunc())
 }
 
 impl<'a> Owners<'a> {
@@ -96,14 +91,14 @@ impl<'a> Owners<'a> {
         on_link.addresses.insert(source.net.addr());
         let provider = &mut self.providers[index];
         if let Some(network) = source.network() {
-            let first = on_link.networks.entry(network).or_insert(index);
+            let first = on_link.networks.get_or_insert(network, index);
             *first = (*first).min(index);
             if uplink.gateway.address().is_some_and(|gateway| network.contains(&gateway)) {
                 if let Some(uplinks) = provider.first.and_then(|first| of_family.providers.get_mut(&first)) {
                     uplinks.remove(&index);
                 }
                 provider.has_gateway = true;
-                of_family.providers.entry(network).or_default().insert(index);
+                of_family.providers.get_or_insert(network, BTreeSet::new()).insert(index);
             }
         }
         let may_have_network = !provider.has_gateway && uplink.gateway != Gateway::OnLink;
@@ -111,7 +106,7 @@ impl<'a> Owners<'a> {
             let network = source.net.trunc();
             provider.first = Some(network);
             if network.prefix_len() < network.max_prefix_len() {
-                of_family.providers.entry(network).or_default().insert(index);
+                of_family.providers.get_or_insert(network, BTreeSet::new()).insert(index);
             }
         }
     }
@@ -155,10 +150,9 @@ impl<'a> Owners<'a> {
     fn other_interface(&self, of_family: &OfFamily, link: &str, address: &IpNet) -> Option<usize> {
         let (length, most) = (address.prefix_len(), address.max_prefix_len());
         let shortest = if length == most { 0 } else { length };
-        supernets(address.addr().into(), shortest).find_map(|net| {
-            let mut uplinks = of_family.providers.get(&net)?.iter().copied();
-            uplinks.find(|index| self.uplinks[*index].interface != link)
-        })
+        let providers = of_family.providers.containing_from(address.addr().into(), shortest).rev();
+        let mut uplinks = providers.flatten().copied();
+        uplinks.find(|index| self.uplinks[*index].interface != link)
     }
 }
 

@@ -1,13 +1,12 @@
 //! Routes that lines of stanzas add to the main table: the networks behind an interface, according to the files.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bstr::BStr;
 use ipnet::IpNet;
 
+use super::by_network::ByNetwork;
 use super::collector::UplinkCollector;
-use super::owners::supernets;
 use crate::commands::Object;
 use crate::commands::lines::Line;
 use crate::network::Family;
@@ -26,13 +25,12 @@ pub struct StaticRoute {
 impl UplinkCollector<'_> {
     pub(crate) fn static_routes(&self) -> Vec<StaticRoute> {
         // By network, the first of its sources.
-        let mut sources: HashMap<IpNet, usize> = HashMap::new();
+        let mut sources: ByNetwork<usize> = ByNetwork::default();
         for (index, known) in self.sources.iter().enumerate() {
-            sources.entry(known.source.net.trunc()).or_insert(index);
+            sources.get_or_insert(known.source.net, index);
         }
-        let shortest = sources.keys().map(IpNet::prefix_len).min().unwrap_or_default();
         let link_towards = |gateway: IpAddr| {
-            let index = supernets(gateway.into(), shortest).filter_map(|net| sources.get(&net)).min()?;
+            let index = sources.containing(gateway.into()).min()?;
             Some(self.sources[*index].link.clone())
         };
         self.lines.iter().filter_map(|line| self.static_route(line, &link_towards)).collect()
