@@ -45,7 +45,7 @@ pub struct Command {
     /// on; for routes `to` (the destination), `via`, `dev`, `src`, `table`, …; for addresses `to` and `dev`.
     pub(super) given: Given,
     /// Why `ip` or the shell rejects it; nothing if variables decide.
-    pub rejection: Option<Rejection>,
+    pub rejection: Option<Box<Rejection>>,
     /// Its words, with variables as they were written.
     pub(super) words: Words,
     /// The position of the verb among the words.
@@ -153,9 +153,9 @@ impl Command {
             return;
         };
         words[position + 1] = value;
-        match &mut self.rejection {
-            Some(Rejection { corrected: Some(corrected), .. }) => *corrected = words.join(" "),
-            _ => self.words = Words::new(&words),
+        match self.rejection.as_mut().and_then(|rejection| rejection.corrected.as_mut()) {
+            Some(corrected) => *corrected = words.join(" "),
+            None => self.words = Words::new(&words),
         }
         self.given.insert(name, value);
     }

@@ -371,11 +371,12 @@ pub(crate) fn ip(written: &[Word], words: &[Word]) -> Option<Command> {
         }
         (Object::Address, _) => reading.address(),
     }
+    reading.given.shrink();
     let Reading { inet6, given, rejection, .. } = reading;
     let has_colon =
         || ["from", "to", "via", "src"].into_iter().filter_map(|name| given.get(name)).any(|value| value.contains(':'));
     let inet6 = inet6.unwrap_or_else(has_colon);
-    let words = Words::new(written);
+    let (words, rejection) = (Words::new(written), rejection.map(Box::new));
     Some(Command {
         object,
         verb,

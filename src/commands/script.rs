@@ -48,12 +48,9 @@ fn gather(
             command.failure_propagates = failure_propagates;
             command.conditional = compound || segment.before != Separator::End;
             if let Some(word) = segment.placeholder {
-                command.rejection = Some(Rejection {
-                    word: word.to_string(),
-                    why: format!("'{word}' is a placeholder; the shell reads '<' and '>' as redirections"),
-                    exit: 2,
-                    corrected: None,
-                });
+                let why = format!("'{word}' is a placeholder; the shell reads '<' and '>' as redirections");
+                let rejection = Rejection { word: word.to_string(), why, exit: 2, corrected: None };
+                command.rejection = Some(Box::new(rejection));
             }
             found.push(command);
         }

@@ -15,7 +15,8 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn new<T: AsRef<str>>(words: &[T]) -> Words {
-        let mut text = String::with_capacity(words.iter().map(|word| word.as_ref().len() + 1).sum());
+        let length: usize = words.iter().map(|word| word.as_ref().len() + 1).sum();
+        let mut text = String::with_capacity(length.saturating_sub(1));
         let mut ends = Vec::with_capacity(words.len());
         for word in words {
             if !ends.is_empty() {
@@ -76,6 +77,11 @@ impl Given {
 
     pub(super) fn remove(&mut self, keyword: &str) -> Option<Box<str>> {
         self.position(keyword).ok().map(|position| self.0.remove(position).1)
+    }
+
+    /// Gives back the memory for further values.
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {

@@ -393,20 +393,21 @@ impl<'a> UplinkCollector<'a> {
     /// Assigns each address to the uplink that it belongs to.
     fn assign_sources(&mut self, uplinks: &mut [Uplink]) {
         // The stanza with the gateway first: it decides which networks are the uplink's.
-        let mut of_stanza: HashMap<usize, Vec<&LinkSource>> = HashMap::new();
-        for source in &self.sources {
-            source.source.stanza.iter().for_each(|stanza| of_stanza.entry(*stanza).or_default().push(source));
-        }
+        // They are in the order of the stanzas.
+        let of_stanza = |stanza: usize| {
+            let first = self.sources.partition_point(|known| known.source.stanza < Some(stanza));
+            self.sources[first..].iter().take_while(move |known| known.source.stanza == Some(stanza))
+        };
         let mut counts: HashMap<(usize, Family), usize> = HashMap::new();
         uplinks.iter().for_each(|uplink| *counts.entry((uplink.stanza, uplink.family)).or_default() += 1);
         for uplink in &mut *uplinks {
             // A line may add a second uplink to a stanza; the stanza's address belongs to the first one.
             let alone = uplink.origin == Origin::Options || counts[&(uplink.stanza, uplink.family)] == 1;
-            let is_of_uplink = |LinkSource { link, family, source }: &&&LinkSource| {
+            let is_of_uplink = |LinkSource { link, family, source }: &&LinkSource| {
                 let belongs = alone || uplink.gateway.address().is_some_and(|gateway| source.net.contains(&gateway));
                 *link == uplink.interface && *family == uplink.family && belongs
             };
-            let first = of_stanza.get(&uplink.stanza).into_iter().flatten().find(is_of_uplink);
+            let first = of_stanza(uplink.stanza).find(is_of_uplink);
             uplink.sources.extend(first.map(|first| first.source.clone()));
         }
         let mut owners = Owners::new(uplinks);
