@@ -23,6 +23,8 @@ pub struct Document {
     starts: Vec<u32>,
     /// The logical lines that have several physical lines, in order.
     joined: Vec<Joined>,
+    /// Most files have none, so that it is not looked for in each line.
+    has_nul: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,8 @@ impl Document {
     /// Splits any bytes into logical lines; accepts every input.
     pub fn parse(bytes: Vec<u8>) -> Self {
         let (mut starts, mut joined) = (Vec::new(), Vec::new());
+        let has_nul = bytes.contains(&0);
+        let is_continued = |physical| visible(physical, has_nul).ends_with(b"\\");
         let (mut offset, mut count) = (0, 0);
         while offset < bytes.len() {
             let (start, before) = (offset, count);
@@ -64,7 +68,7 @@ impl Document {
             starts.push(u32::try_from(start).unwrap_or(u32::MAX));
         }
         starts.shrink_to_fit();
-        Document { bytes: Rc::new(bytes), starts, joined }
+        Document { bytes: Rc::new(bytes), starts, joined, has_nul }
     }
 
     /// The whole file, unchanged.
@@ -100,10 +104,11 @@ impl Document {
 
     /// Logical line `index` as ifupdown reads it: joined, cut at NUL, without blanks at both ends; empty for a comment.
     pub fn text(&self, index: usize) -> Text {
-        let Range { start: mut offset, end } = self.range(index);
-        let raw = &self.bytes[..end];
-        let start = offset;
-        let line = visible(next_physical(raw, &mut offset));
+        let Range { start, end } = self.range(index);
+        let (raw, mut offset) = (&self.bytes[..end], start);
+        let is_joined = self.joined.binary_search_by_key(&index, |joined| joined.line).is_ok();
+        let physical = if is_joined { next_physical(raw, &mut offset) } else { &raw[start..] };
+        let line = visible(physical, self.has_nul);
         let first = trim_start(line);
         if first.starts_with(b"#") {
             return Text::of(&self.bytes, start..start);
@@ -116,7 +121,7 @@ impl Document {
         while joined.last() == Some(&b'\\') {
             joined.pop();
             if offset < end {
-                joined.extend_from_slice(visible(next_physical(raw, &mut offset)));
+                joined.extend_from_slice(visible(next_physical(raw, &mut offset), self.has_nul));
             }
         }
         joined.truncate(trim_end(&joined).len());
@@ -128,7 +133,7 @@ impl Document {
         let raw = self.raw(index);
         let start = raw.strip_suffix(b"\n").unwrap_or(raw).iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
         let comment = self.first_number(index) == self.last_number(index) && trim_start(raw).starts_with(b"#");
-        !comment && visible(&raw[start..]).ends_with(b"\\")
+        !comment && visible(&raw[start..], self.has_nul).ends_with(b"\\")
     }
 
     /// The document after `edits` (in order, not overlapping).
@@ -158,14 +163,11 @@ fn next_physical<'a>(bytes: &'a [u8], offset: &mut usize) -> &'a [u8] {
     &rest[..length]
 }
 
-fn is_continued(physical: &[u8]) -> bool {
-    visible(physical).ends_with(b"\\")
-}
-
 /// A physical line as ifupdown reads it with `fgets` and `strlen`: without line feed, and up to a NUL.
-fn visible(physical: &[u8]) -> &[u8] {
+fn visible(physical: &[u8], has_nul: bool) -> &[u8] {
     let line = physical.strip_suffix(b"\n").unwrap_or(physical);
-    &line[..line.find_byte(0).unwrap_or(line.len())]
+    let end = if has_nul { line.find_byte(0) } else { None };
+    &line[..end.unwrap_or(line.len())]
 }
 
 pub(super) fn trim_start(text: &[u8]) -> &[u8] {
