@@ -17,6 +17,7 @@ use crate::capture::session::{News, Request, run};
 use crate::check::facts::Facts;
 use crate::check::finding::Finding;
 use crate::netlink::conntrack::forwarded_to;
+use crate::netlink::sock_diag::binding;
 use crate::netlink::{self, Socket};
 use crate::network::Family;
 use crate::observe::cause::{Cause, Host, Local, local_ends};
@@ -85,7 +86,9 @@ impl<'a> Causes<'a> {
         let host = Host { snapshot: &examined.snapshot, facts: &facts, findings: &findings };
         let (protocol, local, remote) = local_ends(kind, count);
         let forwarded_to = forwarded_to(protocol, local, remote).filter(|_| kind.is_server);
-        let cause = host.cause(kind, count, Local { program: program(protocol, local, remote), forwarded_to });
+        let binding = binding(protocol, local, remote, kind.left.unwrap_or_default()).unwrap_or_default();
+        let (program, bound_to, mark) = (program(protocol, local, remote), binding.link, binding.mark);
+        let cause = host.cause(kind, count, Local { program, forwarded_to, bound_to, mark });
         self.known = Some((examined, facts, findings));
         Ok(cause)
     }
@@ -207,12 +210,16 @@ impl View<'_> {
         if self.is_redrawn() {
             return self.draw(&fitting(&self.summary()));
         }
-        let new = new.iter().filter_map(|place| self.seen.entries.get(*place));
-        for entry in new.filter(|entry| self.is_selected(entry)) {
+        let is_shown = |entry: &&Entry| self.is_selected(entry) && (self.arguments.json || entry.is_fault());
+        let new = new.iter().filter_map(|place| Some((*place, self.seen.entries.get(*place)?)));
+        for (place, entry) in new.filter(|(_, entry)| is_shown(entry)) {
             match self.arguments.json {
                 true => print(format!("{}\n", report::entry_json(&self.seen, entry)))?,
-                false if self.common.quiet || !entry.is_fault() => {}
-                false => print(report::entry_text(&self.seen, entry, width()))?,
+                false if self.common.quiet => {}
+                false => {
+                    let before: Vec<&Entry> = self.seen.entries[..place].iter().filter(is_shown).collect();
+                    print(report::entry_text(&self.seen, entry, &before, width()))?;
+                }
             }
         }
         Ok(())

@@ -2,16 +2,11 @@
 //! linux/netfilter/nfnetlink_conntrack.h).
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail};
-use nix::libc;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
-    sockopt,
-};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::SockProtocol;
 
+use super::single::ask;
 use super::wire::{AF_INET, AF_INET6, Attached, Attribute, Request, first_message, split};
 
 /// NFNL_SUBSYS_CTNETLINK and IPCTNL_MSG_CT_GET.
@@ -26,8 +21,6 @@ const CTA_IP_V6_SRC: u16 = 3;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
-/// Seconds to wait for the kernel's reply.
-const WAIT: i64 = 1;
 
 /// The host behind this one that replies to the connection from `remote` to `local`. Nothing without a forwarded
 /// connection, and if the kernel does not show it.
@@ -37,15 +30,8 @@ pub(crate) fn forwarded_to(protocol: u8, local: SocketAddr, remote: SocketAddr) 
 }
 
 fn look_up(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Result<SocketAddr> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, Some(SockProtocol::NetlinkNetFilter))?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(WAIT, 0))?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    let bytes = request(protocol, local, remote).serialize(libc::NLM_F_REQUEST as u16, 1)?;
-    send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
-    let mut buffer = [0; 4096];
-    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-    let (message, _) = first_message(buffer.get(..length).unwrap_or_default())?;
+    let reply = ask(SockProtocol::NetlinkNetFilter, &request(protocol, local, remote))?;
+    let (message, _) = first_message(&reply)?;
     // An error has another type.
     if message.kind >> 8 != GET >> 8 {
         bail!("no such connection");

@@ -6,6 +6,8 @@ pub(crate) mod conntrack;
 pub(crate) mod events;
 pub(crate) mod message;
 pub(crate) mod requests;
+mod single;
+pub(crate) mod sock_diag;
 mod socket;
 mod wire;
 

@@ -9,6 +9,7 @@ use crate::check::facts::Facts;
 use crate::check::finding::Finding;
 use crate::network::lookup::{Lookup, Outcome, lookup};
 use crate::network::{Family, LookupContext, Query, Snapshot};
+use crate::policy::networks::is_private;
 
 /// The local program of a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub struct Local {
     pub program: Option<Program>,
     /// A host behind this one.
     pub forwarded_to: Option<SocketAddr>,
+    /// The interface that the socket is bound to (SO_BINDTODEVICE).
+    pub bound_to: Option<Index>,
+    /// The mark of the socket (SO_MARK).
+    pub mark: Option<u32>,
 }
 
 /// What accounts for a flow.
@@ -37,7 +42,15 @@ pub enum Reason {
     WildcardSocket,
     /// The host forwards the packets, and only marks could lead them back.
     Forwarded,
-    /// Rules and routes lead elsewhere: the packets are marked, or the socket is bound to an interface.
+    /// The same for a host behind this one, whose address no rule matches.
+    RoutedHost,
+    /// A host behind this one has a private address, which the packet filter does not translate.
+    NotTranslated,
+    /// The socket is bound to the interface.
+    BoundSocket,
+    /// Packets with this mark are routed there.
+    Marked(u32),
+    /// Rules and routes lead elsewhere, and no mark and no socket accounts for it.
     NotRoutes,
     /// Another host sends them through this link.
     Sender,
@@ -105,6 +118,9 @@ const SHARED_LINKS: [&str; 3] = ["address-on-two-interfaces", "arp-flux", "addre
 #[derive(Clone, Copy)]
 struct Flow<'a> {
     kind: &'a Kind,
+    /// Its packets have another address while they are routed.
+    is_translated: bool,
+    /// A host behind this one sends them.
     is_forwarded: bool,
     found: &'a Lookup,
     came_in: Option<&'a str>,
@@ -133,14 +149,25 @@ impl Host<'_> {
             let behind = SocketAddr::new(kind.local, count.example.local_port);
             local.forwarded_to.get_or_insert(behind);
         }
-        let query = self.query(kind, count, &local);
-        let context = LookupContext { forwards: true, ..LookupContext::default() };
-        let found = lookup(self.snapshot, &context, &query);
-        let flow = Flow { kind, is_forwarded: local.forwarded_to.is_some(), found: &found, came_in, left };
-        let (reason, finding) = self.reason(&flow);
+        let is_foreign = self.interface_of(kind.source).is_none();
+        let sender = is_foreign.then(|| SocketAddr::new(kind.source, count.example.local_port));
+        let behind = local.forwarded_to.or(sender);
+        let mut query = self.query(kind, count, &local, behind);
+        let mut found = self.look_up(&query);
+        let is_translated = local.forwarded_to.is_some_and(|host| host.ip() != kind.local);
+        let flow = Flow { kind, is_translated, is_forwarded: behind.is_some(), found: &found, came_in, left };
+        let (mut reason, finding) = self.reason(&flow);
+        let other = if reason == Reason::NotRoutes { self.other_reason(&query, &local, left) } else { None };
+        if let Some(other) = other {
+            (reason, query, found) = other;
+        }
         // Nothing is looked up for what another host sends, or where the lookup is not the cause.
         let is_shown = !matches!(reason, Reason::Sender | Reason::Unknown);
         Cause { reason, local, lookup: is_shown.then_some((query, found)), finding }
+    }
+
+    fn look_up(&self, query: &Query) -> Lookup {
+        lookup(self.snapshot, &LookupContext { forwards: true, ..LookupContext::default() }, query)
     }
 
     fn reason(&self, flow: &Flow) -> (Reason, Option<Finding>) {
@@ -148,18 +175,45 @@ impl Host<'_> {
         match kind.verdict {
             Verdict::ArrivedElsewhere => (Reason::Sender, self.shared_links(came_in)),
             Verdict::Unanswered => self.reason_of_silence(flow),
-            _ if is_forwarded => (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, flow.family())),
-            _ if kind.source != kind.local => {
-                let by_port = |finding: &&Finding| finding.is_named(&format!("wildcard-udp:{}", kind.port));
-                (Reason::WildcardSocket, self.findings.iter().find(by_port).cloned())
-            }
+            _ if flow.is_translated => (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, flow.family())),
+            _ if kind.source != kind.local => (Reason::WildcardSocket, self.wildcard_socket(kind)),
+            Verdict::ForeignSource if is_forwarded && is_private(&kind.source.into()) => (Reason::NotTranslated, None),
             _ if flow.goes_through(left) => {
                 let owner = self.interface_of(kind.source);
                 let of_owner = self.first(&ROUTING, owner.as_deref().or(came_in), flow.family());
-                (Reason::Routes, of_owner.or_else(|| self.routing(flow)))
+                let reason = if is_forwarded { Reason::RoutedHost } else { Reason::Routes };
+                (reason, of_owner.or_else(|| self.routing(flow)))
             }
             _ => (Reason::NotRoutes, None),
         }
+    }
+
+    /// What leads there instead of the rules for the address: the interface of the socket, or a mark.
+    fn other_reason(&self, query: &Query, local: &Local, left: Option<&str>) -> Option<(Reason, Query, Lookup)> {
+        let left = left?;
+        let is_bound = local.bound_to.is_some() && self.snapshot.link(left).map(|link| link.index) == local.bound_to;
+        let bound = is_bound.then(|| (Reason::BoundSocket, Query { oif: Some(left.to_string()), ..query.clone() }));
+        let family = query.family();
+        let rules = self.snapshot.rules.iter().filter(|rule| rule.family == family).filter_map(|rule| {
+            let extras = rule.extras.as_ref().filter(|extras| !extras.not)?;
+            extras.mark.map(|(mark, _)| mark)
+        });
+        let marks = local.mark.into_iter().chain(rules).filter(|mark| *mark != 0);
+        let marked = marks.map(|mark| (Reason::Marked(mark), Query { mark, ..query.clone() }));
+        let looked_up = bound.into_iter().chain(marked).map(|(reason, query)| {
+            let found = self.look_up(&query);
+            (reason, query, found)
+        });
+        let mut leading = looked_up.filter(|(_, _, found)| interfaces(found).any(|dev| dev == left));
+        leading.next()
+    }
+
+    /// The finding about the program's socket, or about another one with this port.
+    fn wildcard_socket(&self, kind: &Kind) -> Option<Finding> {
+        let by_port = |finding: &&Finding| finding.is_named(&format!("wildcard-udp:{}", kind.port));
+        let is_family = |finding: &&Finding| finding.summary.contains("[::]") == kind.local.is_ipv6();
+        let found = || self.findings.iter().filter(by_port);
+        found().find(is_family).or_else(|| found().next()).cloned()
     }
 
     /// Why no reply leaves.
@@ -191,10 +245,10 @@ impl Host<'_> {
     }
 
     /// The packet that leaves, as its rules see it.
-    fn query(&self, kind: &Kind, count: &Count, local: &Local) -> Query {
+    fn query(&self, kind: &Kind, count: &Count, local: &Local, behind: Option<SocketAddr>) -> Query {
         let has_ports = matches!(kind.protocol, TCP | UDP);
         let port = |port: u16| if has_ports { port } else { 0 };
-        let forwarded = local.forwarded_to.and_then(|host| {
+        let forwarded = behind.and_then(|host| {
             let found = lookup(self.snapshot, &LookupContext::default(), &Query::to(host.ip()));
             Some((host, interfaces(&found).next()?.to_string()))
         });

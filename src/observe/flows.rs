@@ -301,12 +301,17 @@ impl Flows {
     fn note_answer(&mut self, ports: &Ports, asked: IpAddr, came_in: Index, is_elsewhere: bool, now: Time) {
         let Some(flow) = self.find(ports, asked) else { return };
         flow.last = now;
+        let was_answered_here = flow.is_answered && !flow.is_counted_elsewhere;
         let is_first = !std::mem::replace(&mut flow.is_answered, true);
         let is_first_elsewhere = is_elsewhere && !std::mem::replace(&mut flow.is_counted_elsewhere, true);
         let was_unanswered = std::mem::replace(&mut flow.is_counted_unanswered, false);
         let Some(count) = self.links.get_mut(&came_in) else { return };
         count.answered_elsewhere += u64::from(is_first_elsewhere);
         count.answered_here += u64::from(is_first && !is_elsewhere);
+        // A flow is counted once: as the worse of both.
+        if was_answered_here && is_first_elsewhere {
+            count.answered_here = count.answered_here.saturating_sub(1);
+        }
         if was_unanswered {
             count.unanswered = count.unanswered.saturating_sub(1);
             self.kinds.take_back(unanswered(ports, asked, came_in), 1);

@@ -80,11 +80,13 @@ pub fn entry_counts(entry: &Entry) -> String {
         (first, last) => format!("from {first} to {last} UTC"),
     };
     let direction = if entry.kind.is_server { "from" } else { "to" };
+    // An echo request has an identifier instead of ports.
+    let port = if entry.kind.port == 0 { 0 } else { example.remote_port };
     format!(
         "{}, {}, {times}; for example {direction} {}",
         counted(count.flows, "flow"),
         counted(count.packets, "packet"),
-        endpoint(example.remote, example.remote_port)
+        endpoint(example.remote, port)
     )
 }
 
@@ -116,9 +118,21 @@ pub fn cause_text(cause: &Cause) -> String {
             "The connection is forwarded to another host. Its replies carry that host's address when the route is \
              selected, so rules by source address do not match: {lookup}"
         ),
+        Reason::RoutedHost => {
+            format!("A host behind this one sends them, and no rule for its address selects an uplink: {lookup}")
+        }
+        Reason::NotTranslated => {
+            format!("A host behind this one sends them, and the packet filter does not translate its address: {lookup}")
+        }
+        Reason::BoundSocket => {
+            format!("The program has bound its socket to the interface (SO_BINDTODEVICE): {lookup}")
+        }
+        Reason::Marked(mark) => {
+            format!("The packets have the mark {mark:#x}, from their program or the packet filter: {lookup}")
+        }
         Reason::NotRoutes => format!(
-            "Rules for its address are not the cause ({lookup}). The packets are marked or forwarded, or their socket \
-             is bound to an interface."
+            "Rules for its address are not the cause ({lookup}). The packets are marked, the packet filter changes \
+             their address, or the program selects the interface (IP_PKTINFO)."
         ),
         Reason::Sender => "The sender, a neighbour or the provider sends them to this interface.".into(),
         Reason::ReversePath => format!("rp_filter is strict, and replies would leave through another link: {lookup}"),
@@ -145,8 +159,18 @@ pub fn finding(seen: &Seen, entry: &Entry) -> Finding {
         .note(format!("Seen: {}. Cause: {}{cause}", entry_counts(entry), cause_text(&entry.cause)))
 }
 
-/// An entry as paragraphs.
-pub fn entry_text(seen: &Seen, entry: &Entry, width: usize) -> String {
+/// The page that says what to do where no command does.
+fn page(entry: &Entry) -> &'static str {
+    match (&entry.cause.finding, &entry.cause.reason) {
+        (Some(finding), _) => finding.id,
+        (None, Reason::WildcardSocket) => "wildcard-udp",
+        (None, Reason::Forwarded) => "dnat-without-marks",
+        (None, _) => entry.kind.verdict.id(),
+    }
+}
+
+/// An entry as paragraphs. The finding that the reader has seen with one of the entries before is not repeated.
+pub fn entry_text(seen: &Seen, entry: &Entry, before: &[&Entry], width: usize) -> String {
     let mut out = paragraph(
         "",
         &format!(
@@ -159,11 +183,17 @@ pub fn entry_text(seen: &Seen, entry: &Entry, width: usize) -> String {
     );
     out += &paragraph("  seen     ", &entry_counts(entry), width);
     out += &paragraph("  cause    ", &cause_text(&entry.cause), width);
+    let fix = entry.cause.finding.as_ref().map_or(&[][..], |finding| &finding.fix);
     if let Some(finding) = &entry.cause.finding {
-        out += &paragraph("  finding  ", &format!("{}: {}", finding.id, finding.summary), width);
-        for command in &finding.fix {
-            out += &format!("  fix      {command}\n");
+        if before.iter().any(|other| other.cause.finding.as_ref() == Some(finding)) {
+            out += &format!("  finding  {}, as above\n", finding.id);
+            return out;
         }
+        out += &paragraph("  finding  ", &format!("{}: {}", finding.id, finding.summary), width);
+    }
+    match fix {
+        [] => out += &format!("  page     symroute check --explain {}\n", page(entry)),
+        fix => fix.iter().for_each(|command| out += &format!("  fix      {command}\n")),
     }
     out
 }
@@ -184,9 +214,9 @@ pub fn summary_text(seen: &Seen, entries: &[&Entry], width: usize) -> String {
         std::iter::once(seen.name(Some(*index)).to_string()).chain(numbers.map(|number| number.to_string())).collect()
     };
     let mut out = columns(&COLUMNS, &seen.uplinks.iter().map(row).collect::<Vec<Vec<String>>>());
-    for entry in entries {
+    for (at, entry) in entries.iter().enumerate() {
         out.push('\n');
-        out += &entry_text(seen, entry, width);
+        out += &entry_text(seen, entry, &entries[..at], width);
     }
     let notes = losses(seen);
     if !notes.is_empty() {

@@ -26,10 +26,12 @@ pub(crate) fn program(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Op
     };
     let texts = files.map(|path| read(path).unwrap_or_default());
     let rows = texts.iter().flat_map(|text| text.lines().skip(1)).filter_map(row);
+    // A connection that is being opened, or has ended, has no inode: its program has the listening socket.
+    let rows = rows.filter(|row| row.inode != 0);
     let best = rows.filter_map(|row| Some((rank(&row, local, remote)?, row))).max_by_key(|(rank, _)| *rank)?;
     let (rank, row) = best;
     let process = Processes::here().holding(&[row.inode]).remove(&row.inode);
-    Some(Program { process, uid: row.uid, is_wildcard: rank == 1 })
+    Some(Program { process, uid: row.uid, is_wildcard: rank <= 2 })
 }
 
 /// How well the socket fits.
@@ -37,11 +39,12 @@ fn rank(row: &Row, local: SocketAddr, remote: SocketAddr) -> Option<u8> {
     let is_address = row.local.ip() == local.ip();
     match () {
         () if row.local.port() != local.port() => None,
-        () if row.remote == remote && is_address => Some(3),
+        () if row.remote == remote && is_address => Some(4),
         () if row.remote.port() != 0 => None,
-        () if is_address => Some(2),
+        () if is_address => Some(3),
+        () if row.local.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && local.is_ipv4() => Some(2),
+        // It may receive IPv6 only; /proc does not show that.
         () if row.local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Some(1),
-        () if row.local.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && local.is_ipv4() => Some(1),
         () => None,
     }
 }

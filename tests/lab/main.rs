@@ -337,6 +337,8 @@ const CASES: &[(&str, Case)] = &[
     ("observe_the_articles_rule", observe::asymmetry::the_articles_rule_cuts_off_the_lan),
     ("observe_a_wildcard_socket", observe::asymmetry::a_wildcard_socket_replies_from_another_address),
     ("observe_translated_connections", observe::asymmetry::translated_connections_lose_their_uplink),
+    ("observe_marks_and_bound_sockets", observe::asymmetry::marks_and_bound_sockets),
+    ("observe_hosts_behind", observe::asymmetry::hosts_behind_the_server),
     ("observe_strict_filters", observe::asymmetry::strict_filters_drop_requests),
     ("observe_a_vpn", observe::asymmetry::a_vpn_takes_the_default_route),
     ("observe_what_cannot_be_observed", observe::bad::what_cannot_be_observed),

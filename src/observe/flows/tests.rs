@@ -90,6 +90,10 @@ fn replies_through_each_link() {
     assert_eq!(host.kinds(), ["answered-elsewhere 3>2 198.51.100.10:22 1/2"]);
     let count = LinkCount { came_in: 3, answered_here: 2, answered_elsewhere: 1, unanswered: 0 };
     assert_eq!(host.flows.links[&ETH1], count);
+    // A connection whose replies leave elsewhere only later.
+    assert!(host.replies(ETH0, Role::Continues, TCP, (B, 22), (REMOTE, 4001)));
+    let count = LinkCount { came_in: 3, answered_here: 1, answered_elsewhere: 2, unanswered: 0 };
+    assert_eq!(host.flows.links[&ETH1], count);
 }
 
 #[test]

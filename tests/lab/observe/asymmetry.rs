@@ -181,3 +181,60 @@ pub fn packets_arrive_through_the_other_interface(world: &World) {
         assert!(world.client.reaches(None, "192.0.2.11") && world.client.reaches(None, A4));
     });
 }
+
+/// Marks and sockets that are bound to an interface go past the rules for the address.
+pub fn marks_and_bound_sockets(world: &World) {
+    healthy(world);
+    let server = &world.server;
+    server.ok("ip route add default via 192.0.2.1 dev eth0 table 200; ip rule add fwmark 5 lookup 200 priority 50
+        nft add table ip m && nft add chain ip m out '{ type route hook output priority mangle; }' &&
+        nft add rule ip m out tcp sport 7000 meta mark set 5");
+    let expected = [
+        "answered-elsewhere eth1>eth0 tcp 198.51.100.10 7000: -",
+        "foreign-source-sent ->eth0 tcp 198.51.100.10 7001: -",
+        "foreign-source-sent ->eth1 icmp 192.0.2.10 -: -",
+    ];
+    let observed = expect(world, &expected, &|| {
+        assert!(!world.client.talks(None, B4));
+        let bound = format!("socat - TCP:{REMOTE}:7001,bind={B4},so-bindtodevice=eth0,connect-timeout=2 </dev/null");
+        assert!(!server.outside(&bound).succeeded());
+        assert!(!server.outside(&format!("ping -q -n -c 1 -w 1 -I eth1 -I {A4} {REMOTE}")).succeeded());
+    });
+    let cause = |id: &str, protocol: &str| {
+        let fault = observed.faults().into_iter().find(|fault| fault["id"] == id && fault["protocol"] == protocol);
+        fault.expect("the fault").clone()
+    };
+    let marked = cause("answered-elsewhere", "tcp");
+    assert!(marked["cause"].to_string().contains("mark 0x5"), "{marked}");
+    assert_eq!(marked["priority"], 50, "{marked}");
+    assert!(marked["pid"].is_number(), "the program that listens: {marked}");
+    let bound = cause("foreign-source-sent", "tcp");
+    assert!(bound["cause"].to_string().contains("SO_BINDTODEVICE"), "{bound}");
+    assert_eq!(bound["program"], "socat", "{bound}");
+    let ping = cause("foreign-source-sent", "icmp");
+    assert!(ping["cause"].to_string().contains("not the cause"), "{ping}");
+}
+
+/// Hosts behind the server: with a private address that is not translated, and with an address in the network of the
+/// other uplink.
+pub fn hosts_behind_the_server(world: &World) {
+    healthy(world);
+    world.server.ok("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv4/conf/eth1/proxy_arp
+        ip addr add 10.9.0.1/24 dev eth2; ip route add 198.51.100.50/32 dev eth2");
+    world.lan.outside("ip addr add 10.9.0.2/24 dev eth0; ip addr add 198.51.100.50/32 dev eth0").ok();
+    let expected = [
+        "answered-elsewhere eth1>eth0 icmp 198.51.100.50 -: -",
+        "foreign-source-sent ->eth0 icmp 10.9.0.2 -: -",
+        "foreign-source-sent ->eth0 icmp 198.51.100.50 -: -",
+    ];
+    let observed = expect(world, &expected, &|| {
+        assert!(!world.client.pings(None, "198.51.100.50"));
+        assert!(!world.lan.pings(Some("198.51.100.50"), REMOTE) && !world.lan.pings(Some("10.9.0.2"), REMOTE));
+    });
+    for fault in observed.faults() {
+        let is_private = fault["address"] == "10.9.0.2";
+        let cause = if is_private { "does not translate its address" } else { "no rule for its address" };
+        assert!(fault["cause"].to_string().contains(cause), "{fault}");
+        assert_eq!(fault["priority"], 32766, "{fault}");
+    }
+}
