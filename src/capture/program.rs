@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, StdinLock, Write};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -16,9 +17,10 @@ use nix::sys::time::TimeSpec;
 use super::pcap::{self, PcapFile, Written};
 use super::privileges;
 use super::socket::{PacketSocket, Received};
-use crate::observe::filter::filter;
+use crate::observe::filter::{filter, router_filter};
 use crate::observe::flows::{Flows, MOST_FLOWS, Sighting};
 use crate::observe::lines::{Event, LONGEST, Order, Totals};
+use crate::observe::links::{Link, Observed};
 use crate::observe::packet::decode;
 
 /// How often counts are written.
@@ -51,9 +53,9 @@ fn run() -> Result<()> {
             .context("cannot write the file of packets")
     });
     let file = file.transpose()?.map(BufWriter::new);
-    let socket = PacketSocket::open(&filter(&order.observed))?;
+    let sockets = Sockets::open(&order.observed)?;
     privileges::drop_all()?;
-    Capture::new(order, socket, file).run(&mut input)
+    Capture::new(order, sockets, file).run(&mut input)
 }
 
 fn read_order(input: &mut impl BufRead) -> Result<Order> {
@@ -69,24 +71,86 @@ fn read_order(input: &mut impl BufRead) -> Result<Order> {
     }
 }
 
+/// The socket for all links, and those for packets to the wrong one of several gateways on a link.
+struct Sockets {
+    links: PacketSocket,
+    routers: Vec<(IpAddr, PacketSocket)>,
+}
+
+impl Sockets {
+    fn open(observed: &Observed) -> Result<Self> {
+        let links = PacketSocket::open(&filter(observed))?;
+        let routers = observed.routers.iter().filter_map(|router| Some((router.address, router_filter(router)?)));
+        let open = |(address, filter): (IpAddr, Vec<_>)| Ok((address, PacketSocket::open(&filter)?));
+        Ok(Sockets { links, routers: routers.map(open).collect::<Result<_>>()? })
+    }
+
+    /// Passes one batch of each to `take`, with the wrong gateway; their number. A request is read before its reply.
+    fn receive(&mut self, mut take: impl FnMut(Received, Option<IpAddr>)) -> Result<usize> {
+        let mut count = self.links.receive(|received| take(received, None)).context("cannot receive packets")?;
+        for (address, socket) in &mut self.routers {
+            let of_router = socket.receive(|received| take(received, Some(*address)));
+            count += of_router.context("cannot receive packets")?;
+        }
+        Ok(count)
+    }
+
+    fn dropped(&mut self) -> u64 {
+        self.links.dropped() + self.routers.iter_mut().map(|(_, socket)| socket.dropped()).sum::<u64>()
+    }
+}
+
 struct Capture {
-    order: Order,
-    socket: PacketSocket,
+    sockets: Sockets,
+    counter: Counter,
+}
+
+/// What the packets are counted in.
+struct Counter {
+    links: Vec<Link>,
     flows: Flows,
     file: PcapFile<BufWriter<File>>,
     totals: Totals,
     failed: Option<io::Error>,
 }
 
+impl Counter {
+    fn take(&mut self, received: Received, router: Option<IpAddr>, time: Duration) {
+        let now = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        // What is sent to a gateway is a copy of what its link has.
+        self.totals.packets += u64::from(router.is_none());
+        let Some(packet) = decode(received.bytes) else {
+            self.totals.malformed += u64::from(router.is_none());
+            return;
+        };
+        let Received { link, outgoing, bytes } = received;
+        let sighting = Sighting { link, outgoing, packet: &packet, now };
+        let is_fault = match router {
+            Some(router) => self.flows.see_at_router(sighting, router),
+            None => self.flows.see(sighting),
+        };
+        if is_fault && self.file.is_open() {
+            let place = self.links.iter().position(|known| known.index == link).unwrap_or(0);
+            let written = Written { place, link, outgoing, time, bytes, length: packet.length };
+            match self.file.write(&pcap::packet(written)) {
+                Ok(()) => self.totals.written += 1,
+                Err(error) => self.failed = Some(error),
+            }
+        }
+    }
+}
+
 impl Capture {
-    fn new(order: Order, socket: PacketSocket, file: Option<BufWriter<File>>) -> Self {
-        let flows = Flows::new(order.observed.clone(), MOST_FLOWS);
+    fn new(order: Order, sockets: Sockets, file: Option<BufWriter<File>>) -> Self {
+        let links = order.observed.links.clone();
+        let flows = Flows::new(order.observed, MOST_FLOWS);
         let (file, totals) = (PcapFile::new(file), Totals::default());
-        Capture { order, socket, flows, file, totals, failed: None }
+        Capture { sockets, counter: Counter { links, flows, file, totals, failed: None } }
     }
 
     fn run(&mut self, input: &mut StdinLock) -> Result<()> {
-        self.failed = self.file.write(&pcap::head(&self.order.observed.links)).err();
+        let counter = &mut self.counter;
+        counter.failed = counter.file.write(&pcap::head(&counter.links)).err();
         write(&[Event::Ready])?;
         let mut next = Instant::now() + INTERVAL;
         while !self.wait(input, next)? {
@@ -113,8 +177,9 @@ impl Capture {
     fn wait(&self, input: &mut StdinLock, until: Instant) -> Result<bool> {
         let left = TimeSpec::from_duration(until.saturating_duration_since(Instant::now()));
         let is_closed = {
-            let ends = [input.as_fd(), self.socket.as_fd()];
-            let mut ends = ends.map(|end| PollFd::new(end, PollFlags::POLLIN));
+            let routers = self.sockets.routers.iter().map(|(_, socket)| socket.as_fd());
+            let ends = [input.as_fd(), self.sockets.links.as_fd()].into_iter().chain(routers);
+            let mut ends: Vec<PollFd> = ends.map(|end| PollFd::new(end, PollFlags::POLLIN)).collect();
             match ppoll(&mut ends, Some(left), None) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("poll"),
@@ -126,46 +191,29 @@ impl Capture {
 
     fn receive(&mut self) -> Result<usize> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let Capture { order, socket, flows, file, totals, failed } = self;
-        let take = |received: Received| {
-            totals.packets += 1;
-            let Some(packet) = decode(received.bytes) else {
-                totals.malformed += 1;
-                return;
-            };
-            let Received { link, outgoing, bytes } = received;
-            let is_fault = flows.see(Sighting { link, outgoing, packet: &packet, now });
-            if is_fault && file.is_open() {
-                let place = order.observed.links.iter().position(|known| known.index == link).unwrap_or(0);
-                let written = Written { place, link, outgoing, time, bytes, length: packet.length };
-                match file.write(&pcap::packet(written)) {
-                    Ok(()) => totals.written += 1,
-                    Err(error) => *failed = Some(error),
-                }
-            }
-        };
-        socket.receive(take).context("cannot receive packets")
+        let Capture { sockets, counter } = self;
+        sockets.receive(|received, router| counter.take(received, router, time))
     }
 
     /// Writes what has changed, and at the end everything.
     fn report(&mut self, at_end: bool) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.flows.pass(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), at_end);
-        if let Err(error) = self.file.flush() {
-            self.failed.get_or_insert(error);
+        let Counter { flows, file, totals, failed, .. } = &mut self.counter;
+        flows.pass(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), at_end);
+        if let Err(error) = file.flush() {
+            failed.get_or_insert(error);
         }
         let mut events: Vec<Event> =
-            self.flows.kinds.take_changed().into_iter().map(|(kind, count)| Event::Kind(kind, count)).collect();
-        if let Some(error) = self.failed.take() {
+            flows.kinds.take_changed().into_iter().map(|(kind, count)| Event::Kind(kind, count)).collect();
+        if let Some(error) = failed.take() {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
             events.push(Event::FileFailed(errno.desc().to_string()));
         }
-        events.extend(self.flows.links.iter().map(|(index, count)| Event::Link(*index, *count)));
-        self.totals.dropped = self.socket.dropped();
-        self.totals.flows_not_fitting = self.flows.not_fitting;
-        self.totals.kinds_not_fitting = self.flows.kinds.not_fitting;
-        events.push(Event::Totals(self.totals));
+        events.extend(flows.links.iter().map(|(index, count)| Event::Link(*index, *count)));
+        totals.dropped = self.sockets.dropped();
+        totals.flows_not_fitting = flows.not_fitting;
+        totals.kinds_not_fitting = flows.kinds.not_fitting;
+        events.push(Event::Totals(*totals));
         events.push(Event::Done);
         write(&events)
     }

@@ -32,6 +32,8 @@ pub(crate) enum News<'a> {
 pub(crate) struct Request<'a> {
     pub observed: &'a mut dyn FnMut() -> Result<Observed>,
     pub duration: Option<Duration>,
+    /// How often what is observed is computed again, without a change that the kernel reports.
+    pub rereads: Option<Duration>,
     pub pcap: Option<&'a File>,
 }
 
@@ -48,8 +50,8 @@ pub(crate) fn run(request: Request, take: &mut dyn FnMut(News) -> Result<bool>) 
     let observed = (request.observed)()?;
     let order = Order { observed, pcap: None };
     let child = Child::start(&order, request.pcap)?;
-    let mut session =
-        Session { request, take, events, signals, order, child, until: None, settled: None, batch: Vec::new() };
+    let settled = request.rereads.map(|rereads| Instant::now() + rereads);
+    let mut session = Session { request, take, events, signals, order, child, until: None, settled, batch: Vec::new() };
     let result = session.run();
     let _ = set.thread_unblock();
     result
@@ -64,7 +66,7 @@ struct Session<'a, 'b> {
     child: Child,
     /// The end, once it has begun.
     until: Option<Instant>,
-    /// When to read the kernel again, after a change.
+    /// When to read the kernel again.
     settled: Option<Instant>,
     /// Events that belong together.
     batch: Vec<Event>,
@@ -79,14 +81,15 @@ impl Session<'_, '_> {
             }
             if is_changed {
                 self.events.read()?;
-                self.settled.get_or_insert(Instant::now() + SETTLES);
+                let soon = Instant::now() + SETTLES;
+                self.settled = Some(self.settled.map_or(soon, |settled| settled.min(soon)));
             }
             let is_over = |moment: Option<Instant>| moment.is_some_and(|moment| Instant::now() >= moment);
             if is_signalled && self.signals.read_signal().context("signalfd")?.is_some() || is_over(self.until) {
                 return self.finish();
             }
             if is_over(self.settled) {
-                self.settled = None;
+                self.settled = self.request.rereads.map(|rereads| Instant::now() + rereads);
                 self.restart()?;
             }
         }

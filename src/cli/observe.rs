@@ -19,15 +19,19 @@ use crate::check::finding::Finding;
 use crate::netlink::conntrack::forwarded_to;
 use crate::netlink::sock_diag::binding;
 use crate::netlink::{self, Socket};
-use crate::network::Family;
+use crate::network::{Family, Snapshot};
 use crate::observe::cause::{Cause, Host, Local, local_ends};
 use crate::observe::kinds::{Count, Kind};
 use crate::observe::links::Observed;
 use crate::observe::seen::{Entry, Seen};
-use crate::observe::select;
+use crate::observe::{select, shares_links};
+use crate::policy::Plan;
 use crate::report::observe as report;
 use crate::system::sockets::program;
 use crate::uplinks::Selection;
+
+/// The Ethernet address of a gateway may be unknown at first, and may change.
+const NEIGHBOURS: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ObserveArguments {
@@ -112,7 +116,8 @@ pub fn observe(common: &Common, arguments: &ObserveArguments) -> Result<Exit> {
     let pcap = pcap.transpose()?;
     let mut view = View { common, arguments, selection, seen: Seen::default(), lines: 0, has_begun: false };
     let mut observed = || observed(common, &mut socket);
-    let request = Request { observed: &mut observed, duration: arguments.duration, pcap: pcap.as_ref() };
+    let (duration, rereads) = (arguments.duration, rereads(&plan, &snapshot));
+    let request = Request { observed: &mut observed, duration, rereads, pcap: pcap.as_ref() };
     run(request, &mut |news| view.take(news)).context("observe")?;
     view.end()
 }
@@ -121,7 +126,7 @@ pub fn observe(common: &Common, arguments: &ObserveArguments) -> Result<Exit> {
 pub(super) fn seen_within(common: &Common, duration: Duration) -> Result<Vec<Finding>> {
     let mut socket = Socket::open()?;
     let mut observed = || observed(common, &mut socket);
-    let request = Request { observed: &mut observed, duration: Some(duration), pcap: None };
+    let request = Request { observed: &mut observed, duration: Some(duration), rereads: None, pcap: None };
     let mut seen = Seen::default();
     run(request, &mut |news| {
         match news {
@@ -138,7 +143,19 @@ pub(super) fn seen_within(common: &Common, duration: Duration) -> Result<Vec<Fin
 
 fn observed(common: &Common, socket: &mut Socket) -> Result<Observed> {
     let snapshot = netlink::snapshot(socket)?;
-    Ok(select(&common.read().plan(Some(&snapshot), &[]), &snapshot))
+    let plan = common.read().plan(Some(&snapshot), &[]);
+    let mut neighbours = Vec::new();
+    if shares_links(&plan, &snapshot) {
+        for family in Family::ALL {
+            neighbours.extend(socket.neighbours(family)?);
+        }
+    }
+    Ok(select(&plan, &snapshot, &neighbours))
+}
+
+/// How often neighbours are read again, where they are needed.
+fn rereads(plan: &Plan, snapshot: &Snapshot) -> Option<Duration> {
+    shares_links(plan, snapshot).then_some(NEIGHBOURS)
 }
 
 /// What the user sees.

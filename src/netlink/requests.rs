@@ -9,11 +9,12 @@ use nix::libc;
 use crate::netlink::Socket;
 use crate::netlink::message::{
     Filter, NeighbourStates, RTM_F_FIB_MATCH, get_link, is_cached, list_addresses, list_links, list_neighbours,
-    list_routes, list_rules, read_address, read_failed_neighbour, read_link, read_route, read_rule, read_way,
-    write_group, write_query, write_route, write_rule,
+    list_routes, list_rules, read_address, read_failed_neighbour, read_link, read_neighbour, read_route, read_rule,
+    read_way, write_group, write_query, write_route, write_rule,
 };
 use crate::netlink::wire::Request;
 use crate::network::{Address, Answer, Family, Link, Query, Route, Rule, Snapshot};
+use crate::observe::links::Neighbour;
 use crate::policy::difference::Membership;
 
 /// How often a list of rules is read again at most.
@@ -117,6 +118,11 @@ impl Socket {
         states: NeighbourStates,
     ) -> Result<Vec<(String, IpAddr)>> {
         self.family_list("neighbours", &list_neighbours(family), |body| read_failed_neighbour(body, links, states))
+    }
+
+    /// Neighbours with an Ethernet address.
+    pub(crate) fn neighbours(&mut self, family: Family) -> Result<Vec<Neighbour>> {
+        self.family_list("neighbours", &list_neighbours(family), read_neighbour)
     }
 
     /// Takes in which neighbours do not reply, if that selects a router.

@@ -135,6 +135,11 @@ impl Flow<'_> {
     fn goes_through(&self, dev: Option<&str>) -> bool {
         interfaces(self.found).any(|known| Some(known) == dev)
     }
+
+    /// Does the lookup account for the packets that left?
+    fn leaves_so(&self) -> bool {
+        leaves_so(self.found, self.left, self.kind.router)
+    }
 }
 
 impl Host<'_> {
@@ -157,7 +162,8 @@ impl Host<'_> {
         let is_translated = local.forwarded_to.is_some_and(|host| host.ip() != kind.local);
         let flow = Flow { kind, is_translated, is_forwarded: behind.is_some(), found: &found, came_in, left };
         let (mut reason, finding) = self.reason(&flow);
-        let other = if reason == Reason::NotRoutes { self.other_reason(&query, &local, left) } else { None };
+        let other =
+            if reason == Reason::NotRoutes { self.other_reason(&query, &local, left, kind.router) } else { None };
         if let Some(other) = other {
             (reason, query, found) = other;
         }
@@ -171,14 +177,14 @@ impl Host<'_> {
     }
 
     fn reason(&self, flow: &Flow) -> (Reason, Option<Finding>) {
-        let Flow { kind, is_forwarded, came_in, left, .. } = *flow;
+        let Flow { kind, is_forwarded, came_in, .. } = *flow;
         match kind.verdict {
             Verdict::ArrivedElsewhere => (Reason::Sender, self.shared_links(came_in)),
             Verdict::Unanswered => self.reason_of_silence(flow),
             _ if flow.is_translated => (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, flow.family())),
             _ if kind.source != kind.local => (Reason::WildcardSocket, self.wildcard_socket(kind)),
             Verdict::ForeignSource if is_forwarded && is_private(&kind.source.into()) => (Reason::NotTranslated, None),
-            _ if flow.goes_through(left) => {
+            _ if flow.leaves_so() => {
                 let owner = self.interface_of(kind.source);
                 let of_owner = self.first(&ROUTING, owner.as_deref().or(came_in), flow.family());
                 let reason = if is_forwarded { Reason::RoutedHost } else { Reason::Routes };
@@ -189,10 +195,16 @@ impl Host<'_> {
     }
 
     /// What leads there instead of the rules for the address: the interface of the socket, or a mark.
-    fn other_reason(&self, query: &Query, local: &Local, left: Option<&str>) -> Option<(Reason, Query, Lookup)> {
-        let left = left?;
-        let is_bound = local.bound_to.is_some() && self.snapshot.link(left).map(|link| link.index) == local.bound_to;
-        let bound = is_bound.then(|| (Reason::BoundSocket, Query { oif: Some(left.to_string()), ..query.clone() }));
+    fn other_reason(
+        &self,
+        query: &Query,
+        local: &Local,
+        left: Option<&str>,
+        router: Option<IpAddr>,
+    ) -> Option<(Reason, Query, Lookup)> {
+        let dev = left?;
+        let is_bound = local.bound_to.is_some() && self.snapshot.link(dev).map(|link| link.index) == local.bound_to;
+        let bound = is_bound.then(|| (Reason::BoundSocket, Query { oif: Some(dev.to_string()), ..query.clone() }));
         let family = query.family();
         let rules = self.snapshot.rules.iter().filter(|rule| rule.family == family).filter_map(|rule| {
             let extras = rule.extras.as_ref().filter(|extras| !extras.not)?;
@@ -204,7 +216,7 @@ impl Host<'_> {
             let found = self.look_up(&query);
             (reason, query, found)
         });
-        let mut leading = looked_up.filter(|(_, _, found)| interfaces(found).any(|dev| dev == left));
+        let mut leading = looked_up.filter(|(_, _, found)| leaves_so(found, left, router));
         leading.next()
     }
 
@@ -291,6 +303,16 @@ impl Host<'_> {
     fn interface_of(&self, address: IpAddr) -> Option<String> {
         let known = self.snapshot.addresses.iter().find(|known| known.net.addr() == address);
         known.map(|known| known.dev.clone())
+    }
+}
+
+/// Does the route lead through this interface, and to this gateway?
+fn leaves_so(found: &Lookup, dev: Option<&str>, router: Option<IpAddr>) -> bool {
+    match (&found.outcome, router) {
+        (Outcome::Route { candidates, .. }, Some(_)) => {
+            candidates.iter().any(|route| route.dev.as_deref() == dev && route.gateway == router)
+        }
+        _ => interfaces(found).any(|known| Some(known) == dev),
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::links::{Index, Observed};
+use super::links::{Index, Observed, Router};
 use super::packet::{OPENING_OR_CLOSING, TCP};
 
 /// Bytes of a packet that are copied: an IPv6 header, extension headers, and an ICMP error with the headers that it
@@ -50,6 +50,8 @@ const PROTOCOL: u32 = ANCILLARY;
 const PACKET_TYPE: u32 = ANCILLARY + 4;
 const INTERFACE: u32 = ANCILLARY + 8;
 const VLAN_TAG: u32 = ANCILLARY + 44;
+/// The Ethernet header, which begins with the destination. The packet of the socket begins behind it.
+const LINK_LAYER: u32 = 0xffe0_0000;
 
 /// linux/if_packet.h: to this host, and from it. Others are broadcasts and packets for other hosts.
 pub const TO_HOST: u8 = 0;
@@ -184,6 +186,38 @@ fn assemble(observed: &Observed, compares: bool) -> Vec<Instruction> {
     program.place(others);
     of_others(&mut program, observed, compares);
     program.finish()
+}
+
+/// The program for a socket that receives the packets which are sent to this gateway with a source address of another
+/// uplink. Nothing if it would be too long.
+pub fn router_filter(router: &Router) -> Option<Vec<Instruction>> {
+    let mut program = Assembler::default();
+    let equals = |program: &mut Assembler, code: u16, place: u32, value: u32| {
+        program.plain(code, place);
+        program.is(value, Label::Next, Label::Drop);
+    };
+    equals(&mut program, LOAD_WORD, PACKET_TYPE, u32::from(OUTGOING));
+    equals(&mut program, LOAD_WORD, INTERFACE, router.link);
+    program.plain(LOAD_HALF, VLAN_TAG);
+    program.plain(AND, 0xfff);
+    program.is(0, Label::Next, Label::Drop);
+    equals(&mut program, LOAD_WORD, LINK_LAYER, word(&router.hardware[..4]));
+    equals(&mut program, LOAD_HALF, LINK_LAYER + 4, word(&router.hardware[4..]));
+    let is_ipv4 = router.address.is_ipv4();
+    for header in HEADERS.iter().filter(|header| header.is_ipv4 == is_ipv4) {
+        of_family(&mut program, header, Label::Drop);
+        for net in &router.near {
+            unless_in(&mut program, net, header, header.destination, Label::Drop);
+        }
+        let mut sources: Vec<(&IpNet, &bool)> = router.sources.iter().collect();
+        sources.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+        for (net, is_other) in sources {
+            let decision = if *is_other { Label::Copy } else { Label::Drop };
+            unless_in(&mut program, net, header, header.source, decision);
+        }
+    }
+    program.go(Label::Drop);
+    Some(program.finish()).filter(|program| program.len() <= MOST_INSTRUCTIONS)
 }
 
 /// Continues behind this for packets of the family.
@@ -341,7 +375,7 @@ mod tests {
     use super::*;
     use crate::observe::flows::{Flows, MOST_FLOWS, Sighting};
     use crate::observe::kinds::{Kind, Verdict};
-    use crate::observe::links::{Link, Owner};
+    use crate::observe::links::{Hardware, Link, Owner};
     use crate::observe::packet::tests::bytes;
     use crate::observe::packet::{Ends, ICMP, ICMPV6, UDP, decode};
 
@@ -350,6 +384,7 @@ mod tests {
         link: Index,
         outgoing: bool,
         tag: u16,
+        to: Hardware,
         bytes: Vec<u8>,
     }
 
@@ -365,6 +400,7 @@ mod tests {
                     PACKET_TYPE => Some(if frame.outgoing { 4 } else { 0 }),
                     INTERFACE => Some(frame.link),
                     VLAN_TAG => Some(u32::from(frame.tag)),
+                    LINK_LAYER..ANCILLARY => Some(word(&frame.to[(offset - LINK_LAYER) as usize..][..size])),
                     _ => None,
                 };
                 known.or_else(|| Some(word(frame.bytes.get(offset as usize..offset as usize + size)?)))
@@ -453,7 +489,7 @@ mod tests {
             |((source, destination), protocol, sport, dport, opens, link, outgoing, tag)| {
                 let protocol = if protocol == ICMP && source.is_ipv6() { ICMPV6 } else { protocol };
                 let bytes = bytes(Ends { protocol, source, destination, sport, dport }, opens);
-                Frame { link, outgoing, tag: tag.saturating_sub(18), bytes }
+                Frame { link, outgoing, tag: tag.saturating_sub(18), to: [0; 6], bytes }
             },
         )
     }
@@ -515,13 +551,46 @@ mod tests {
         }
     }
 
+    /// Two gateways on one link: only what is sent to this one with a foreign source address.
+    #[test]
+    fn packets_to_the_wrong_gateway() {
+        let hardware = [2, 0, 0, 0, 0, 1];
+        let mut router = Router {
+            link: 2,
+            hardware,
+            address: "192.0.2.1".parse().unwrap(),
+            sources: [("192.0.2.0/24", false), ("198.51.100.0/24", true), ("192.0.2.77/32", true)]
+                .map(|(net, is_other)| (net.parse().unwrap(), is_other))
+                .into(),
+            near: vec!["192.0.2.0/24".parse().unwrap()],
+        };
+        let program = router_filter(&router).unwrap();
+        let copies = |link, outgoing, to: Hardware, source: &str, destination: &str| {
+            let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+            let bytes = bytes(Ends { protocol: TCP, source, destination, sport: 22, dport: 4000 }, false);
+            run(&program, &Frame { link, outgoing, tag: 0, to, bytes }) > 0
+        };
+        let remote = "203.0.113.190";
+        assert!(copies(2, true, hardware, "198.51.100.10", remote));
+        assert!(copies(2, true, hardware, "192.0.2.77", remote));
+        assert!(!copies(2, true, hardware, "192.0.2.10", remote), "its own uplink");
+        assert!(!copies(2, true, hardware, "203.0.113.2", remote), "an address of no uplink");
+        assert!(!copies(2, true, hardware, "198.51.100.10", "192.0.2.1"), "to the gateway itself");
+        assert!(!copies(2, true, [2, 0, 0, 0, 0, 2], "198.51.100.10", remote), "the other gateway");
+        assert!(!copies(3, true, hardware, "198.51.100.10", remote), "another link");
+        assert!(!copies(2, false, hardware, "198.51.100.10", remote), "received");
+        assert!(!copies(2, true, hardware, "2001:db8:b::10", "2001:db8:f::99"), "another family");
+        router.near.extend((0..=255u8).flat_map(|a| (0..5).map(move |b| IpNet::from(IpAddr::from([10, a, b, 1])))));
+        assert_eq!(router_filter(&router), None, "more networks than the kernel takes");
+    }
+
     #[test]
     fn established_connections_are_not_copied() {
         let program = filter(&observed());
         let copies = |link, outgoing, source: &str, destination: &str, opens, tag| {
             let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
             let bytes = bytes(Ends { protocol: TCP, source, destination, sport: 22, dport: 4000 }, opens);
-            run(&program, &Frame { link, outgoing, tag, bytes }) > 0
+            run(&program, &Frame { link, outgoing, tag, to: [0; 6], bytes }) > 0
         };
         assert!(!copies(2, true, "192.0.2.10", "203.0.113.190", false, 0));
         assert!(!copies(2, false, "203.0.113.190", "192.0.2.10", false, 0));

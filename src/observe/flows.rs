@@ -124,22 +124,7 @@ impl Flows {
 
     /// Judges a packet. True if something is wrong with it.
     pub fn see(&mut self, sighting: Sighting) -> bool {
-        let ends = sighting.packet.ends;
-        let is_observed = self.observed.link(sighting.link).is_some();
-        if !is_observed || !is_ordinary(&ends.source) || !is_ordinary(&ends.destination) {
-            return false;
-        }
-        let ends = match (sighting.packet.fragment, sighting.packet.role) {
-            (Some(number), Role::Fragment) => match self.first_fragment(ends, number) {
-                Some(ends) => ends,
-                None => ends,
-            },
-            (Some(number), _) => {
-                self.remember_fragment(ends, number);
-                ends
-            }
-            (None, _) => ends,
-        };
+        let Some(ends) = self.ends(sighting) else { return false };
         // Of other links, only packets of the uplinks' addresses are observed.
         let own = if sighting.outgoing { ends.source } else { ends.destination };
         let is_uplink = self.observed.is_uplink(sighting.link);
@@ -152,6 +137,44 @@ impl Flows {
             (_, true) => self.leaves(sighting, ends),
             (_, false) => self.arrives(sighting, ends),
         }
+    }
+
+    /// A packet to this gateway, which must not get packets with its source address.
+    pub fn see_at_router(&mut self, sighting: Sighting, router: IpAddr) -> bool {
+        let Sighting { link, packet, now, .. } = sighting;
+        let Some(ends) = self.ends(sighting).filter(|_| packet.role != Role::OnLink) else { return false };
+        let (ports, local) = (sent(ends), ends.source);
+        let opened = self.find(&ports, local).map(|flow| flow.opened);
+        let kind = match opened {
+            Some(Opened::In(came_in)) => {
+                self.note_answer(&ports, local, came_in, true, now);
+                answered_elsewhere(&ports, local, local, came_in, link)
+            }
+            _ => {
+                if opened.is_none() {
+                    self.insert(ports, local, Opened::Out(link), now);
+                }
+                let is_server = self.is_server(&ports, local) && packet.role != Role::Opens;
+                foreign_source(&ports, local, link, is_server)
+            }
+        };
+        self.count(Kind { router: Some(router), ..kind }, &ports, local, 1, now);
+        true
+    }
+
+    /// The ends of the packet's flow. Nothing for what is not observed.
+    fn ends(&mut self, sighting: Sighting) -> Option<Ends> {
+        let ends = sighting.packet.ends;
+        let is_observed = self.observed.link(sighting.link).is_some();
+        if !is_observed || !is_ordinary(&ends.source) || !is_ordinary(&ends.destination) {
+            return None;
+        }
+        match (sighting.packet.fragment, sighting.packet.role) {
+            (Some(number), Role::Fragment) => return Some(self.first_fragment(ends, number).unwrap_or(ends)),
+            (Some(number), _) => self.remember_fragment(ends, number),
+            (None, _) => {}
+        }
+        Some(ends)
     }
 
     fn first_fragment(&self, ends: Ends, number: u32) -> Option<Ends> {
@@ -224,6 +247,7 @@ impl Flows {
                 verdict: Verdict::ArrivedElsewhere,
                 came_in: Some(link),
                 left: None,
+                router: None,
                 local,
                 source: local,
                 protocol: ports.protocol,
@@ -515,6 +539,7 @@ fn answered_elsewhere(ports: &Ports, asked: IpAddr, source: IpAddr, came_in: Ind
         verdict: Verdict::AnsweredElsewhere,
         came_in: Some(came_in),
         left: Some(left),
+        router: None,
         local: asked,
         source,
         protocol: ports.protocol,
@@ -528,6 +553,7 @@ fn foreign_source(ports: &Ports, local: IpAddr, left: Index, is_server: bool) ->
         verdict: Verdict::ForeignSource,
         came_in: None,
         left: Some(left),
+        router: None,
         local,
         source: local,
         protocol: ports.protocol,
@@ -541,6 +567,7 @@ fn unanswered(ports: &Ports, local: IpAddr, came_in: Index) -> Kind {
         verdict: Verdict::Unanswered,
         came_in: Some(came_in),
         left: None,
+        router: None,
         local,
         source: local,
         protocol: ports.protocol,

@@ -45,6 +45,8 @@ pub struct Kind {
     pub came_in: Option<Index>,
     /// The link through which its packets leave.
     pub left: Option<Index>,
+    /// The gateway of another uplink of that link, if they are sent to it.
+    pub router: Option<IpAddr>,
     /// The address of this side: that of the first packet.
     pub local: IpAddr,
     /// The source address of the packets that leave, or the address that packets arrived for.

@@ -8,7 +8,7 @@ use std::str::{FromStr, SplitAsciiWhitespace};
 
 use super::flows::LinkCount;
 use super::kinds::{Count, Example, Kind, Verdict};
-use super::links::{Index, Link, Observed};
+use super::links::{Hardware, Index, Link, Observed, Router};
 
 /// The most bytes of a line.
 pub const LONGEST: usize = 512;
@@ -71,6 +71,12 @@ impl Display for Order {
         for ((owner, link), networks) in &self.observed.near {
             networks.iter().try_for_each(|net| writeln!(f, "near {owner} {link} {net}"))?;
         }
+        for router in &self.observed.routers {
+            let hardware: String = router.hardware.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(f, "router {} {hardware} {}", router.link, router.address)?;
+            router.sources.iter().try_for_each(|(net, other)| writeln!(f, "source {} {net}", u8::from(*other)))?;
+            router.near.iter().try_for_each(|net| writeln!(f, "excepted {net}"))?;
+        }
         if let Some(descriptor) = self.pcap {
             writeln!(f, "pcap {descriptor}")?;
         }
@@ -98,6 +104,16 @@ impl Order {
                 let key = (words.value()?, words.value()?);
                 self.observed.near.entry(key).or_default().push(words.value()?);
             }
+            "router" => {
+                let (link, hardware, address) = (words.value()?, hardware(words.text()?)?, words.value()?);
+                let (sources, near) = Default::default();
+                self.observed.routers.push(Router { link, hardware, address, sources, near });
+            }
+            "source" => {
+                let is_other = words.value::<u8>()? != 0;
+                self.observed.routers.last_mut()?.sources.insert(words.value()?, is_other);
+            }
+            "excepted" => self.observed.routers.last_mut()?.near.push(words.value()?),
             "pcap" => self.pcap = Some(words.value()?),
             "go" => return Some(true),
             _ => return None,
@@ -106,18 +122,26 @@ impl Order {
     }
 }
 
+/// Twelve hexadecimal digits.
+fn hardware(text: &str) -> Option<Hardware> {
+    let number = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 12)?;
+    let [_, _, bytes @ ..] = number.to_be_bytes();
+    Some(bytes)
+}
+
 impl Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Ready => f.write_str("ready"),
             Event::Kind(kind, count) => {
-                let Kind { verdict, came_in, left, local, source, protocol, port, is_server } = kind;
+                let Kind { verdict, came_in, left, router, local, source, protocol, port, is_server } = kind;
                 let Count { flows, packets, first, last, example } = count;
                 let Example { local_port, remote, remote_port } = example;
                 let (verdict, came_in, left) = (verdict.id(), or_dash(*came_in), or_dash(*left));
+                let router = or_dash(*router);
                 write!(
                     f,
-                    "kind {verdict} {came_in} {left} {local} {source} {protocol} {port} {}",
+                    "kind {verdict} {came_in} {left} {router} {local} {source} {protocol} {port} {}",
                     u8::from(*is_server)
                 )?;
                 write!(f, " {flows} {packets} {first} {last} {local_port} {remote} {remote_port}")
@@ -148,6 +172,7 @@ impl Event {
                     verdict: Verdict::of_id(words.text()?)?,
                     came_in: words.optional()?,
                     left: words.optional()?,
+                    router: words.optional()?,
                     local: words.value()?,
                     source: words.value()?,
                     protocol: words.value()?,
@@ -219,9 +244,12 @@ mod tests {
         let kind =
             (prop::sample::select(Verdict::ALL.to_vec()), any::<[Option<u32>; 2]>(), address(), address(), any::<u8>())
                 .prop_flat_map(|(verdict, [came_in, left], local, source, protocol)| {
-                    (any::<[u16; 3]>(), any::<[u64; 4]>(), address(), any::<bool>()).prop_map(
-                        move |([port, local_port, remote_port], [flows, packets, first, last], remote, is_server)| {
-                            let kind = Kind { verdict, came_in, left, local, source, protocol, port, is_server };
+                    let remote = (address(), prop::option::of(address()));
+                    (any::<[u16; 3]>(), any::<[u64; 4]>(), remote, any::<bool>()).prop_map(
+                        move |(ports, [flows, packets, first, last], (remote, router), is_server)| {
+                            let [port, local_port, remote_port] = ports;
+                            let kind =
+                                Kind { verdict, came_in, left, router, local, source, protocol, port, is_server };
                             let example = Example { local_port, remote, remote_port };
                             Event::Kind(kind, Count { flows, packets, first, last, example })
                         },
@@ -259,6 +287,7 @@ mod tests {
             links in prop::collection::vec((any::<u32>(), "[a-z0-9.@-]{1,15}", any::<bool>()), 0..5),
             owners in prop::collection::vec((address(), 0..=32u8, any::<u32>()), 0..20),
             near in prop::collection::vec((any::<(u8, u8)>(), address(), 0..=32u8), 0..20),
+            routers in prop::collection::vec((any::<(u32, Hardware)>(), address(), address(), 0..=32u8, any::<bool>()), 0..4),
             pcap in prop::option::of(3..9),
         ) {
             let mut order = Order { pcap, ..Order::default() };
@@ -272,6 +301,11 @@ mod tests {
                 let net = ipnet::IpNet::new(address, length).unwrap();
                 order.observed.near.entry((owner.into(), link.into())).or_default().push(net);
             }
+            for ((link, hardware), address, net, length, is_other) in routers {
+                let net = ipnet::IpNet::new(net, length).unwrap();
+                let (sources, near) = ([(net, is_other)].into(), vec![net]);
+                order.observed.routers.push(Router { link, hardware, address, sources, near });
+            }
             let mut read = Order::default();
             let lines: Vec<Option<bool>> = order.to_string().lines().map(|line| read.read(line)).collect();
             prop_assert_eq!(lines.last(), Some(&Some(true)));
@@ -280,7 +314,7 @@ mod tests {
         }
 
         #[test]
-        fn other_lines_do_not_panic(line in "(kind|link|totals|ready|near|owner)?[ -~]{0,80}") {
+        fn other_lines_do_not_panic(line in "(kind|link|totals|ready|near|owner|router|source|excepted)?[ -~]{0,80}") {
             let _ = (Event::read(&line), Order::default().read(&line));
         }
     }

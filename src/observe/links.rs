@@ -60,6 +60,30 @@ impl Owners {
     }
 }
 
+/// An Ethernet address.
+pub type Hardware = [u8; 6];
+
+/// A host on a link, as the kernel knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    pub link: Index,
+    pub address: IpAddr,
+    pub hardware: Hardware,
+}
+
+/// The gateway of an uplink whose link has other uplinks, too. The link of a packet does not say which uplink it uses; the
+/// destination of its Ethernet header does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router {
+    pub link: Index,
+    pub hardware: Hardware,
+    pub address: IpAddr,
+    /// Source networks, and whether they belong to uplinks with another gateway. The longest prefix counts.
+    pub sources: BTreeMap<IpNet, bool>,
+    /// Destinations that the other uplinks' addresses may reach through it.
+    pub near: Vec<IpNet>,
+}
+
 /// Addresses of uplinks, and what may be reached without the uplink.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -67,6 +91,7 @@ pub struct Observed {
     pub owners: Owners,
     /// Networks that addresses of the first link reach through the second one: LANs, VPNs, routed machines.
     pub near: BTreeMap<(Index, Index), Vec<IpNet>>,
+    pub routers: Vec<Router>,
 }
 
 /// The uplink that an address belongs to, for packets of one link.

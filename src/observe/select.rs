@@ -6,20 +6,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::links::{Index, Link, Observed, Owners};
+use super::links::{Index, Link, Neighbour, Observed, Owners};
+use super::routers::{active, routers};
 use crate::check::expected::{Expected, Routing};
 use crate::network::{Family, Kind, LOCAL, Route, Snapshot};
 use crate::policy::Plan;
 use crate::uplinks::Uplink;
 
 /// What is observed: nothing of an uplink that is down.
-pub fn select(plan: &Plan, snapshot: &Snapshot) -> Observed {
-    let uplinks: Vec<(&Uplink, Index)> = plan
-        .uplinks
-        .iter()
-        .filter(|uplink| uplink.up && uplink.skipped.is_none())
-        .filter_map(|uplink| Some((uplink, snapshot.link(&uplink.interface)?.index)))
-        .collect();
+pub fn select(plan: &Plan, snapshot: &Snapshot, neighbours: &[Neighbour]) -> Observed {
+    let uplinks = active(plan, snapshot);
     let is_uplink = |index: Index| uplinks.iter().any(|(_, uplink)| *uplink == index);
     let links = snapshot.links.iter().filter(|link| link.up && link.name != "lo" && !link.vrf);
     // The parts of a bridge or a bond have no routes of their own.
@@ -42,9 +38,10 @@ pub fn select(plan: &Plan, snapshot: &Snapshot) -> Observed {
         let both = link.shares.map(|below| (link.index, below));
         both.into_iter().for_each(|(link, below)| owners.share(link, below));
     }
-    let mut observed = Observed { links, owners, near: BTreeMap::new() };
+    let mut observed = Observed { links, owners, near: BTreeMap::new(), routers: Vec::new() };
     for family in Family::ALL {
         add_near(&mut observed, plan, snapshot, family, &uplinks);
+        observed.routers.extend(routers(plan, snapshot, family, neighbours));
     }
     for networks in observed.near.values_mut() {
         networks.sort();

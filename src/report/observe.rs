@@ -57,6 +57,13 @@ pub fn entry_summary(seen: &Seen, entry: &Entry) -> String {
         false => format!("{protocol} from {} to port {}{who}", kind.local, kind.port),
     };
     let source = if kind.source == kind.local { String::new() } else { format!(" from {}", kind.source) };
+    if let Some(router) = kind.router {
+        let leave = format!("leave through {left} to {router}, the gateway of another uplink");
+        return match kind.verdict {
+            Verdict::AnsweredElsewhere => format!("{service}: came in through {came_in}, replies {leave}"),
+            _ => format!("{service}: packets {leave}"),
+        };
+    }
     match kind.verdict {
         Verdict::AnsweredElsewhere => {
             format!("{service}: came in through {came_in}, replies leave through {left}{source}")
@@ -269,6 +276,7 @@ pub fn entry_json(seen: &Seen, entry: &Entry) -> Value {
         "fault": entry.is_fault(),
         "came_in": link(kind.came_in),
         "left": link(kind.left),
+        "gateway": kind.router.map(|router| router.to_string()),
         "address": kind.local.to_string(),
         "source": kind.source.to_string(),
         "protocol": protocol(kind.protocol),

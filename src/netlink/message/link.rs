@@ -9,6 +9,7 @@ use nix::libc;
 use super::values::{family_of, index_of, name_of};
 use crate::netlink::wire::{AF_INET, AF_INET6, Attributes, Request, split};
 use crate::network::{Address, Family, Link};
+use crate::observe::links::Neighbour;
 use crate::policy::difference::Membership;
 
 // linux/if_link.h
@@ -38,6 +39,7 @@ pub(super) const IFA_F_DADFAILED: u8 = 8;
 
 // linux/neighbour.h
 pub(super) const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
 pub(super) const NUD_INCOMPLETE: u16 = 0x01;
 pub(super) const NUD_FAILED: u16 = 0x20;
 
@@ -173,6 +175,26 @@ pub(crate) fn read_failed_neighbour(
     }
     let address = address.context("a neighbour has no address")?;
     Ok(name_of(u32::from_ne_bytes([i0, i1, i2, i3]), links).map(|dev| (dev, address)))
+}
+
+/// A neighbour with its Ethernet address; nothing for others.
+pub(crate) fn read_neighbour(body: &[u8]) -> Result<Option<Neighbour>> {
+    let (&[family, _, _, _, i0, i1, i2, i3, s0, s1, ..], attributes) = split::<12>(body)?;
+    let is_failed = u16::from_ne_bytes([s0, s1]) & NeighbourStates::FailedOrIncomplete.bits() != 0;
+    if family != AF_INET && family != AF_INET6 || is_failed {
+        return Ok(None);
+    }
+    let (mut address, mut hardware) = (None, None);
+    for attribute in attributes {
+        let attribute = attribute?;
+        match attribute.kind {
+            NDA_DST => address = Some(attribute.address(family)?),
+            NDA_LLADDR => hardware = attribute.value.try_into().ok(),
+            _ => {}
+        }
+    }
+    let link = u32::from_ne_bytes([i0, i1, i2, i3]);
+    Ok(address.zip(hardware).map(|(address, hardware)| Neighbour { link, address, hardware }))
 }
 
 /// Nothing if the link does not exist any more: a request without an index applies to every link of a group.

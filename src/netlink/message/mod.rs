@@ -7,7 +7,7 @@ mod values;
 
 pub(crate) use link::{
     NeighbourStates, get_link, list_addresses, list_links, list_neighbours, read_address, read_failed_neighbour,
-    read_link, write_group,
+    read_link, read_neighbour, write_group,
 };
 pub(crate) use route::{
     Filter, RTM_F_FIB_MATCH, is_cached, list_routes, read_route, read_way, write_query, write_route,

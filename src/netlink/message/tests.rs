@@ -360,7 +360,7 @@ proptest! {
         let attributes: Vec<(u16, &[u8])> = attributes.iter().map(|(kind, value)| (*kind, &value[..])).collect();
         let body = body(&header, &attributes);
         let _ = (read_link(&body), read_address(&body, &links()), read_failed_neighbour(&body, &links(), NeighbourStates::Failed));
-        let _ = (is_cached(&body), read_way(&body, &links()));
+        let _ = (is_cached(&body), read_way(&body, &links()), read_neighbour(&body));
         let _ = (read_rule(&body), read_route(&body, &links()));
     }
 }

@@ -124,6 +124,33 @@ fn a_reply_from_another_address() {
     assert_eq!(host.flows.links[&ETH1].unanswered, 0);
 }
 
+#[test]
+fn replies_to_the_wrong_gateway() {
+    let mut host = Host::new(100);
+    let strays = |host: &mut Host, role, port| {
+        let (source, destination) = (B.parse().unwrap(), REMOTE.parse().unwrap());
+        let packet = Packet {
+            ends: Ends { protocol: TCP, source, destination, sport: port, dport: 4000 },
+            role,
+            fragment: None,
+            length: 60,
+        };
+        let sighting = Sighting { link: ETH1, outgoing: true, packet: &packet, now: host.now };
+        // The socket for all links delivers it as well: its link has the address.
+        host.flows.see(sighting) || host.flows.see_at_router(sighting, "198.51.100.2".parse().unwrap())
+    };
+    host.asks(ETH1, Role::Opens, TCP, (REMOTE, 4000), (B, 22));
+    assert!(strays(&mut host, Role::Continues, 22));
+    assert!(strays(&mut host, Role::Opens, 5000));
+    assert!(!strays(&mut host, Role::OnLink, 22));
+    assert_eq!(
+        host.kinds(),
+        ["answered-elsewhere 3>3 198.51.100.10:22 1/1", "foreign-source-sent ->3 198.51.100.10:4000 1/1"]
+    );
+    let count = LinkCount { came_in: 1, answered_here: 0, answered_elsewhere: 1, unanswered: 0 };
+    assert_eq!(host.flows.links[&ETH1], count);
+}
+
 /// NTP peers use one port to send and to serve.
 #[test]
 fn a_query_of_the_host_is_no_reply() {

@@ -238,3 +238,71 @@ pub fn hosts_behind_the_server(world: &World) {
         assert_eq!(fault["priority"], 32766, "{fault}");
     }
 }
+
+/// Connects both providers to the wire of the server's eth0.
+fn one_wire(world: &World) {
+    let World { server, isp_a, isp_b, .. } = world;
+    world.link(isp_a, "port", isp_b, "cust2");
+    isp_a
+        .outside(
+            "set -e
+            ip link add br0 type bridge; echo 0 > /proc/sys/net/ipv6/conf/br0/accept_dad; ip addr flush dev cust0
+            for port in cust0 port; do ip link set $port master br0 up; done; ip link set br0 up
+            echo 1 > /proc/sys/net/ipv4/conf/br0/rp_filter
+            ip addr add 192.0.2.1/24 dev br0; ip addr add 2001:db8:a::1/64 dev br0 nodad",
+        )
+        .ok();
+    isp_b
+        .outside(
+            "set -e; echo 0 > /proc/sys/net/ipv6/conf/cust2/accept_dad; ip addr flush dev cust0; ip link set cust2 up
+            ip addr add 198.51.100.1/24 dev cust2; ip addr add 2001:db8:b::1/64 dev cust2 nodad",
+        )
+        .ok();
+    world.unplug("eth1");
+    server.ok("echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore");
+}
+
+/// Without symroute, replies are sent to the wrong gateway. With it, nothing is reported.
+fn expect_wrong_gateways(world: &World, links: &str) {
+    world.settle();
+    reach_gateways(world);
+    let expected = ["icmp 198.51.100.10 -", "icmpv6 2001:db8:b::10 -", "tcp 198.51.100.10 7000"];
+    let mut expected = expected.map(|flow| format!("answered-elsewhere {links} {flow}: not-applied")).to_vec();
+    expected.push("foreign-source-sent ->eth0 tcp 198.51.100.10 7000: not-applied".into());
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    let observed = expect(world, &expected, &|| {
+        assert!(!world.client.pings(None, B4) && !world.client.talks(None, B4));
+        world.client.pings(None, B6);
+        assert!(!world.server.talks(Some(B4), REMOTE));
+        assert!(world.client.reaches(None, A4) && world.server.talks(Some(A4), REMOTE));
+    });
+    for fault in observed.faults() {
+        let gateway = if fault["protocol"] == "icmpv6" { "2001:db8:a::1" } else { "192.0.2.1" };
+        assert_eq!(fault["gateway"], gateway, "{fault}");
+    }
+    world.server.ok("symroute apply");
+    expect(world, &[], &|| {
+        for to in [A4, B4, B6] {
+            assert!(world.client.reaches(None, to), "{to}");
+        }
+        assert!(world.server.talks(Some(A4), REMOTE) && world.server.talks(Some(B4), REMOTE));
+        assert!(world.server.pings(Some(B4), "192.0.2.1"));
+    });
+}
+
+pub fn two_gateways_on_one_interface(world: &World) {
+    one_wire(world);
+    let interfaces = WITH_METRIC.replace("eth0 eth1", "eth0").replace("eth1", "eth0");
+    world.configure(&interfaces);
+    world.server.ok("ifup -a");
+    expect_wrong_gateways(world, "eth0>eth0");
+}
+
+pub fn a_macvlan_beside_its_parent(world: &World) {
+    one_wire(world);
+    world.server.outside("ip link add link eth0 name eth1 type macvlan mode bridge").ok();
+    world.shorten_delays("eth1");
+    world.configure(WITH_METRIC);
+    world.server.ok("ifup -a");
+    expect_wrong_gateways(world, "eth1>eth0");
+}

@@ -92,7 +92,7 @@ impl Observed {
 }
 
 fn key(event: &Value) -> String {
-    ["id", "came_in", "left", "address", "source", "protocol", "port", "server"]
+    ["id", "came_in", "left", "gateway", "address", "source", "protocol", "port", "server"]
         .map(|key| event[key].to_string())
         .concat()
 }
