@@ -235,7 +235,11 @@ impl View<'_> {
                 false if self.common.quiet => {}
                 false => {
                     let before: Vec<&Entry> = self.seen.entries[..place].iter().filter(is_shown).collect();
-                    print(report::entry_text(&self.seen, entry, &before, width()))?;
+                    match before.len() {
+                        ..report::MOST_SHOWN => print(report::entry_text(&self.seen, entry, &before, width()))?,
+                        report::MOST_SHOWN => print("Further kinds of flows are counted.\n")?,
+                        _ => {}
+                    }
                 }
             }
         }

@@ -54,6 +54,8 @@ pub enum Reason {
     NotRoutes,
     /// Another host sends them through this link.
     Sender,
+    /// The same, and the kernel drops them: replies would leave through another link.
+    SenderDropped,
     /// The kernel drops the packets: their replies would leave through another link.
     ReversePath,
     /// The host has no route for the replies.
@@ -168,7 +170,7 @@ impl Host<'_> {
             (reason, query, found) = other;
         }
         // Nothing is looked up for what another host sends, or where the lookup is not the cause.
-        let is_shown = !matches!(reason, Reason::Sender | Reason::Unknown);
+        let is_shown = !matches!(reason, Reason::Sender | Reason::SenderDropped | Reason::Unknown);
         Cause { reason, local, lookup: is_shown.then_some((query, found)), finding }
     }
 
@@ -179,7 +181,11 @@ impl Host<'_> {
     fn reason(&self, flow: &Flow) -> (Reason, Option<Finding>) {
         let Flow { kind, is_forwarded, came_in, .. } = *flow;
         match kind.verdict {
-            Verdict::ArrivedElsewhere => (Reason::Sender, self.shared_links(came_in)),
+            Verdict::ArrivedElsewhere => {
+                let is_dropped = self.drops_by_reverse_path(came_in, flow.family()) && !flow.goes_through(came_in);
+                let reason = if is_dropped { Reason::SenderDropped } else { Reason::Sender };
+                (reason, self.shared_links(came_in))
+            }
             Verdict::Unanswered => self.reason_of_silence(flow),
             _ if flow.is_translated => (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, flow.family())),
             _ if kind.source != kind.local => (Reason::WildcardSocket, self.wildcard_socket(kind)),

@@ -56,6 +56,8 @@ struct Flow {
     first: Time,
     last: Time,
     is_answered: bool,
+    /// The first reply says that the port is closed.
+    is_closed: bool,
     is_counted_elsewhere: bool,
     is_counted_unanswered: bool,
     /// The verdicts that it has been counted for, one bit each.
@@ -147,8 +149,9 @@ impl Flows {
         let opened = self.find(&ports, local).map(|flow| flow.opened);
         let kind = match opened {
             Some(Opened::In(came_in)) => {
+                let is_closed = self.is_closed(&ports, local, packet.role == Role::Refuses);
                 self.note_answer(&ports, local, came_in, true, now);
-                answered_elsewhere(&ports, local, local, came_in, link)
+                answered_elsewhere(&ports, local, local, came_in, link).of_closed_port(is_closed)
             }
             _ => {
                 if opened.is_none() {
@@ -211,6 +214,7 @@ impl Flows {
             first: now,
             last: now,
             is_answered: false,
+            is_closed: false,
             is_counted_elsewhere: false,
             is_counted_unanswered: false,
             counted: 0,
@@ -300,15 +304,23 @@ impl Flows {
 
     /// A reply, to a flow that came in through `came_in` for `asked`.
     fn reply(&mut self, sighting: Sighting, ports: Ports, local: IpAddr, came_in: Index, asked: IpAddr) -> bool {
-        let Sighting { link, now, .. } = sighting;
+        let Sighting { link, packet, now, .. } = sighting;
         let is_here = came_in == link;
         let is_fault = !is_here && self.is_answer_elsewhere(came_in, link, local, ports.remote);
+        let is_closed = self.is_closed(&ports, asked, packet.role == Role::Refuses);
         self.note_answer(&ports, asked, came_in, is_fault, now);
         if is_fault {
-            let kind = answered_elsewhere(&ports, asked, local, came_in, link);
+            let kind = answered_elsewhere(&ports, asked, local, came_in, link).of_closed_port(is_closed);
             self.count(kind, &ports, asked, 1, now);
         }
         is_fault
+    }
+
+    /// Is the flow one to a closed port? `refuses`: this reply says so. Scans of many ports are one kind of flow then.
+    fn is_closed(&mut self, ports: &Ports, asked: IpAddr, refuses: bool) -> bool {
+        let Some(flow) = self.find(ports, asked) else { return false };
+        flow.is_closed |= refuses && !flow.is_answered;
+        flow.is_closed
     }
 
     /// A reply through another link than the request: is it wrong?
@@ -408,9 +420,11 @@ impl Flows {
         match came_in {
             Some((ports, local, came_in)) => {
                 let is_elsewhere = is_fault && came_in != link;
+                let is_closed = self.is_closed(&ports, local, true);
                 self.note_answer(&ports, local, came_in, is_elsewhere, now);
                 if is_elsewhere {
-                    self.count(answered_elsewhere(&ports, local, source, came_in, link), &ports, local, 1, now);
+                    let kind = answered_elsewhere(&ports, local, source, came_in, link).of_closed_port(is_closed);
+                    self.count(kind, &ports, local, 1, now);
                 }
                 is_elsewhere
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::links::Index;
+use super::packet::{TCP, UDP};
 
 /// What is wrong with a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,10 +53,21 @@ pub struct Kind {
     /// The source address of the packets that leave, or the address that packets arrived for.
     pub source: IpAddr,
     pub protocol: u8,
-    /// The port of the service, 0 for a protocol without ports.
+    /// The port of the service, 0 for a protocol without ports, and for closed ports.
     pub port: u16,
     /// The service is on this side.
     pub is_server: bool,
+}
+
+impl Kind {
+    /// Flows to closed ports of an address are one kind.
+    pub fn of_closed_port(self, is_closed: bool) -> Kind {
+        if is_closed { Kind { port: 0, ..self } } else { self }
+    }
+
+    pub fn is_of_closed_ports(&self) -> bool {
+        self.port == 0 && matches!(self.protocol, TCP | UDP)
+    }
 }
 
 /// A flow of a kind: the first one.

@@ -39,6 +39,8 @@ pub enum Role {
     Any,
     /// A part of a flow that has begun: TCP, an echo reply.
     Continues,
+    /// The same, and it ends the flow: a TCP RST. As the first reply it says that the port is closed.
+    Refuses,
     /// A later fragment: its ports are in the first one.
     Fragment,
     /// An ICMP error about the packet that it quotes, if that can be read.
@@ -137,8 +139,9 @@ impl Ip<'_> {
         let kind = self.payload.first().copied();
         Some(match self.protocol {
             _ if self.is_later_fragment => Role::Fragment,
-            TCP => match self.payload.get(13)? & (SYN | ACK) {
+            TCP => match self.payload.get(13)? & (SYN | ACK | RST) {
                 SYN => Role::Opens,
+                flags if flags & RST != 0 => Role::Refuses,
                 _ => Role::Continues,
             },
             ICMP => match kind? {

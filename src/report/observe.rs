@@ -10,6 +10,7 @@ use crate::network::lookup::{Lookup, Outcome};
 use crate::network::{Family, ip_protocol_name};
 use crate::observe::cause::{Cause, Program, Reason};
 use crate::observe::kinds::{Time, Verdict};
+use crate::observe::packet::{ICMP, ICMPV6};
 use crate::observe::seen::{Entry, Seen};
 
 /// `22:01:03`, in UTC.
@@ -22,7 +23,7 @@ fn counted(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
-fn protocol(number: u8) -> String {
+fn ip_protocol(number: u8) -> String {
     if number == 58 { "icmpv6".into() } else { ip_protocol_name(number) }
 }
 
@@ -50,8 +51,12 @@ pub fn entry_summary(seen: &Seen, entry: &Entry) -> String {
         (None, Some(known)) => format!(" ({})", program(known)),
         _ => String::new(),
     };
-    let protocol = protocol(kind.protocol);
+    let protocol = match ip_protocol(kind.protocol) {
+        number if number.starts_with(|c: char| c.is_ascii_digit()) => format!("protocol {number}"),
+        name => name,
+    };
     let service = match kind.is_server {
+        true if kind.is_of_closed_ports() => format!("{protocol} to closed ports of {}{who}", kind.local),
         true => format!("{protocol} to {}{who}", endpoint(kind.local, kind.port)),
         false if kind.port == 0 => format!("{protocol} from {}{who}", kind.local),
         false => format!("{protocol} from {} to port {}{who}", kind.local, kind.port),
@@ -88,7 +93,7 @@ pub fn entry_counts(entry: &Entry) -> String {
     };
     let direction = if entry.kind.is_server { "from" } else { "to" };
     // An echo request has an identifier instead of ports.
-    let port = if entry.kind.port == 0 { 0 } else { example.remote_port };
+    let port = if matches!(entry.kind.protocol, ICMP | ICMPV6) { 0 } else { example.remote_port };
     format!(
         "{}, {}, {times}; for example {direction} {}",
         counted(count.flows, "flow"),
@@ -142,6 +147,11 @@ pub fn cause_text(cause: &Cause) -> String {
              their address, or the program selects the interface (IP_PKTINFO)."
         ),
         Reason::Sender => "The sender, a neighbour or the provider sends them to this interface.".into(),
+        Reason::SenderDropped => {
+            "The sender, a neighbour or the provider sends them to this interface. The kernel drops \
+             them, because rp_filter is strict there."
+                .into()
+        }
         Reason::ReversePath => format!("rp_filter is strict, and replies would leave through another link: {lookup}"),
         Reason::NoRoute => format!("Replies have no route: {lookup}"),
         Reason::Unknown => "No route and no setting accounts for it; the service may be closed.".into(),
@@ -160,10 +170,12 @@ pub fn finding(seen: &Seen, entry: &Entry) -> Finding {
     };
     let make = if kind.verdict == Verdict::ArrivedElsewhere { Finding::warning } else { Finding::error };
     let uplink = [kind.came_in, kind.left].into_iter().flatten().find(|link| seen.uplinks.contains(link));
-    let cause = entry.cause.finding.as_ref().map_or(String::new(), |cause| format!(" See {}.", cause.id));
+    let why = cause_text(&entry.cause);
+    let why = why.strip_suffix('.').unwrap_or(&why);
+    let see = entry.cause.finding.as_ref().map_or(String::new(), |cause| format!(" See {}.", cause.id));
     make(kind.verdict.id(), entry_summary(seen, entry), effect)
         .on(seen.name(uplink), Family::of(&kind.local))
-        .note(format!("Seen: {}. Cause: {}{cause}", entry_counts(entry), cause_text(&entry.cause)))
+        .note(format!("Seen: {}. Cause: {why}.{see}", entry_counts(entry)))
 }
 
 /// The page that says what to do where no command does.
@@ -205,6 +217,9 @@ pub fn entry_text(seen: &Seen, entry: &Entry, before: &[&Entry], width: usize) -
     out
 }
 
+/// Further kinds of flows are not shown as text.
+pub const MOST_SHOWN: usize = 20;
+
 const COLUMNS: [Column; 5] = [
     ("UPLINK", Align::Left),
     ("CAME IN", Align::Right),
@@ -221,9 +236,18 @@ pub fn summary_text(seen: &Seen, entries: &[&Entry], width: usize) -> String {
         std::iter::once(seen.name(Some(*index)).to_string()).chain(numbers.map(|number| number.to_string())).collect()
     };
     let mut out = columns(&COLUMNS, &seen.uplinks.iter().map(row).collect::<Vec<Vec<String>>>());
-    for (at, entry) in entries.iter().enumerate() {
+    let mut shown = entries.to_vec();
+    if shown.len() > MOST_SHOWN {
+        shown.sort_by_key(|entry| std::cmp::Reverse(entry.count.flows));
+        shown.truncate(MOST_SHOWN);
+    }
+    for (at, entry) in shown.iter().enumerate() {
         out.push('\n');
-        out += &entry_text(seen, entry, &entries[..at], width);
+        out += &entry_text(seen, entry, &shown[..at], width);
+    }
+    if shown.len() < entries.len() {
+        let more = counted((entries.len() - shown.len()) as u64, "more kind");
+        out += &format!("\n{more} of flows, with fewer flows each: '--json' shows all.\n");
     }
     let notes = losses(seen);
     if !notes.is_empty() {
@@ -279,7 +303,7 @@ pub fn entry_json(seen: &Seen, entry: &Entry) -> Value {
         "gateway": kind.router.map(|router| router.to_string()),
         "address": kind.local.to_string(),
         "source": kind.source.to_string(),
-        "protocol": protocol(kind.protocol),
+        "protocol": ip_protocol(kind.protocol),
         "port": Some(kind.port).filter(|port| *port != 0),
         "server": kind.is_server,
         "flows": count.flows,

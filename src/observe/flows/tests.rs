@@ -196,7 +196,26 @@ fn errors_are_replies() {
     host.wait(LATE);
     assert_eq!(
         host.kinds(),
-        ["answered-elsewhere 3>2 198.51.100.10:9 1/1", "foreign-source-sent ->2 198.51.100.10:0 0/1"]
+        ["answered-elsewhere 3>2 198.51.100.10:0 1/1", "foreign-source-sent ->2 198.51.100.10:0 0/1"]
+    );
+}
+
+/// A scan of many ports is one kind of flow. A connection that is reset later keeps its port.
+#[test]
+fn closed_ports_are_one_kind() {
+    let mut host = Host::new(100);
+    for port in 1..=30 {
+        for _ in 0..2 {
+            host.asks(ETH1, Role::Opens, TCP, (REMOTE, 4000), (B, port));
+            assert!(host.replies(ETH0, Role::Refuses, TCP, (B, port), (REMOTE, 4000)));
+        }
+    }
+    host.asks(ETH1, Role::Opens, TCP, (REMOTE, 5000), (B, 22));
+    assert!(host.replies(ETH0, Role::Continues, TCP, (B, 22), (REMOTE, 5000)));
+    assert!(host.replies(ETH0, Role::Refuses, TCP, (B, 22), (REMOTE, 5000)));
+    assert_eq!(
+        host.kinds(),
+        ["answered-elsewhere 3>2 198.51.100.10:0 30/60", "answered-elsewhere 3>2 198.51.100.10:22 1/2"]
     );
 }
 

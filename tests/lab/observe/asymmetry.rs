@@ -180,6 +180,12 @@ pub fn packets_arrive_through_the_other_interface(world: &World) {
     expect(world, &expected, &|| {
         assert!(world.client.reaches(None, "192.0.2.11") && world.client.reaches(None, A4));
     });
+    // With a strict filter they are lost. That is named, too.
+    server.ok("echo 1 >/proc/sys/net/ipv4/conf/eth0/rp_filter");
+    let observed = expect(world, &expected[..1], &|| {
+        assert!(!world.client.pings(None, "192.0.2.11") && world.client.pings(None, A4));
+    });
+    assert!(observed.text.contains("The kernel drops them"), "{}", observed.text);
 }
 
 /// Marks and sockets that are bound to an interface go past the rules for the address.
