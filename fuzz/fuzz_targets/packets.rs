@@ -31,7 +31,11 @@ fuzz_target!(|bytes: &[u8]| {
         now += u64::from(*time) * 40;
         if let Some(packet) = decode(frame) {
             let (link, outgoing) = (u32::from(place & 7), place & 8 != 0);
-            flows.see(Sighting { link, outgoing, packet: &packet, now });
+            let sighting = Sighting { link, outgoing, packet: &packet, now };
+            flows.see(sighting);
+            if outgoing && place & 16 != 0 {
+                flows.see_at_router(sighting, packet.ends.destination);
+            }
         }
         if time % 8 == 0 {
             flows.pass(now, false);

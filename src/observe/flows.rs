@@ -59,6 +59,8 @@ struct Flow {
     /// The first reply says that the port is closed.
     is_closed: bool,
     is_counted_elsewhere: bool,
+    /// No reply has left in time.
+    is_late: bool,
     is_counted_unanswered: bool,
     /// The verdicts that it has been counted for, one bit each.
     counted: u8,
@@ -216,6 +218,7 @@ impl Flows {
             is_answered: false,
             is_closed: false,
             is_counted_elsewhere: false,
+            is_late: false,
             is_counted_unanswered: false,
             counted: 0,
             pending: None,
@@ -465,8 +468,7 @@ impl Flows {
     pub fn pass(&mut self, now: Time, at_end: bool) {
         let replaced: Vec<(Ports, Flow)> = self.due(now, |flow| flow.pending.is_some(), at_end);
         replaced.into_iter().for_each(|(ports, flow)| self.decide_instead(ports, flow, now));
-        let waiting =
-            |flow: &Flow| matches!(flow.opened, Opened::In(_)) && !flow.is_answered && !flow.is_counted_unanswered;
+        let waiting = |flow: &Flow| matches!(flow.opened, Opened::In(_)) && !flow.is_answered && !flow.is_late;
         let silent: Vec<(Ports, Flow)> = self.due(now, waiting, false);
         silent.into_iter().for_each(|(ports, flow)| self.note_unanswered(ports, flow));
         let mut length = 0;
@@ -510,7 +512,7 @@ impl Flows {
     fn note_unanswered(&mut self, ports: Ports, flow: Flow) {
         let Opened::In(came_in) = flow.opened else { return };
         if let Some(known) = self.find(&ports, flow.local) {
-            known.is_counted_unanswered = true;
+            known.is_late = true;
         }
         // Replies to the LAN are not all observed.
         let is_near = |link: &Link| self.observed.is_near(&[came_in], link.index, ports.remote);
@@ -524,6 +526,9 @@ impl Flows {
         if let Some(count) = self.links.get_mut(&came_in) {
             count.unanswered += 1;
         }
+        if let Some(known) = self.find(&ports, flow.local) {
+            known.is_counted_unanswered = true;
+        }
         let kind = unanswered(&ports, flow.local, came_in);
         let example = Example { local_port: ports.local_port, remote: ports.remote, remote_port: ports.remote_port };
         self.kinds.count(kind, example, 1, 1, flow.first);
@@ -533,7 +538,7 @@ impl Flows {
 fn limit(flow: &Flow) -> Time {
     match flow {
         Flow { counted: 1.., .. } => IDLE_FAULTY,
-        Flow { is_counted_unanswered: true, .. } => IDLE_UNANSWERED,
+        Flow { is_late: true, is_answered: false, .. } => IDLE_UNANSWERED,
         _ => IDLE,
     }
 }

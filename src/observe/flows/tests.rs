@@ -1,7 +1,12 @@
 //! What the flow table says of sequences of packets.
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::observe::kinds::Count;
+use crate::observe::kinds::{Count, MOST_KINDS};
+use crate::observe::lines::Event;
+use crate::observe::packet::decode;
+
 const A: &str = "192.0.2.10";
 const B: &str = "198.51.100.10";
 const REMOTE: &str = "203.0.113.190";
@@ -175,6 +180,18 @@ fn no_reply_and_a_late_one() {
     assert_eq!(host.flows.links[&ETH0], count);
 }
 
+/// Flows to addresses that no uplink has are not counted as unanswered, so a late reply changes no count.
+#[test]
+fn a_late_reply_of_a_routed_host() {
+    let mut host = Host::new(100);
+    host.asks(ETH0, Role::Any, UDP, (REMOTE, 4000), (A, 53));
+    host.asks(ETH0, Role::Any, UDP, (REMOTE, 4001), ("203.0.113.70", 53));
+    host.wait(LATE);
+    assert!(!host.replies(ETH0, Role::Any, UDP, ("203.0.113.70", 53), (REMOTE, 4001)));
+    let count = LinkCount { came_in: 2, answered_here: 1, answered_elsewhere: 0, unanswered: 1 };
+    assert_eq!(host.flows.links[&ETH0], count);
+}
+
 /// A port that is closed: the error is the reply.
 #[test]
 fn errors_are_replies() {
@@ -278,4 +295,57 @@ fn the_table_has_a_limit() {
         host.asks(ETH0, Role::Any, UDP, (REMOTE, 4000), (&format!("192.0.2.{address}"), 53));
     }
     assert_eq!(host.flows.len(), 10, "one remote port");
+}
+
+/// Any bytes behind an IP header with known addresses.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let address = || prop::sample::select(vec![A, B, REMOTE, LAN, "192.0.2.77", "10.0.0.5", "224.0.0.1"]);
+    let protocol = prop::sample::select(vec![1u8, TCP, UDP, 47, 58]);
+    let header = (any::<bool>(), protocol, address(), address(), prop::sample::select(vec![0u8, 0, 0, 0x20, 0x01]));
+    (header, prop::collection::vec(prop_oneof![any::<u8>(), 0..4u8], 0..60)).prop_map(
+        |((is_plain, protocol, source, destination, fragment), rest)| {
+            let mut bytes = vec![0x45, 0, 0, 20 + rest.len() as u8, 0, 1, fragment, 0, 64, protocol, 0, 0];
+            for text in [source, destination] {
+                let address: std::net::Ipv4Addr = text.parse().unwrap();
+                bytes.extend(address.octets());
+            }
+            bytes.extend(&rest);
+            if is_plain { bytes } else { rest }
+        },
+    )
+}
+
+proptest! {
+    /// As fuzz/fuzz_targets/packets.rs does it at length: any bytes, in any order, on any interface.
+    #[test]
+    fn any_bytes(
+        frames in prop::collection::vec((0..6u32, any::<bool>(), any::<bool>(), 0..5_000u64, frame()), 0..120),
+    ) {
+        const MOST: usize = 20;
+        let mut host = Host::new(MOST);
+        for (link, outgoing, is_at_router, time, bytes) in frames {
+            host.now += time;
+            if let Some(packet) = decode(&bytes) {
+                let sighting = Sighting { link, outgoing, packet: &packet, now: host.now };
+                host.flows.see(sighting);
+                if outgoing && is_at_router {
+                    host.flows.see_at_router(sighting, A.parse().unwrap());
+                }
+            }
+            if time % 4 == 0 {
+                host.flows.pass(host.now, false);
+            }
+            prop_assert!(host.flows.len() <= MOST);
+        }
+        host.flows.pass(host.now, true);
+        for count in host.flows.links.values() {
+            prop_assert!(count.answered_here + count.answered_elsewhere + count.unanswered <= count.came_in);
+        }
+        let kinds = host.flows.kinds.take_changed();
+        prop_assert!(kinds.len() <= MOST_KINDS * Verdict::ALL.len());
+        for (kind, count) in kinds {
+            let event = Event::Kind(kind, count);
+            prop_assert_eq!(Event::read(&event.to_string()), Some(event));
+        }
+    }
 }
