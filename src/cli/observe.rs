@@ -16,7 +16,7 @@ use super::examined::Examined;
 use crate::capture::session::{News, Request, run};
 use crate::check::facts::Facts;
 use crate::check::finding::Finding;
-use crate::netlink::conntrack::forwarded_to;
+use crate::netlink::conntrack::{Behind, behind};
 use crate::netlink::sock_diag::binding;
 use crate::netlink::{self, Socket};
 use crate::network::{Family, Snapshot};
@@ -89,10 +89,14 @@ impl<'a> Causes<'a> {
         };
         let host = Host { snapshot: &examined.snapshot, facts: &facts, findings: &findings };
         let (protocol, local, remote) = local_ends(kind, count);
-        let forwarded_to = forwarded_to(protocol, local, remote).filter(|_| kind.is_server);
+        let (forwarded_to, translated_from) = match behind(protocol, local, remote) {
+            Some(Behind::To(host)) if kind.is_server => (Some(host), None),
+            Some(Behind::From(host)) => (None, Some(host)),
+            _ => (None, None),
+        };
         let binding = binding(protocol, local, remote, kind.left.unwrap_or_default()).unwrap_or_default();
         let (program, bound_to, mark) = (program(protocol, local, remote), binding.link, binding.mark);
-        let cause = host.cause(kind, count, Local { program, forwarded_to, bound_to, mark });
+        let cause = host.cause(kind, count, Local { program, forwarded_to, translated_from, bound_to, mark });
         self.known = Some((examined, facts, findings));
         Ok(cause)
     }

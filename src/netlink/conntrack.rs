@@ -1,4 +1,4 @@
-//! The host that a connection is forwarded to: a lookup in the kernel's table of connections (ctnetlink,
+//! The host behind this one that has a translated connection: a lookup in the kernel's table of connections (ctnetlink,
 //! linux/netfilter/nfnetlink_conntrack.h).
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,21 +22,34 @@ const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 
-/// The host behind this one that replies to the connection from `remote` to `local`. Nothing without a forwarded
-/// connection, and if the kernel does not show it.
-pub(crate) fn forwarded_to(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Option<SocketAddr> {
-    let replying = look_up(protocol, local, remote).ok()?;
-    (replying != local).then_some(replying)
+/// A host behind this one that has a connection with `remote`, which knows it as `local`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// It replies to the connection.
+    To(SocketAddr),
+    /// It has opened the connection.
+    From(SocketAddr),
 }
 
-fn look_up(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Result<SocketAddr> {
+/// Nothing without a translated connection, and if the kernel does not show it.
+pub(crate) fn behind(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Option<Behind> {
+    let (opening, replying) = look_up(protocol, local, remote).ok()?;
+    match (opening == remote, replying == remote) {
+        (true, false) => Some(Behind::To(replying)).filter(|_| replying != local),
+        (false, true) => Some(Behind::From(opening)).filter(|_| opening != local),
+        _ => None,
+    }
+}
+
+/// The sources of both directions.
+fn look_up(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Result<(SocketAddr, SocketAddr)> {
     let reply = ask(SockProtocol::NetlinkNetFilter, &request(protocol, local, remote))?;
     let (message, _) = first_message(&reply)?;
     // An error has another type.
     if message.kind >> 8 != GET >> 8 {
         bail!("no such connection");
     }
-    source_of_replies(message.body)
+    Ok((source(message.body, CTA_TUPLE_ORIG)?, source(message.body, CTA_TUPLE_REPLY)?))
 }
 
 fn request(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Request {
@@ -55,10 +68,10 @@ fn request(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Request {
     request
 }
 
-fn source_of_replies(body: &[u8]) -> Result<SocketAddr> {
+fn source(body: &[u8], direction: u16) -> Result<SocketAddr> {
     let ([family, ..], attributes) = split::<4>(body)?;
     let (mut address, mut port): (Option<IpAddr>, u16) = (None, 0);
-    let tuples = attributes.filter_map(Result::ok).filter(|attribute| attribute.kind == CTA_TUPLE_REPLY);
+    let tuples = attributes.filter_map(Result::ok).filter(|attribute| attribute.kind == direction);
     for part in tuples.flat_map(|tuple| tuple.nested().filter_map(Result::ok).collect::<Vec<Attribute>>()) {
         for value in part.nested().filter_map(Result::ok) {
             match (part.kind, value.kind) {
@@ -79,22 +92,23 @@ mod tests {
 
     /// What the kernel sends: the connection as it came in, and the tuple of its replies.
     #[test]
-    fn reads_the_source_of_replies() {
+    fn reads_the_sources_of_both_directions() {
         let (local, remote) = ("198.51.100.10:8080".parse().unwrap(), "203.0.113.190:4000".parse().unwrap());
         let host: SocketAddr = "203.0.113.2:7000".parse().unwrap();
         let mut body = request(6, local, remote).body();
-        assert!(source_of_replies(&body).is_err());
+        assert!(source(&body, CTA_TUPLE_REPLY).is_err());
         let reply = request(6, remote, host).body();
         let mut attributes = reply[4..].to_vec();
         attributes[2] = CTA_TUPLE_REPLY as u8;
         body.extend(attributes);
-        assert_eq!(source_of_replies(&body).unwrap(), host);
+        assert_eq!(source(&body, CTA_TUPLE_REPLY).unwrap(), host);
+        assert_eq!(source(&body, CTA_TUPLE_ORIG).unwrap(), remote);
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..9u8], 0..100)) {
-            let _ = source_of_replies(&bytes);
+            let _ = source(&bytes, CTA_TUPLE_REPLY);
         }
     }
 }

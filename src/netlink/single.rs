@@ -5,10 +5,10 @@ use std::os::fd::AsRawFd;
 use anyhow::Result;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
-    sockopt,
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+use nix::unistd::{read, write};
 
 use super::wire::Request;
 
@@ -21,9 +21,10 @@ pub(super) fn ask(family: SockProtocol, request: &Request) -> Result<Vec<u8>> {
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(WAIT, 0))?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     let bytes = request.serialize(libc::NLM_F_REQUEST as u16, 1)?;
-    send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+    // send(2) and recv(2) are used nowhere else: the hook would look up two more functions at its start.
+    write(&socket, &bytes)?;
     let mut buffer = vec![0; 4096];
-    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+    let length = read(&socket, &mut buffer)?;
     buffer.truncate(length);
     Ok(buffer)
 }

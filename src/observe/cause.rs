@@ -27,6 +27,8 @@ pub struct Local {
     pub program: Option<Program>,
     /// A host behind this one.
     pub forwarded_to: Option<SocketAddr>,
+    /// A host behind this one that has opened the flow, with another address.
+    pub translated_from: Option<SocketAddr>,
     /// The interface that the socket is bound to (SO_BINDTODEVICE).
     pub bound_to: Option<Index>,
     /// The mark of the socket (SO_MARK).
@@ -46,6 +48,8 @@ pub enum Reason {
     RoutedHost,
     /// A host behind this one has a private address, which the packet filter does not translate.
     NotTranslated,
+    /// The packet filter gives the packets of a host behind this one an address of another uplink.
+    TranslatedFrom(IpAddr),
     /// The socket is bound to the interface.
     BoundSocket,
     /// Packets with this mark are routed there.
@@ -122,6 +126,8 @@ struct Flow<'a> {
     kind: &'a Kind,
     /// Its packets have another address while they are routed.
     is_translated: bool,
+    /// The same for flows that a host behind this one has opened.
+    translated_from: Option<IpAddr>,
     /// A host behind this one sends them.
     is_forwarded: bool,
     found: &'a Lookup,
@@ -158,11 +164,13 @@ impl Host<'_> {
         }
         let is_foreign = self.interface_of(kind.source).is_none();
         let sender = is_foreign.then(|| SocketAddr::new(kind.source, count.example.local_port));
-        let behind = local.forwarded_to.or(sender);
+        let behind = local.forwarded_to.or(local.translated_from).or(sender);
         let mut query = self.query(kind, count, &local, behind);
         let mut found = self.look_up(&query);
         let is_translated = local.forwarded_to.is_some_and(|host| host.ip() != kind.local);
-        let flow = Flow { kind, is_translated, is_forwarded: behind.is_some(), found: &found, came_in, left };
+        let translated_from = local.translated_from.map(|host| host.ip());
+        let is_forwarded = behind.is_some();
+        let flow = Flow { kind, is_translated, translated_from, is_forwarded, found: &found, came_in, left };
         let (mut reason, finding) = self.reason(&flow);
         let other =
             if reason == Reason::NotRoutes { self.other_reason(&query, &local, left, kind.router) } else { None };
@@ -188,6 +196,9 @@ impl Host<'_> {
             }
             Verdict::Unanswered => self.reason_of_silence(flow),
             _ if flow.is_translated => (Reason::Forwarded, self.first(&["dnat-without-marks"], came_in, flow.family())),
+            Verdict::ForeignSource if flow.translated_from.is_some() && flow.leaves_so() => {
+                (flow.translated_from.map_or(Reason::Routes, Reason::TranslatedFrom), None)
+            }
             _ if kind.source != kind.local => (Reason::WildcardSocket, self.wildcard_socket(kind)),
             Verdict::ForeignSource if is_forwarded && is_private(&kind.source.into()) => (Reason::NotTranslated, None),
             _ if flow.leaves_so() => {

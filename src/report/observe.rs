@@ -47,6 +47,7 @@ pub fn entry_summary(seen: &Seen, entry: &Entry) -> String {
     let Entry { kind, cause, .. } = entry;
     let (came_in, left) = (seen.name(kind.came_in), seen.name(kind.left));
     let who = match (&cause.local.forwarded_to, &cause.local.program) {
+        _ if cause.local.translated_from.is_some() => String::new(),
         (Some(host), _) if host.ip() != kind.local => format!(" (forwarded to {})", endpoint(host.ip(), host.port())),
         (None, Some(known)) => format!(" ({})", program(known)),
         _ => String::new(),
@@ -135,6 +136,9 @@ pub fn cause_text(cause: &Cause) -> String {
         }
         Reason::NotTranslated => {
             format!("A host behind this one sends them, and the packet filter does not translate its address: {lookup}")
+        }
+        Reason::TranslatedFrom(host) => {
+            format!("The packet filter translates {host} to this address. The route is selected before: {lookup}")
         }
         Reason::BoundSocket => {
             format!("The program has bound its socket to the interface (SO_BINDTODEVICE): {lookup}")

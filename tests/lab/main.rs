@@ -341,6 +341,7 @@ const CASES: &[(&str, Case)] = &[
     ("observe_hosts_behind", observe::asymmetry::hosts_behind_the_server),
     ("observe_two_gateways", observe::asymmetry::two_gateways_on_one_interface),
     ("observe_a_macvlan", observe::asymmetry::a_macvlan_beside_its_parent),
+    ("observe_a_fixed_translation", observe::asymmetry::a_fixed_translation),
     ("observe_strict_filters", observe::asymmetry::strict_filters_drop_requests),
     ("observe_a_vpn", observe::asymmetry::a_vpn_takes_the_default_route),
     ("observe_what_cannot_be_observed", observe::bad::what_cannot_be_observed),

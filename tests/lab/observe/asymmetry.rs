@@ -312,3 +312,17 @@ pub fn a_macvlan_beside_its_parent(world: &World) {
     world.server.ok("ifup -a");
     expect_wrong_gateways(world, "eth1>eth0");
 }
+
+/// Address translation to a fixed address, whatever the interface is.
+pub fn a_fixed_translation(world: &World) {
+    healthy(world);
+    world.server.ok("echo 1 >/proc/sys/net/ipv4/ip_forward
+        nft add table ip nat && nft add chain ip nat post '{ type nat hook postrouting priority srcnat; }' &&
+        nft add rule ip nat post ip saddr 203.0.113.0/26 ip daddr 203.0.113.190 snat to 198.51.100.10");
+    let observed = expect(world, &["foreign-source-sent ->eth0 tcp 198.51.100.10 7000: -"], &|| {
+        assert!(!world.lan.talks(None, REMOTE));
+    });
+    let fault = observed.faults()[0].clone();
+    assert!(fault["cause"].to_string().contains("translates 203.0.113.2 to this address"), "{fault}");
+    assert_eq!(fault["priority"], 32766, "{fault}");
+}
