@@ -87,7 +87,8 @@ impl<'a> Causes<'a> {
                 (examined, facts, findings)
             }
         };
-        let host = Host { snapshot: &examined.snapshot, facts: &facts, findings: &findings };
+        let Examined { snapshot, plan, .. } = &examined;
+        let host = Host { snapshot, facts: &facts, findings: &findings, uplinks: &plan.uplinks };
         let (protocol, local, remote) = local_ends(kind, count);
         let (forwarded_to, translated_from) = match behind(protocol, local, remote) {
             Some(Behind::To(host)) if kind.is_server => (Some(host), None),

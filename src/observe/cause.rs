@@ -10,6 +10,7 @@ use crate::check::finding::Finding;
 use crate::network::lookup::{Lookup, Outcome, lookup};
 use crate::network::{Family, LookupContext, Query, Snapshot};
 use crate::policy::networks::is_private;
+use crate::uplinks::Uplink;
 
 /// The local program of a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +92,7 @@ pub struct Host<'a> {
     pub snapshot: &'a Snapshot,
     pub facts: &'a Facts,
     pub findings: &'a [Finding],
+    pub uplinks: &'a [Uplink],
 }
 
 /// The protocol and the ends of the socket that a flow of this kind has on this host.
@@ -253,6 +255,7 @@ impl Host<'_> {
             _ if is_forwarded => (Reason::Unknown, None),
             Outcome::Rejected { step: None, .. } => (Reason::NoRoute, self.routing(flow)),
             Outcome::Rejected { .. } | Outcome::Unknown(_) => (Reason::Unknown, None),
+            _ if self.uses_other_gateway(flow) => (Reason::Routes, self.routing(flow)),
             _ if flow.goes_through(came_in) => (Reason::Unknown, None),
             _ if self.interface_of(kind.local).as_deref() != came_in => (Reason::Unknown, None),
             _ if self.drops_by_reverse_path(came_in, flow.family()) => {
@@ -263,6 +266,17 @@ impl Host<'_> {
             // leaves at all.
             _ => (Reason::Routes, self.routing(flow)),
         }
+    }
+
+    /// Would the reply be sent to the gateway of another uplink of the same interface?
+    fn uses_other_gateway(&self, flow: &Flow) -> bool {
+        let (kind, family) = (flow.kind, flow.family());
+        let here = |uplink: &&Uplink| uplink.family == family && Some(&uplink.interface[..]) == flow.came_in;
+        let has_address = |uplink: &&Uplink| uplink.sources.iter().any(|source| source.net.addr() == kind.local);
+        let uplinks = || self.uplinks.iter().filter(here);
+        let own: Vec<IpAddr> = uplinks().filter(has_address).filter_map(|uplink| uplink.gateway.address()).collect();
+        let mut others = uplinks().filter_map(|uplink| uplink.gateway.address()).filter(|other| !own.contains(other));
+        !own.is_empty() && others.any(|other| leaves_so(flow.found, flow.came_in, Some(other)))
     }
 
     /// The finding about rules and routes of the link that the flow came in through. A foreign rule for several uplinks is
@@ -329,7 +343,8 @@ fn leaves_so(found: &Lookup, dev: Option<&str>, router: Option<IpAddr>) -> bool 
         (Outcome::Route { candidates, .. }, Some(_)) => {
             candidates.iter().any(|route| route.dev.as_deref() == dev && route.gateway == router)
         }
-        _ => interfaces(found).any(|known| Some(known) == dev),
+        (_, Some(_)) => false,
+        (_, None) => interfaces(found).any(|known| Some(known) == dev),
     }
 }
 

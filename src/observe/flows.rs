@@ -210,6 +210,8 @@ impl Flows {
         }
         self.length += 1;
         let flows = self.table.entry(ports).or_default();
+        // Nearly always there is one.
+        flows.reserve_exact(1);
         flows.push(Flow {
             local,
             opened,

@@ -301,6 +301,14 @@ pub fn two_gateways_on_one_interface(world: &World) {
     let interfaces = WITH_METRIC.replace("eth0 eth1", "eth0").replace("eth1", "eth0");
     world.configure(&interfaces);
     world.server.ok("ifup -a");
+    // The strict gateway does not reply to ARP requests from a foreign address: no reply leaves.
+    world.settle();
+    assert!(world.server.pings(None, "198.51.100.1"));
+    world.server.ok("ip neigh flush to 192.0.2.1");
+    expect(world, &["unanswered eth0>- icmp 198.51.100.10 -: not-applied"], &|| {
+        assert!(!world.client.pings(None, B4));
+        std::thread::sleep(std::time::Duration::from_secs(3));
+    });
     expect_wrong_gateways(world, "eth0>eth0");
 }
 
