@@ -318,6 +318,6 @@ fn generate(text: String) {
 #[test]
 fn reading_takes_little_memory() {
     let read = |text: String| assert!(!config(text).stanzas.is_empty());
-    require_memory("reading", &plain(2000), 4, 5, &read);
-    require_memory("writing", &plain(2000), 42, 10, &generate);
+    require_memory("reading", &plain(2000), 5, 5, &read);
+    require_memory("writing", &plain(2000), 45, 9, &generate);
 }
