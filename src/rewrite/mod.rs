@@ -44,10 +44,7 @@ pub fn rewrite(
             entries.any(|entry| entry.in_block && entry.location.file == index && block.contains(&entry.location.line))
         };
         let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
-        let stripped = match blocks.is_empty() {
-            true => file.document.clone(),
-            false => Document::parse(file.document.edited(&removal(&file.document, &blocks))),
-        };
+        let stripped = without(&file.document, &blocks);
         let moved = |line: usize| {
             line - blocks.iter().filter(|block| block.start < line).map(|block| block.end - block.start).sum::<usize>()
         };
@@ -82,6 +79,14 @@ pub fn rewrite(
         changes.push(Change { path: file.path.clone(), old: file.document.bytes().to_vec(), new });
     }
     Ok(if errors.is_empty() { Ok(changes) } else { Err(errors) })
+}
+
+/// The document without these blocks.
+fn without(document: &Document, blocks: &[Range<usize>]) -> Document {
+    match blocks.is_empty() {
+        true => document.clone(),
+        false => Document::parse(document.edited(&removal(document, blocks))),
+    }
 }
 
 /// The stanzas of the interfaces of faulty uplinks.
