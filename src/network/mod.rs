@@ -19,4 +19,4 @@ pub use route::{
     is_ipv4_link_local, prefix,
 };
 pub use rule::{Action, Rule, RuleExtras, dscp_text};
-pub use snapshot::{Address, Lease, Link, Snapshot, kernel_name};
+pub use snapshot::{Address, Lease, Link, LinkNames, Snapshot, kernel_name};

@@ -1,6 +1,6 @@
 //! Links, addresses, rules and routes of the kernel at one moment. `netlink` reads them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -88,9 +88,52 @@ impl Snapshot {
     }
 }
 
+/// The kernel's names of interfaces, by their names and altnames.
+#[derive(Debug, Clone, Default)]
+pub struct LinkNames<'a>(HashMap<&'a str, &'a str>);
+
+impl<'a> LinkNames<'a> {
+    pub fn new(links: &'a [Link]) -> Self {
+        let mut names: HashMap<&str, &str> = links.iter().map(|link| (&link.name[..], &link.name[..])).collect();
+        for link in links {
+            for altname in &link.altnames {
+                names.entry(altname).or_insert(&link.name);
+            }
+        }
+        LinkNames(names)
+    }
+
+    /// As [`kernel_name`]; nothing if no interface has this name.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).copied()
+    }
+}
+
 /// The kernel's name of the interface that has this name or altname; the name itself if there is none.
 pub fn kernel_name<'a>(links: &'a [Link], name: &'a str) -> &'a str {
     let by_altname = || links.iter().find(|link| link.altnames.iter().any(|altname| altname == name));
     let by_name = links.iter().find(|link| link.is_named(name));
     by_name.or_else(by_altname).map_or(name, |link| &link.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name has precedence over an altname, and the first interface over the others.
+    #[test]
+    fn names_of_interfaces_are_found_by_index() {
+        let link = |name: &str, altnames: &[&str]| Link {
+            name: name.into(),
+            altnames: altnames.iter().map(ToString::to_string).collect(),
+            ..Link::default()
+        };
+        let links = [link("eth0", &["eth1", "wan"]), link("eth1", &["lan"]), link("eth2", &["wan", "eth0"])];
+        let names = LinkNames::new(&links);
+        for (name, expected) in [("eth0", "eth0"), ("eth1", "eth1"), ("wan", "eth0"), ("lan", "eth1"), ("eth2", "eth2")]
+        {
+            assert_eq!((names.get(name), kernel_name(&links, name)), (Some(expected), expected));
+        }
+        assert_eq!((names.get("eth3"), kernel_name(&links, "eth3")), (None, "eth3"));
+    }
 }

@@ -16,14 +16,13 @@ use crate::commands::tables::Names;
 use crate::commands::{Object, SameMetric};
 use crate::interfaces::config::{Listed, MergedOption};
 use crate::interfaces::{AddressFamily, Config, Diagnostic, Dialect, Location, Severity, Stanza, Text, without_alias};
-use crate::network::{Family, Link, Snapshot, kernel_name};
+use crate::network::{Family, LinkNames, Snapshot};
 
-fn has_link(links: &[Link], name: &BStr) -> bool {
-    let name = without_alias(name).to_str_lossy();
-    links.iter().any(|link| link.is_named(&name) || link.altnames.iter().any(|altname| *altname == name))
+fn has_link(links: &LinkNames, name: &BStr) -> bool {
+    links.get(&without_alias(name).to_str_lossy()).is_some()
 }
 
-fn is_there(link: &BStr, links: &[Link], renamed: &[(String, String)]) -> bool {
+fn is_there(link: &BStr, links: &LinkNames, renamed: &[(String, String)]) -> bool {
     has_link(links, link) || renamed.iter().any(|(old, _)| old.as_bytes() == without_alias(link))
 }
 
@@ -79,7 +78,7 @@ impl Part<'_, '_> {
 pub(crate) struct UplinkCollector<'a> {
     pub(crate) config: &'a Config,
     /// The kernel's links, for their names; empty if only the files are read.
-    pub(crate) links: &'a [Link],
+    pub(crate) links: LinkNames<'a>,
     /// Links that were renamed: the name in the files, and the present one.
     pub(crate) renamed: Vec<(String, String)>,
     /// pppd's interface of a stanza is not known.
@@ -109,7 +108,7 @@ impl<'a> UplinkCollector<'a> {
         listed: Listed<'a>,
         lines: Vec<Line>,
     ) -> Self {
-        let links = snapshot.map_or(&[][..], |snapshot| &snapshot.links);
+        let links = snapshot.map(|snapshot| LinkNames::new(&snapshot.links)).unwrap_or_default();
         let (renamed, diagnostics) = (Vec::new(), Vec::new());
         UplinkCollector {
             config,
@@ -140,7 +139,7 @@ impl<'a> UplinkCollector<'a> {
 
     /// Uses the kernel's current names of interfaces. Interfaces that do not exist are ignored, whatever ifup recorded.
     pub(crate) fn with_links_of_kernel(mut self, renamed: Vec<(String, String)>) -> Self {
-        let links = self.links;
+        let links = &self.links;
         self.renamed.extend(renamed);
         let renamed = &self.renamed;
         // The lines may name the links, by `$IFACE`.
@@ -349,7 +348,7 @@ impl<'a> UplinkCollector<'a> {
     pub(crate) fn interface_of(&self, link: &BStr) -> String {
         let name = without_alias(link).to_str_lossy();
         let renamed = self.renamed.iter().find(|(old, _)| *old == name).map(|(_, new)| &new[..]);
-        renamed.unwrap_or_else(|| kernel_name(self.links, &name)).to_string()
+        renamed.or_else(|| self.links.get(&name)).unwrap_or(&name).to_string()
     }
 
     /// The links of a stanza, by ifupdown's names. If it is up, they include the link of its own name, unless that link
@@ -357,7 +356,7 @@ impl<'a> UplinkCollector<'a> {
     pub(crate) fn links_of(&self, stanza: &'a Stanza) -> Vec<&'a BStr> {
         let name = stanza.interface.as_bstr();
         let mut links = self.listed.links(name);
-        let is_own = || self.listed.is_up(name) && !links.contains(&name) && has_link(self.links, name);
+        let is_own = || self.listed.is_up(name) && !links.contains(&name) && has_link(&self.links, name);
         if is_own() && !self.listed.is_noted(name) {
             links.push(name);
         }

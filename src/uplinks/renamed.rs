@@ -10,11 +10,11 @@ use bstr::{BStr, ByteSlice};
 
 use super::collector::UplinkCollector;
 use crate::interfaces::{Stanza, without_alias};
-use crate::network::{Family, MAIN, Route, Rule, Snapshot, kernel_name};
+use crate::network::{Family, MAIN, Route, Rule, Snapshot};
 
 /// The old and the new name of each renamed link.
 pub(crate) fn renamed(collector: &UplinkCollector, snapshot: &Snapshot) -> Vec<(String, String)> {
-    let has_link = |name: &str| snapshot.link(kernel_name(&snapshot.links, name)).is_some();
+    let has_link = |name: &str| collector.links.get(name).is_some();
     // A name that a mapping may select, or that others inherit from, is not the name of a link.
     let stanzas = collector.config.stanzas.iter().filter(|stanza| collector.listed.has(&stanza.interface));
     let links = stanzas.flat_map(|stanza| {
@@ -26,7 +26,7 @@ pub(crate) fn renamed(collector: &UplinkCollector, snapshot: &Snapshot) -> Vec<(
         return Vec::new();
     }
     let traces = Traces::new(snapshot);
-    let is_of_stanza = |link: &str| named.iter().any(|(_, name)| kernel_name(&snapshot.links, name) == link);
+    let is_of_stanza = |link: &str| named.iter().any(|(_, name)| collector.links.get(name).unwrap_or(name) == link);
     let mut found: Vec<(String, String)> = Vec::new();
     for (stanza, old) in missing {
         let link = traces.by_address(collector, stanza).or_else(|| traces.by_rule(old));
