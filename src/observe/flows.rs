@@ -292,7 +292,7 @@ impl Flows {
         }
     }
 
-    /// A packet to a host that asked another address of this host, through another link, and has got no reply from it.
+    /// A packet to a host that asked another address of this host, of another uplink, and has got no reply from it.
     fn asked_of_another_address(&self, ports: &Ports, local: IpAddr, link: Index) -> Option<IpAddr> {
         let is_near = matches!(self.observed.owner(local, link), Owner::Elsewhere(owners)
             if self.observed.is_near(owners, link, ports.remote));
@@ -300,8 +300,11 @@ impl Flows {
             return None;
         }
         let waits = |flow: &&Flow| {
-            let is_elsewhere = matches!(flow.opened, Opened::In(came_in)
-                if came_in != link && !self.observed.is_near(&[came_in], link, ports.remote));
+            let is_other = |came_in: Index| match came_in == link {
+                true => self.observed.have_different_routers(link, flow.local, local),
+                false => !self.observed.is_near(&[came_in], link, ports.remote),
+            };
+            let is_elsewhere = matches!(flow.opened, Opened::In(came_in) if is_other(came_in));
             is_elsewhere && flow.local != local && !flow.is_answered
         };
         self.table.get(ports)?.iter().find(waits).map(|flow| flow.local)

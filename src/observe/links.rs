@@ -84,6 +84,14 @@ pub struct Router {
     pub near: Vec<IpNet>,
 }
 
+impl Router {
+    /// Must packets with this source address not be sent to it? Nothing for an address of no uplink.
+    fn is_wrong_for(&self, source: IpAddr) -> Option<bool> {
+        let networks = self.sources.iter().filter(|(net, _)| net.contains(&source));
+        networks.max_by_key(|(net, _)| net.prefix_len()).map(|(_, is_other)| *is_other)
+    }
+}
+
 /// Addresses of uplinks, and what may be reached without the uplink.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -135,6 +143,15 @@ impl Observed {
     /// May addresses of these uplinks reach, or be reached by, this address through the link?
     pub fn is_near(&self, owners: &[Index], link: Index, address: IpAddr) -> bool {
         owners.iter().filter_map(|owner| self.near.get(&(*owner, link))).flatten().any(|net| net.contains(&address))
+    }
+
+    /// Do two addresses belong to uplinks of this link with different gateways?
+    pub fn have_different_routers(&self, link: Index, first: IpAddr, second: IpAddr) -> bool {
+        let mut routers = self.routers.iter().filter(|router| router.link == link);
+        routers.any(|router| {
+            let both = router.is_wrong_for(first).zip(router.is_wrong_for(second));
+            both.is_some_and(|(first, second)| first != second)
+        })
     }
 
     /// Has the uplink a private address? Then others may be private, too.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::observe::kinds::{Count, MOST_KINDS};
 use crate::observe::lines::Event;
+use crate::observe::links::Router;
 use crate::observe::packet::decode;
 
 const A: &str = "192.0.2.10";
@@ -154,6 +155,29 @@ fn replies_to_the_wrong_gateway() {
     );
     let count = LinkCount { came_in: 1, answered_here: 0, answered_elsewhere: 1, unanswered: 0 };
     assert_eq!(host.flows.links[&ETH1], count);
+}
+
+/// Two uplinks on one link: the source address tells which of them the reply uses.
+#[test]
+fn a_reply_from_another_address_of_the_link() {
+    let mut host = Host::new(100);
+    let sources = [("198.51.100.10/32", false), ("198.51.100.0/24", false), ("198.51.100.128/25", true)];
+    host.flows.observed.routers.push(Router {
+        link: ETH1,
+        hardware: [2; 6],
+        address: "198.51.100.1".parse().unwrap(),
+        sources: sources.map(|(net, is_other)| (net.parse().unwrap(), is_other)).into(),
+        near: Vec::new(),
+    });
+    for (port, source) in [(4000, "198.51.100.200"), (4001, "198.51.100.11"), (4002, B)] {
+        host.asks(ETH1, Role::Any, UDP, (REMOTE, port), (B, 53));
+        assert_eq!(host.replies(ETH1, Role::Any, UDP, (source, 53), (REMOTE, port)), source == "198.51.100.200");
+    }
+    host.wait(LATE);
+    assert_eq!(
+        host.kinds(),
+        ["answered-elsewhere 3>3 198.51.100.10:53 from 198.51.100.200 1/1", "unanswered 3>- 198.51.100.10:53 1/1"]
+    );
 }
 
 /// NTP peers use one port to send and to serve.

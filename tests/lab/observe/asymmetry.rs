@@ -310,6 +310,13 @@ pub fn two_gateways_on_one_interface(world: &World) {
         std::thread::sleep(std::time::Duration::from_secs(3));
     });
     expect_wrong_gateways(world, "eth0>eth0");
+    // A server program that does not set the source address of its replies.
+    let _naive = world.server.background("exec socat UDP4-RECVFROM:5300,fork PIPE");
+    wait_for_port(world, 5300);
+    let expected = ["answered-elsewhere eth0>eth0 udp 198.51.100.10 5300 from 192.0.2.10: wildcard-udp"];
+    expect(world, &expected, &|| {
+        assert!(!asks(&world.client, B4, 5300) && asks(&world.client, A4, 5300));
+    });
 }
 
 pub fn a_macvlan_beside_its_parent(world: &World) {
