@@ -13,7 +13,7 @@ use super::links::{Index, Link, Observed, Owner, is_ordinary};
 use super::packet::{Ends, Packet, Role, TCP, UDP};
 use crate::policy::networks::is_private;
 
-/// Flows in the table. The program needs about 32 MB with all of them.
+/// Flows in the table. The program needs about 17 MB with all of them.
 pub const MOST_FLOWS: usize = 65_536;
 /// Flows between the same ports: a remote host has one for each address that it connects to.
 const MOST_OF_PORTS: usize = 16;
