@@ -108,21 +108,26 @@ impl<'a> Installed<'a> {
     }
 }
 
-/// The tables whose foreign routes decide what the plan and its difference from the kernel are, except those of uplinks that
-/// are complete: they keep their tables, and no route of theirs is to be added. A number that is assigned depends on those
-/// before it, so uplinks after the last one with missing routes do not count, either.
+/// The tables whose foreign routes decide what the plan and its difference from the kernel are. They are not those of
+/// uplinks that are complete: these keep their tables, and no route of theirs is to be added. Of the others, they are the
+/// tables that symroute's rules look up, which the uplinks may keep, and those that are assigned up to the last uplink
+/// with missing routes.
 pub fn undecided_tables(plan: &Plan, snapshot: &Snapshot) -> Vec<(Family, u32)> {
     let own = Sorted::new(snapshot.routes.iter().filter(|route| route.is_ours()), Route::key);
     let is_installed = |route: &Route| own.has(route.key(), route);
     let is_complete =
-        |policy: &Policy| !policy.has_copies && policy.routes.iter().all(|placed| is_installed(&placed.item));
-    let is_up = |policy: &Policy| plan.uplinks[policy.uplink].up;
-    let last = plan.policies.iter().filter(|policy| is_up(policy) && !is_complete(policy)).map(|policy| policy.uplink);
-    let Some(last) = last.max() else { return Vec::new() };
+        |policy: &&Policy| !policy.has_copies && policy.routes.iter().all(|placed| is_installed(&placed.item));
+    let incomplete: Vec<&Policy> = plan.policies.iter().filter(|policy| !is_complete(policy)).collect();
+    let last = incomplete.iter().map(|policy| policy.uplink).filter(|uplink| plan.uplinks[*uplink].up).max();
+    let before = last.map_or(&[][..], |last| &plan.uplinks[..=last]);
     // An IPv4 uplink has the table of the IPv6 uplink of its interface.
-    let before: HashSet<&str> = plan.uplinks[..=last].iter().map(|uplink| &uplink.interface[..]).collect();
-    let counts = |policy: &&Policy| before.contains(&plan.uplinks[policy.uplink].interface[..]) && !is_complete(policy);
-    let tables = plan.policies.iter().filter(counts);
+    let before: HashSet<&str> = before.iter().map(|uplink| &uplink.interface[..]).collect();
+    let ours = snapshot.rules.iter().filter(|rule| rule.is_ours());
+    let looked_up: HashSet<u32> = ours.map(|rule| rule.table).collect();
+    let counts = |policy: &&Policy| {
+        before.contains(&plan.uplinks[policy.uplink].interface[..]) || looked_up.contains(&policy.table)
+    };
+    let tables = incomplete.into_iter().filter(counts);
     tables.map(|policy| (plan.uplinks[policy.uplink].family, policy.table)).collect()
 }
 
@@ -430,8 +435,51 @@ pub(crate) mod tests {
         (routes, now.rules.iter().filter(|rule| !rule.is_ours()).cloned().collect())
     }
 
+    /// The difference from a kernel of which the foreign routes of these tables are read, whenever a plan needs them.
+    fn difference_after(
+        uplinks: &[Uplink],
+        kernel: &Snapshot,
+        tables_of: impl Fn(&Plan, &Snapshot) -> Vec<(Family, u32)>,
+    ) -> Difference {
+        let plan = |known: &Snapshot| {
+            let found = Discovery { uplinks: uplinks.to_vec(), ..Discovery::default() };
+            plan(found, Some(known), &Names::default(), None)
+        };
+        let mut read: HashSet<(Family, u32)> = HashSet::new();
+        loop {
+            let mut known = kernel.clone();
+            known.routes.retain(|route| route.is_ours() || read.contains(&(route.family, route.table)));
+            let plan = plan(&known);
+            let before = read.len();
+            read.extend(tables_of(&plan, &known));
+            if read.len() == before {
+                return difference(&plan, &known, &|_| false);
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+        #[test]
+        fn foreign_routes_of_decided_tables_decide_nothing(
+            ups in prop::collection::vec(any::<bool>(), 2..5),
+            installed in prop::collection::vec(any::<bool>(), 5),
+            routes in prop::collection::vec(route(), 0..25),
+            rules in prop::collection::vec(rule(), 0..10),
+        ) {
+            let uplinks: Vec<Uplink> = ups.iter().enumerate().map(|(n, up)| uplink(n as u8, *up)).collect();
+            // The entries of some uplinks are complete.
+            let found = Discovery { uplinks: uplinks.clone(), ..Discovery::default() };
+            let complete = plan(found, Some(&Snapshot::default()), &Names::default(), None);
+            let complete = complete.policies.iter().filter(|policy| installed[policy.uplink]);
+            let items = complete.clone().flat_map(|policy| policy.routes.iter().map(|placed| placed.item.clone()));
+            let routes: Vec<Route> = items.chain(routes).collect();
+            let items = complete.flat_map(|policy| policy.rules.iter().map(|placed| placed.item.clone()));
+            let kernel = snapshot(routes, items.chain(rules).collect());
+            let all = difference_after(&uplinks, &kernel, |plan, _| plan.tables().collect());
+            prop_assert_eq!(difference_after(&uplinks, &kernel, undecided_tables), all);
+        }
+
         #[test]
         fn any_kernel_comes_to_any_plan(
             ups in prop::collection::vec(any::<bool>(), 2..4),
