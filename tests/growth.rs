@@ -16,7 +16,7 @@ use symroute::handwritten::{lint, lint_with};
 use symroute::interfaces::{Config, Dialect};
 use symroute::network::{Address, Family, Link, MAIN, Route, RouteState, Snapshot};
 use symroute::policy::{Plan, plan};
-use symroute::rewrite::{rewrite, template, verify::verify};
+use symroute::rewrite::{Change, diff, rewrite, template, verify::verify};
 use symroute::system::files::Root;
 use symroute::uplinks::find;
 
@@ -158,6 +158,24 @@ fn many_networks_of_one_interface_need_linear_time() {
         }))
     };
     grows_like_its_input("networks of one interface", 300, &work, &text);
+}
+
+/// The lines of a block between those of each stanza.
+#[test]
+fn many_added_lines_are_compared_in_linear_time() {
+    let work = |change: &Change| assert!(!diff(std::slice::from_ref(change)).is_empty());
+    let change = |stanzas: usize| {
+        let text = |block: &dyn Fn(usize) -> String| {
+            let stanza = |number: usize| format!("iface e inet static\n address {}/29\n", address(number, 2));
+            (0..stanzas).fold(String::new(), |text, number| text + &stanza(number) + &block(number)).into_bytes()
+        };
+        let lines = |number: usize| {
+            let line = |priority: usize| format!(" up ip rule add table {number} priority {priority}\n");
+            (0..10).map(line).collect::<String>()
+        };
+        Change { path: "/f".into(), old: text(&|_| String::new()), new: text(&lines) }
+    };
+    grows_like_its_input("a diff of added lines", 300, &work, &change);
 }
 
 /// Each gateway is an uplink with its own network. (This test only plans: the lines name the tables of all uplinks.)

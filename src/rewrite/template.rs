@@ -285,7 +285,8 @@ fn is_option(line: &str) -> bool {
     let text = line.trim();
     let comment = text.starts_with('#') && !text.starts_with("# symroute:");
     let option = matches!(statement(text.as_bytes()), Statement::Option { value, .. } if !value.is_empty());
-    !line.contains(['\n', '\r', '\0']) && (comment || option && !text.ends_with('\\'))
+    let is_one_line = !line.bytes().any(|byte| matches!(byte, b'\n' | b'\r' | 0));
+    is_one_line && (comment || option && !text.ends_with('\\'))
 }
 
 /// The template of a style of this package.
