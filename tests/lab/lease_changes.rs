@@ -38,8 +38,9 @@ fn assert_gone(world: &World, what: &str, words: &[&str]) {
     assert!(stale.is_empty(), "{what}: {stale:?}\n{entries}");
 }
 
-/// What happens to rules and routes while `during` runs.
+/// What happens to rules and routes while `during` runs. The kernel adds routes when duplicate address detection ends.
 fn monitored(world: &World, during: impl FnOnce()) -> String {
+    world.settle();
     let monitor = world.server.in_background("exec ip monitor route rule >/tmp/monitor");
     world.server.ok("sleep 0.5");
     during();
