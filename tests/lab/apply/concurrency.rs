@@ -29,17 +29,15 @@ pub fn twenty_hooks_run_at_once(world: &World) {
 pub fn the_next_run_repairs_a_killed_run(world: &World) {
     world.configure(WITH_METRIC);
     up_by_hand(world);
-    // Runs are killed at moments that cover the time of a run on an idle machine and a bit more, without that of 'timeout'.
-    // After each kill, one complete run is enough.
-    let output = world.server.ok("fastest() {
-            for n in 1 2 3 4 5; do
-                start=$(date +%s%N); timeout 9 \"$1\" $2 $4; timeout 9 \"$1\" $3 $4; echo $((($(date +%s%N) - start) / 2000))
-            done | sort -n | head -n 1
-        }
-        microseconds=$(($(fastest symroute apply flush --quiet) - $(fastest true '' '' '')))
+    // Each command is killed later and later, until a run ends before that: then from the beginning, at other moments. After
+    // each kill, one complete run is enough.
+    let output = world.server.ok("apply=1 flush=1
         for n in $(seq 60); do for command in apply flush; do
-            timeout -s KILL $(printf 0.%06d $((microseconds * n / 50))) symroute $command --quiet
-            [ $? != 137 ] || echo killed
+            eval microseconds=\\$$command
+            timeout -s KILL $(printf 0.%06d $microseconds) symroute $command --quiet
+            if [ $? = 137 ]; then echo killed; microseconds=$((microseconds * 11 / 10 + 100))
+            else microseconds=$((n * 37 % 300 + 1)); fi
+            eval $command=$microseconds
             symroute $command --quiet || echo \"$command fails after $n\"
             left=$(ip rule; ip -6 rule; ip route show table all; ip -6 route show table all)
             case $command in
