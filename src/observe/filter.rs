@@ -507,7 +507,7 @@ mod tests {
         // uplink's.
         let observed = observed();
         let is_hidden = |kind: &Kind| {
-            let is_foreign = |link: Index| observed.owner(kind.source, link) == Owner::Nobody;
+            let is_foreign = |link: Index| observed.owner(kind.source, link) == Owner::None;
             let is_of_lan = kind.came_in.is_some_and(|link| !observed.is_uplink(link));
             let is_hidden = kind.verdict == Verdict::Unanswered || is_of_lan || kind.left.is_some_and(is_foreign);
             kind.protocol == TCP && is_hidden

@@ -132,7 +132,7 @@ impl Flows {
         // Of other links, only packets of the uplinks' addresses are observed.
         let own = if sighting.outgoing { ends.source } else { ends.destination };
         let is_uplink = self.observed.is_uplink(sighting.link);
-        if !is_uplink && self.observed.owner(own, sighting.link) == Owner::Nobody {
+        if !is_uplink && self.observed.owner(own, sighting.link) == Owner::None {
             return false;
         }
         match (sighting.packet.role, sighting.outgoing) {
@@ -338,7 +338,7 @@ impl Flows {
             // The request arrived through the wrong uplink, and the reply leaves through the right one.
             Owner::Here => !from,
             Owner::Elsewhere(owners) => !self.observed.is_near(owners, link, remote),
-            Owner::Nobody => from && to,
+            Owner::None => from && to,
         }
     }
 
@@ -402,7 +402,7 @@ impl Flows {
             Owner::Elsewhere(owners) => !self.observed.is_near(owners, link, ports.remote),
             // A private address on its way to the internet: address translation is missing. The kernel does not
             // translate late packets of connections that have ended.
-            Owner::Nobody => {
+            Owner::None => {
                 (ports.protocol != TCP || packet.role == Role::Opens)
                     && self.observed.is_uplink(link)
                     && is_private(&local.into())
@@ -422,7 +422,7 @@ impl Flows {
             _ => None,
         });
         let is_fault = match self.observed.owner(source, link) {
-            Owner::Here | Owner::Nobody => false,
+            Owner::Here | Owner::None => false,
             Owner::Elsewhere(owners) => !self.observed.is_near(owners, link, remote),
         };
         match came_in {
@@ -523,7 +523,7 @@ impl Flows {
         let is_near = |link: &Link| self.observed.is_near(&[came_in], link.index, ports.remote);
         let is_uplink = self.observed.is_uplink(came_in);
         if !is_uplink
-            || self.observed.owner(flow.local, came_in) == Owner::Nobody
+            || self.observed.owner(flow.local, came_in) == Owner::None
             || self.observed.links.iter().any(is_near)
         {
             return;

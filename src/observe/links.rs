@@ -110,7 +110,7 @@ pub enum Owner<'a> {
     /// Other uplinks.
     Elsewhere(&'a [Index]),
     /// No uplink.
-    Nobody,
+    None,
 }
 
 /// A unicast address that does not depend on the link.
@@ -134,7 +134,7 @@ impl Observed {
 
     pub fn owner(&self, address: IpAddr, link: Index) -> Owner<'_> {
         match self.owners.of(address) {
-            [] => Owner::Nobody,
+            [] => Owner::None,
             owners if owners.contains(&link) => Owner::Here,
             owners => Owner::Elsewhere(owners),
         }

@@ -82,19 +82,19 @@ pub fn a_rejected_change_is_rolled_back(world: &World) {
 
 pub fn commands_without_privileges_change_nothing(world: &World) {
     world.configure(WITH_METRIC);
-    let nobody =
+    let unprivileged =
         |command: &str| world.server.run(&format!("setpriv --bounding-set=-all --inh-caps=-all sh -c '{command}'"));
     up_by_hand(world);
     // Root without capabilities can read and lock, but not change anything.
-    let apply = nobody("symroute apply");
+    let apply = unprivileged("symroute apply");
     assert_eq!(apply.code(), 2, "{}", apply.text());
     assert!(apply.text().contains("EPERM"), "{}", apply.text());
     assert_nothing_left(world);
-    assert_eq!(nobody("symroute plan").code(), 0);
-    assert_eq!(nobody("symroute status").code(), 1);
+    assert_eq!(unprivileged("symroute plan").code(), 0);
+    assert_eq!(unprivileged("symroute status").code(), 1);
     world.server.ok("chmod 000 /etc/network/interfaces");
     for command in ["symroute plan", "symroute apply", "symroute config", "symroute-gen --write"] {
-        let ran = nobody(command);
+        let ran = unprivileged(command);
         assert_eq!(ran.code(), 2, "{command}: {}", ran.text());
         assert!(ran.text().contains("cannot read /etc/network/interfaces: Permission denied"), "{}", ran.text());
         assert!(ran.text().contains("Run this as root"), "{}", ran.text());
