@@ -20,20 +20,25 @@ extern "C" fn main() -> c_int {
     std::process::exit(exit as c_int)
 }
 
-/// Debian 13's C library has a version of `fmod` that Debian 12's lacks, and minijinja's `%` calls it. With
-/// this one in its place, what is built on either runs on both. With [`pow`] as well, no start of the program loads the
-/// library of mathematical functions.
-// SAFETY: the symbol has the type and the meaning that C gives to `fmod` (C17, 7.12.10.1).
-#[allow(unsafe_code)]
-#[unsafe(no_mangle)]
-extern "C" fn fmod(x: f64, y: f64) -> f64 {
-    libm::fmod(x, y)
+/// Defines functions of C's <math.h>.
+macro_rules! functions {
+    ($($name:ident($($argument:ident),+);)+) => {$(
+        // SAFETY: the symbol has the type and the meaning that C gives to it (C17, 7.12).
+        #[allow(unsafe_code)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $name($($argument: f64),+) -> f64 {
+            libm::$name($($argument),+)
+        }
+    )+};
 }
 
-/// As [`fmod`], for minijinja's `**`.
-// SAFETY: the symbol has the type and the meaning that C gives to `pow` (C17, 7.12.7.4).
-#[allow(unsafe_code)]
-#[unsafe(no_mangle)]
-extern "C" fn pow(x: f64, y: f64) -> f64 {
-    libm::pow(x, y)
+// Debian 13's C library has a version of `fmod` that Debian 12's lacks, and minijinja calls it. With this one in its
+// place, what is built on either runs on both. With the others as well, no start of the program loads the library of
+// mathematical functions. Newer compilers have some of them.
+functions! {
+    ceil(x);
+    floor(x);
+    fmod(x, y);
+    pow(x, y);
+    trunc(x);
 }
