@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
@@ -227,9 +229,14 @@ impl<'a> Replacement<'a> {
 
     /// No program wrote to the old file since it was read, and none has it open for writing.
     fn require_unchanged(&self) -> Result<()> {
-        let old = self.open(&self.temporary, OFlag::O_RDONLY);
-        if old.is_ok_and(|old| is_open_for_writing(&old)) {
-            bail!("another program has {} open for writing; run this again later", self.path.display());
+        let is_open = || self.open(&self.temporary, OFlag::O_RDONLY).is_ok_and(|old| is_open_for_writing(&old));
+        let mut tries = 0;
+        while is_open() {
+            tries += 1;
+            if tries == CLOSE_TRIES {
+                bail!("another program has {} open for writing; run this again later", self.path.display());
+            }
+            sleep(CLOSE_WAIT);
         }
         self.require_bytes(&self.temporary)
     }
@@ -274,6 +281,11 @@ impl Drop for Replacement<'_> {
         }
     }
 }
+
+/// A program that writes a file at once closes it within milliseconds. So does a process that was just forked by one that
+/// has it open.
+const CLOSE_TRIES: usize = 10;
+const CLOSE_WAIT: Duration = Duration::from_millis(20);
 
 /// include/uapi/asm-generic/fcntl.h; the libc crate lacks it.
 const F_SETSIG: libc::c_int = 10;

@@ -1,7 +1,7 @@
 //! Files are replaced completely or not at all, and keep their owner and mode.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -253,17 +253,37 @@ fn a_file_that_is_open_for_writing_is_not_replaced() {
     let root = root(TWO, &[]);
     let file = root.path().join("etc/network/interfaces");
     let inode = fs::metadata(&file).unwrap().ino();
-    let mut editor = fs::File::options().append(true).open(&file).unwrap();
+    // Another process: a file that is open here is open in each process that another test starts, too, for a moment.
+    let script = "exec 3>>\"$1\"; echo open; read -r line; echo \"$line\" >&3";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(&file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut editor = command.spawn().unwrap();
+    let mut opened = [0; 5];
+    editor.stdout.as_mut().unwrap().read_exact(&mut opened).unwrap();
     let output = in_root(&root, &["--write"]);
     let messages = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{messages}");
     assert!(messages.contains("nothing was written") && messages.contains("open for writing"), "{messages}");
-    editor.write_all(b"# saved by the editor\n").unwrap();
-    drop(editor);
+    editor.stdin.as_mut().unwrap().write_all(b"# saved by the editor\n").unwrap();
+    assert!(editor.wait().unwrap().success());
     assert_eq!(fs::read_to_string(&file).unwrap(), format!("{TWO}# saved by the editor\n"));
     assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
     assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
     assert!(fs::read_to_string(&file).unwrap().contains("# saved by the editor\n"));
+}
+
+/// A file that is closed at once is replaced.
+#[test]
+fn a_write_that_ends_is_waited_for() {
+    let root = root(TWO, &[]);
+    let file = root.path().join("etc/network/interfaces");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3>>\"$1\"; echo open; sleep 0.05", "sh"]).arg(&file).stdout(Stdio::piped());
+    let mut other = command.spawn().unwrap();
+    other.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    assert_eq!(in_root(&root, &["--write"]).status.code(), Some(0));
+    assert!(other.wait().unwrap().success());
+    assert!(fs::read_to_string(&file).unwrap().contains("# symroute: begin"));
 }
 
 #[test]
