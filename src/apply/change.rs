@@ -1,9 +1,8 @@
 //! A run that changes the host. It takes the lock first: another run may change what was read before.
 
-use std::collections::HashSet;
-
 use anyhow::{Result, bail};
 use bstr::ByteSlice;
+use rustc_hash::FxHashSet;
 
 use super::reconcile::{self, Outcome};
 use super::steps;
@@ -246,7 +245,7 @@ fn take_down(
 fn going_down(configuration: &Configuration, snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
     let sources = plan.uplinks.iter().flat_map(|uplink| &uplink.sources);
     let others = sources.filter_map(|source| source.other_interface.as_deref());
-    let used: HashSet<&str> = plan.uplinks.iter().map(|uplink| &uplink.interface[..]).chain(others).collect();
+    let used: FxHashSet<&str> = plan.uplinks.iter().map(|uplink| &uplink.interface[..]).chain(others).collect();
     let aliases = configuration.config.stanzas.iter().filter_map(|stanza| stanza.interface.to_str().ok());
     let links = snapshot.links.iter().filter(|link| used.contains(&link.name[..]));
     let links = links.flat_map(|link| link.altnames.iter().chain([&link.name]));

@@ -5,10 +5,11 @@
 //! packets leave through the source's uplink. Must not use the plan's routes and rules: a fault in them has to be
 //! found.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::FxHashSet;
 
 use crate::network::{DEFAULT, Family, Kind, LOCAL, MAIN, Route, Rule, Snapshot, is_ipv4_link_local};
 use crate::uplinks::{Gateway, Uplink};
@@ -70,7 +71,7 @@ impl<'a> PrefixTable<'a> {
     /// Only prefixes longer than `limit` count.
     fn new(snapshot: &'a Snapshot, family: Family, table: u32, limit: u8) -> Self {
         let links = snapshot.links.iter().filter(|link| link.up && link.name != "lo");
-        let links: HashSet<&str> = links.map(|link| &link.name[..]).collect();
+        let links: FxHashSet<&str> = links.map(|link| &link.name[..]).collect();
         let is_usable = |route: &Route| match route.kind() {
             Kind::Unicast => nexthops(route).iter().any(|hop| links.contains(hop.dev)),
             _ => true,
@@ -168,18 +169,18 @@ pub struct Routing<'a> {
     pub before_main: Vec<PrefixTable<'a>>,
     pub main: PrefixTable<'a>,
     /// Addresses that table local delivers to the host.
-    pub host: HashSet<IpAddr>,
+    pub host: FxHashSet<IpAddr>,
     uplinks: Vec<&'a Uplink>,
-    interfaces: HashSet<&'a str>,
+    interfaces: FxHashSet<&'a str>,
     /// The uplinks' gateways, and those of main's default routes through their interfaces.
-    gateways: HashSet<(&'a str, IpAddr)>,
+    gateways: FxHashSet<(&'a str, IpAddr)>,
 }
 
 impl<'a> Routing<'a> {
     /// `of_uplinks` are the tables of the uplinks, which are not foreign.
     pub fn new(uplinks: &'a [Uplink], snapshot: &'a Snapshot, family: Family, of_uplinks: &[u32]) -> Self {
         let uplinks: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.family == family).collect();
-        let interfaces: HashSet<&str> = uplinks.iter().map(|uplink| &uplink.interface[..]).collect();
+        let interfaces: FxHashSet<&str> = uplinks.iter().map(|uplink| &uplink.interface[..]).collect();
         let in_main = || snapshot.routes.iter().filter(|route| route.table == MAIN && route.family == family);
         let defaults = in_main().filter(|route| route.dst.prefix_len() == 0).flat_map(nexthops);
         let defaults = defaults.filter_map(|hop| Some((hop.dev, hop.gateway?)));
@@ -407,11 +408,11 @@ fn through_gateway(own: &Uplink) -> Expected {
 
 /// Addresses of the host that table local delivers. Addresses whose duplicate address detection runs or has failed are
 /// not among them.
-fn host_addresses(snapshot: &Snapshot, family: Family) -> HashSet<IpAddr> {
+fn host_addresses(snapshot: &Snapshot, family: Family) -> FxHashSet<IpAddr> {
     let local = snapshot.routes.iter().filter(|route| route.table == LOCAL && route.family == family);
     let local =
         local.filter(|route| route.kind() == Kind::Local && route.dst.prefix_len() == route.dst.max_prefix_len());
-    let local: HashSet<IpAddr> = local.map(|route| route.dst.addr()).collect();
+    let local: FxHashSet<IpAddr> = local.map(|route| route.dst.addr()).collect();
     let in_vrf = |dev: &str| snapshot.link(dev).is_some_and(|link| link.vrf);
     let usable = snapshot.addresses.iter().filter(|known| !known.local && !known.duplicate && !in_vrf(&known.dev));
     usable.map(|known| known.net.addr()).filter(|address| local.contains(address)).collect()

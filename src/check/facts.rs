@@ -1,7 +1,7 @@
 //! Everything else of a host on which replies depend: kernel settings, other managers of routes, address translation,
 //! sockets. Plain values; `system::host` reads them.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// `net.ipv4.conf.NAME` (kernel, Documentation/networking/ip-sysctl.rst).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Networkd {
 pub struct Facts {
     pub all: Settings,
     /// By interface.
-    pub settings: HashMap<String, Settings>,
+    pub settings: FxHashMap<String, Settings>,
     /// Interfaces on which IPv6 is disabled (`net.ipv6.conf.NAME.disable_ipv6`).
     pub without_inet6: Vec<String>,
     /// The kernel forwards IPv4.
@@ -58,7 +58,7 @@ pub struct Facts {
     pub dropped: u64,
     pub networkd: Option<Networkd>,
     /// Interfaces that NetworkManager manages, and its state of them.
-    pub networkmanager: HashMap<String, String>,
+    pub networkmanager: FxHashMap<String, String>,
     pub translations: Vec<Translation>,
     pub udp: Vec<Wildcard>,
     /// The hook for if-up.d is installed.

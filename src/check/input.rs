@@ -1,7 +1,8 @@
 //! The input of the findings: a host, and the results of its route lookups.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
+
+use rustc_hash::FxHashSet;
 
 use super::expected::Expected;
 use super::facts::Facts;
@@ -62,7 +63,7 @@ pub struct CheckInput<'a> {
     /// The arguments of `ifup` that bring each uplink up again, in the same order.
     pub ifup_targets: &'a [Vec<String>],
     /// Indexes of the uplinks that `auto` brings up at boot.
-    pub at_boot: &'a HashSet<usize>,
+    pub at_boot: &'a FxHashSet<usize>,
     /// Errors in manual policy routing.
     pub manual: &'a [Diagnostic],
     pub snapshot: &'a Snapshot,
@@ -81,7 +82,7 @@ impl<'a> CheckInput<'a> {
         facts: &'a Facts,
         results: &'a [ProbeResult],
     ) -> Self {
-        static NOTHING: std::sync::LazyLock<HashSet<usize>> = std::sync::LazyLock::new(HashSet::new);
+        static NOTHING: std::sync::LazyLock<FxHashSet<usize>> = std::sync::LazyLock::new(FxHashSet::default);
         let (ifup_targets, manual) = (&[], &[]);
         let (by_files, written, at_boot) = (&plan.uplinks[..], plan, &*NOTHING);
         CheckInput { plan, by_files, written, ifup_targets, at_boot, manual, snapshot, status, facts, results }

@@ -2,10 +2,11 @@
 //! remote address, its gateway, the host's own addresses and every network of the host; and packets that arrive from
 //! there. `expected` computes the expected result of each.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::expected::{Derived, Expected, PrefixTable, Reach, Routing, is_default_like};
 use crate::network::{Family, Kind, Query, Route, Rule, Snapshot};
@@ -81,7 +82,7 @@ pub struct Probe {
 }
 
 /// Another host in the network, but in no smaller network of the table.
-fn host_in(net: &IpNet, table: &PrefixTable, own: &HashSet<IpAddr>) -> Option<IpAddr> {
+fn host_in(net: &IpNet, table: &PrefixTable, own: &FxHashSet<IpAddr>) -> Option<IpAddr> {
     let is_in_smaller = |host: &IpAddr| {
         let routes = table.longest_match(*host).unwrap_or_default();
         routes.first().is_some_and(|route| !route.dst.contains(net))
@@ -158,7 +159,12 @@ fn rules_with_selectors(snapshot: &Snapshot, family: Family, before: u32) -> Vec
 
 /// A host in every network of main, of the tables before it, and of the rules. If there are too many, networks that are
 /// reached without an uplink's gateway come first.
-fn hosts(routing: &Routing, of_rules: &BTreeSet<IpNet>, own: &HashSet<IpAddr>, uplinks: usize) -> Vec<(IpNet, IpAddr)> {
+fn hosts(
+    routing: &Routing,
+    of_rules: &BTreeSet<IpNet>,
+    own: &FxHashSet<IpAddr>,
+    uplinks: usize,
+) -> Vec<(IpNet, IpAddr)> {
     let most = (MOST_NETWORKS * MANY_UPLINKS / uplinks.max(MANY_UPLINKS)).max(16);
     let main = &routing.main;
     let (internet, local): (Vec<&IpNet>, Vec<&IpNet>) = main.networks().partition(|net| routing.is_internet(net));
@@ -166,7 +172,7 @@ fn hosts(routing: &Routing, of_rules: &BTreeSet<IpNet>, own: &HashSet<IpAddr>, u
     let of_table = |table| PrefixTable::networks(table).map(move |net| (net, table));
     let foreign = routing.before_main.iter().flat_map(of_table).take(most);
     let of_rules = of_rules.iter().take(most).map(|net| (net, main));
-    let mut seen = HashSet::new();
+    let mut seen = FxHashSet::default();
     let networks = in_main.chain(foreign).chain(of_rules);
     let hosts = networks.filter_map(|(net, table)| Some((*net, host_in(net, table, own)?)));
     hosts.filter(|(_, host)| seen.insert(*host)).collect()
@@ -175,16 +181,16 @@ fn hosts(routing: &Routing, of_rules: &BTreeSet<IpNet>, own: &HashSet<IpAddr>, u
 /// The host's own addresses: the first of each interface, then the others.
 fn host_addresses(routing: &Routing, snapshot: &Snapshot) -> (Vec<IpAddr>, Vec<IpAddr>) {
     let known = snapshot.addresses.iter().filter(|known| routing.host.contains(&known.net.addr()));
-    let mut seen = HashSet::new();
+    let mut seen = FxHashSet::default();
     let (first, others): (Vec<_>, Vec<_>) = known.take(MOST_NETWORKS).partition(|known| seen.insert(&known.dev));
     let addresses = |list: Vec<&crate::network::Address>| list.iter().map(|known| known.net.addr()).collect();
     (addresses(first), addresses(others))
 }
 
 /// Foreign routes in these tables.
-fn foreign_routes<'a>(snapshot: &'a Snapshot, family: Family, tables: &[u32]) -> HashMap<u32, Vec<&'a Route>> {
-    let tables: HashSet<u32> = tables.iter().copied().collect();
-    let mut found: HashMap<u32, Vec<&Route>> = HashMap::new();
+fn foreign_routes<'a>(snapshot: &'a Snapshot, family: Family, tables: &[u32]) -> FxHashMap<u32, Vec<&'a Route>> {
+    let tables: FxHashSet<u32> = tables.iter().copied().collect();
+    let mut found: FxHashMap<u32, Vec<&Route>> = FxHashMap::default();
     for route in snapshot.routes.iter().filter(|route| route.family == family && !route.is_ours()) {
         if tables.contains(&route.table) {
             found.entry(route.table).or_default().push(route);
@@ -194,8 +200,8 @@ fn foreign_routes<'a>(snapshot: &'a Snapshot, family: Family, tables: &[u32]) ->
 }
 
 /// Positions of the first destination of each kind.
-fn of_each_kind(destinations: &[Destination]) -> HashSet<usize> {
-    let mut seen = HashSet::new();
+fn of_each_kind(destinations: &[Destination]) -> FxHashSet<usize> {
+    let mut seen = FxHashSet::default();
     let first = destinations.iter().enumerate().filter(|(_, known)| seen.insert(known.target.name()));
     first.map(|(index, _)| index).collect()
 }
@@ -203,7 +209,7 @@ fn of_each_kind(destinations: &[Destination]) -> HashSet<usize> {
 /// All lookups for the active uplinks. `to` replaces the remote addresses.
 pub fn probes(plan: &Plan, snapshot: &Snapshot, to: &[IpAddr]) -> Vec<Probe> {
     let mut probes = Vec::new();
-    let own: HashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
+    let own: FxHashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
     for family in Family::ALL {
         let uplinks: Vec<usize> = (0..plan.uplinks.len())
             .filter(|index| plan.uplinks[*index].family == family && plan.uplinks[*index].up)
@@ -247,13 +253,13 @@ struct ProbesOfFamily<'a> {
     /// The host's own: the first of each interface, then the others.
     addresses: (Vec<IpAddr>, Vec<IpAddr>),
     /// Foreign routes in uplinks' tables.
-    foreign: HashMap<u32, Vec<&'a Route>>,
+    foreign: FxHashMap<u32, Vec<&'a Route>>,
     /// Foreign rules with a protocol, a port or a user.
     selecting: Vec<&'a Rule>,
     /// For each uplink.
     most_lookups: usize,
     remote: Option<IpAddr>,
-    own: &'a HashSet<IpAddr>,
+    own: &'a FxHashSet<IpAddr>,
 }
 
 /// A destination of an uplink's lookups.

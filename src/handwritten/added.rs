@@ -1,9 +1,10 @@
 //! The rules that lines add, by their selectors.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::removal::is_unknown;
 use crate::commands::lines::Line;
@@ -15,9 +16,9 @@ const MAIN_PRIORITY: u32 = 32_766;
 
 /// Free priorities for rules without one, by line. The kernel puts a rule without a priority before all others, so later
 /// lines get smaller numbers.
-pub(crate) fn suggest_priorities(lines: &[Line], in_use: &HashSet<u32>) -> HashMap<usize, u32> {
+pub(crate) fn suggest_priorities(lines: &[Line], in_use: &FxHashSet<u32>) -> FxHashMap<usize, u32> {
     let rules = || lines.iter().enumerate().filter(|(_, line)| line.command.object == Object::Rule);
-    let used: HashSet<u32> = rules().filter_map(|(_, line)| line.command.priority()).collect();
+    let used: FxHashSet<u32> = rules().filter_map(|(_, line)| line.command.priority()).collect();
     let without =
         rules().filter(|(_, line)| line.phase.is_up() && line.command.adds() && line.command.get("priority").is_none());
     let free = (10..).map(|tens| tens * 10).filter(|priority| !used.contains(priority) && !in_use.contains(priority));
@@ -38,13 +39,13 @@ type Selector = (&'static str, bool, Selected);
 #[derive(Default)]
 pub(crate) struct AddedRules {
     pub(crate) lines: Vec<usize>,
-    by_selector: HashMap<Selector, Vec<usize>>,
+    by_selector: FxHashMap<Selector, Vec<usize>>,
     /// Rules with a variable in a value.
     pub(super) with_variables: Vec<usize>,
     /// The position of each rule in the kernel's order.
-    pub(super) order: HashMap<usize, (u32, usize)>,
+    pub(super) order: FxHashMap<usize, (u32, usize)>,
     /// `down` lines that delete a rule, by their narrowest selector.
-    deletions: HashMap<Option<Selector>, Vec<usize>>,
+    deletions: FxHashMap<Option<Selector>, Vec<usize>>,
 }
 
 pub(super) const SIDES: [&str; 5] = ["from", "to", "fwmark", "iif", "oif"];
@@ -104,10 +105,10 @@ impl AddedRules {
 
 /// The position of each rule in the kernel if the lines run in file order: by priority, and a rule without one before all
 /// others. (net/core/fib_rules.c `fib_default_rule_pref`)
-fn order(lines: &[Line], added: &[usize]) -> HashMap<usize, (u32, usize)> {
+fn order(lines: &[Line], added: &[usize]) -> FxHashMap<usize, (u32, usize)> {
     // A rule without a priority is put before the second rule, which is that of the main table at first.
     let mut first = [MAIN_PRIORITY; 2];
-    let mut order = HashMap::new();
+    let mut order = FxHashMap::default();
     for index in added {
         let command = &lines[*index].command;
         let first = &mut first[usize::from(command.inet6)];

@@ -1,10 +1,10 @@
 //! The host as described in the files, indexed for lookups.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use bstr::ByteSlice;
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::removal::RTPROT_BOOT;
 use crate::commands::lines::{Line, Phase};
@@ -54,29 +54,29 @@ pub(super) fn default_of_options(uplink: &Uplink) -> Option<Route> {
 /// The host as described in the files.
 #[derive(Default)]
 pub(crate) struct Host {
-    pub(crate) known: HashSet<String>,
-    pub(crate) owners: HashMap<IpAddr, String>,
-    pub(crate) owners_by_text: HashMap<String, String>,
+    pub(crate) known: FxHashSet<String>,
+    pub(crate) owners: FxHashMap<IpAddr, String>,
+    pub(crate) owners_by_text: FxHashMap<String, String>,
     /// By link and family (true for inet6).
-    pub(crate) networks: HashMap<(String, bool), Vec<IpNet>>,
+    pub(crate) networks: FxHashMap<(String, bool), Vec<IpNet>>,
     /// Links by their networks.
     pub(crate) links: ByNetwork<Vec<String>>,
     /// Routes without a gateway, by destination.
     pub(crate) on_link: ByNetwork<Vec<usize>>,
     /// Addresses by link and family.
-    pub(crate) addresses: HashMap<(String, bool), Vec<IpAddr>>,
+    pub(crate) addresses: FxHashMap<(String, bool), Vec<IpAddr>>,
     /// May a link have addresses that are not in the files? By family.
     pub(crate) any_open: [bool; 2],
     /// May the link have addresses that are not in the files? By link and family.
-    pub(crate) open: HashMap<(String, bool), bool>,
+    pub(crate) open: FxHashMap<(String, bool), bool>,
     pub(crate) manual_routes: Vec<ManualRoute>,
     /// The default routes that options of stanzas add.
     pub(crate) defaults: Vec<Route>,
-    pub(crate) by_table: HashMap<Table, Vec<usize>>,
+    pub(crate) by_table: FxHashMap<Table, Vec<usize>>,
     /// Tables of symroute whose numbers are in the files.
-    pub(crate) by_symroute: HashSet<Table>,
+    pub(crate) by_symroute: FxHashSet<Table>,
     /// Tables that rules by source look up.
-    pub(crate) by_source: HashSet<Table>,
+    pub(crate) by_source: FxHashSet<Table>,
     /// Destinations for which rules look up the main table first; nothing for all destinations.
     pub(crate) main_first: Vec<Option<IpNet>>,
 }
@@ -114,7 +114,7 @@ impl Host {
 
     fn add_stanzas(&mut self, collector: &UplinkCollector<'_>, links: &[String]) {
         let stanza_of = |known: &LinkSource| Some((known.source.stanza?, known.family));
-        let with_address: HashSet<(usize, Family)> = collector.sources.iter().filter_map(stanza_of).collect();
+        let with_address: FxHashSet<(usize, Family)> = collector.sources.iter().filter_map(stanza_of).collect();
         for (index, (stanza, link)) in collector.config.stanzas.iter().zip(links).enumerate() {
             for entry in stanza.entries.iter().filter(|entry| entry.name == "address") {
                 let text = entry.value.to_str_lossy().split('/').next().unwrap_or_default().to_string();

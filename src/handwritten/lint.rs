@@ -1,11 +1,12 @@
 //! The lint of manual policy: its lines, and the values that all checks use.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bstr::ByteSlice;
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::added::AddedRules;
 use super::host::{Host, ManualRoute, single};
@@ -24,12 +25,12 @@ pub(super) struct ManualPolicyLint<'a> {
     /// The link of each stanza, without the `:1` of an alias.
     pub(super) links: Vec<String>,
     /// Lines that add a rule which another line deletes, or for which a diagnostic suggests a deletion.
-    pub(super) deleted: HashSet<usize>,
+    pub(super) deleted: FxHashSet<usize>,
     pub(super) found: Vec<Diagnostic>,
     /// Words of lines that are not policy, computed when they are first needed.
-    pub(super) words_of_others: OnceCell<HashSet<Vec<u8>>>,
+    pub(super) words_of_others: OnceCell<FxHashSet<Vec<u8>>>,
     /// Priorities to suggest for rules without one, by line.
-    pub(super) suggested_priorities: HashMap<usize, u32>,
+    pub(super) suggested_priorities: FxHashMap<usize, u32>,
 }
 
 impl ManualPolicyLint<'_> {
@@ -176,15 +177,16 @@ impl ManualPolicyLint<'_> {
     }
 
     /// Names of tables that are missing in the files of iproute2; each is reported once.
-    pub(super) fn unknown_tables(&mut self, in_use: &HashSet<u32>) {
+    pub(super) fn unknown_tables(&mut self, in_use: &FxHashSet<u32>) {
         let config = self.collector.config;
         let names_them = |entry: &crate::interfaces::Entry| entry.value.contains_str("rt_tables");
         if config.stanzas.iter().flat_map(|stanza| &stanza.entries).any(names_them) {
             return;
         }
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         let in_lines = self.lines().filter_map(|(_, line)| line.command.get("table").and_then(number));
-        let used: HashSet<u32> = self.collector.names.numbers().chain(in_lines).chain(in_use.iter().copied()).collect();
+        let used: FxHashSet<u32> =
+            self.collector.names.numbers().chain(in_lines).chain(in_use.iter().copied()).collect();
         let mut free = (101..253).filter(|free| !used.contains(free));
         let mut found = Vec::new();
         for (index, line) in self.lines() {

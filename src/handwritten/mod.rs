@@ -14,9 +14,9 @@ mod routes;
 mod rules;
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 
 use bstr::ByteSlice;
+use rustc_hash::FxHashSet;
 
 use self::added::{AddedRules, suggest_priorities};
 use self::host::Host;
@@ -61,7 +61,7 @@ pub(crate) fn lint_lines(config: &Config, names: &Names, in_use: &InUse, known: 
         collector: &collector,
         corrected,
         links,
-        deleted: HashSet::new(),
+        deleted: FxHashSet::default(),
         found: Vec::new(),
         words_of_others: OnceCell::new(),
         suggested_priorities,

@@ -1,10 +1,10 @@
 //! Routes: is their interface, gateway and source address valid, and are they in the right stanza?
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use bstr::ByteSlice;
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::host::{ManualRoute, single};
 use super::lint::ManualPolicyLint;
@@ -25,7 +25,7 @@ impl ManualPolicyLint<'_> {
             .filter(is_policy)
             .map(|manual_route| (manual_route.line, manual_route.table.clone()))
             .collect();
-        let (mut devices, mut leased, mut subnets) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut devices, mut leased, mut subnets) = (FxHashSet::default(), FxHashSet::default(), FxHashSet::default());
         for (index, table) in routes {
             self.device(index, &mut devices);
             self.gateway(index);
@@ -39,7 +39,7 @@ impl ManualPolicyLint<'_> {
     }
 
     /// A route through an interface that is missing in these files.
-    fn device(&mut self, index: usize, seen: &mut HashSet<(usize, String)>) {
+    fn device(&mut self, index: usize, seen: &mut FxHashSet<(usize, String)>) {
         let line = self.line(index);
         let Some(dev) = line.command.get("dev").filter(|dev| !dev.contains(['$', '`', '<'])) else { return };
         let dev = without_alias(dev).to_str_lossy().into_owned();
@@ -62,8 +62,8 @@ impl ManualPolicyLint<'_> {
 
     /// The words of all lines that are not policy: another command may add an interface (a tunnel, a bridge,
     /// `wg-quick up wg0`).
-    fn words_of_others(&self) -> HashSet<Vec<u8>> {
-        let policy: HashSet<Location> = self
+    fn words_of_others(&self) -> FxHashSet<Vec<u8>> {
+        let policy: FxHashSet<Location> = self
             .lines()
             .filter(|(_, line)| line.command.object != Object::Address)
             .map(|(_, line)| line.location)
@@ -145,7 +145,7 @@ impl ManualPolicyLint<'_> {
     }
 
     /// `src` has to be an address of the host, and the one whose rules look up this table.
-    fn source(&mut self, index: usize, table: &Table, leased: &mut HashSet<usize>) {
+    fn source(&mut self, index: usize, table: &Table, leased: &mut FxHashSet<usize>) {
         let line = self.line(index);
         let command = &line.command;
         let (Some(src), Some(address)) = (command.get("src"), command.address("src")) else { return };
@@ -196,7 +196,7 @@ impl ManualPolicyLint<'_> {
     }
 
     /// An address in the lines of a stanza that uses DHCP.
-    fn leased(&mut self, index: usize, text: &str, seen: &mut HashSet<usize>) {
+    fn leased(&mut self, index: usize, text: &str, seen: &mut FxHashSet<usize>) {
         let line = self.line(index);
         let stanza = self.stanza(line);
         let command = &line.command;
@@ -215,7 +215,7 @@ impl ManualPolicyLint<'_> {
     }
 
     /// A table with a default route and without the link's own network.
-    fn subnet(&mut self, index: usize, table: &Table, seen: &mut HashSet<(Table, IpNet)>) {
+    fn subnet(&mut self, index: usize, table: &Table, seen: &mut FxHashSet<(Table, IpNet)>) {
         let line = self.line(index);
         let command = &line.command;
         let (true, Some(via), Some(link)) = (command.is_default(), command.address("via"), self.leaves_by(line)) else {
@@ -259,7 +259,7 @@ impl ManualPolicyLint<'_> {
         // In the kernel's order.
         routes.sort_by_key(|(_, route)| route.metric);
         let key = |route: &Route| (route.family, route.table, route.dst);
-        let mut by_destination: HashMap<_, Vec<&(Option<usize>, Route)>> = HashMap::new();
+        let mut by_destination: FxHashMap<_, Vec<&(Option<usize>, Route)>> = FxHashMap::default();
         for known in &routes {
             by_destination.entry(key(&known.1)).or_default().push(known);
         }
@@ -292,9 +292,9 @@ impl ManualPolicyLint<'_> {
 
     /// Lines for the interface of another stanza: they run when the wrong interface goes up or down.
     pub(crate) fn other_stanzas(&mut self) {
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         let wrong_tables = self.found.iter().filter(|diagnostic| diagnostic.id == Some("manual-wrong-table"));
-        let wrong_tables: HashSet<Option<Location>> = wrong_tables.map(|diagnostic| diagnostic.location).collect();
+        let wrong_tables: FxHashSet<Option<Location>> = wrong_tables.map(|diagnostic| diagnostic.location).collect();
         for index in 0..self.collector.lines.len() {
             let line = self.line(index);
             if !line.phase.is_up()

@@ -1,6 +1,8 @@
 //! Rules: is each added rule deleted again, and does it look up the right table?
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::added::SIDES;
 use super::lint::ManualPolicyLint;
@@ -13,13 +15,13 @@ use crate::commands::{Command, Object, Verb};
 #[derive(Default)]
 struct Tables {
     /// Tables that rules look up.
-    looked_up: HashSet<Table>,
+    looked_up: FxHashSet<Table>,
     /// Tables of the routes of a stanza.
-    of_stanza: HashMap<usize, Vec<Table>>,
+    of_stanza: FxHashMap<usize, Vec<Table>>,
     /// The links of a table's default routes; nothing if one of them is unknown.
-    links: HashMap<Table, Option<BTreeSet<String>>>,
+    links: FxHashMap<Table, Option<BTreeSet<String>>>,
     /// The table whose default route leaves through an interface.
-    of_link: HashMap<String, Table>,
+    of_link: FxHashMap<String, Table>,
 }
 
 impl Tables {
@@ -88,7 +90,7 @@ impl ManualPolicyLint<'_> {
     }
 
     /// What a deletion removes. `removed_here` are the rules that lines of its stanza have removed.
-    fn removed(&self, index: usize, removed_here: &HashSet<usize>) -> Removed {
+    fn removed(&self, index: usize, removed_here: &FxHashSet<usize>) -> Removed {
         let line = self.line(index);
         let is_own = |other: &&usize| self.line(**other).stanza == line.stanza;
         let is_same_interface = |other: &&usize| self.link(self.line(**other)) == self.link(line);
@@ -166,7 +168,7 @@ impl ManualPolicyLint<'_> {
         let is_deletion = |line: &Line| line.command.object == Object::Rule && line.command.verb == Verb::Delete;
         let lines: Vec<usize> = self.lines().filter(|(_, line)| is_deletion(line)).map(|(index, _)| index).collect();
         let mut deletions = Deletions::default();
-        let (mut stanza, mut removed_here) = (None, HashSet::new());
+        let (mut stanza, mut removed_here) = (None, FxHashSet::default());
         for index in lines {
             let line = self.line(index);
             if stanza.replace(line.stanza) != Some(line.stanza) {
@@ -343,7 +345,7 @@ impl ManualPolicyLint<'_> {
     /// Does the table of each rule have routes, and does it use the interface with the address?
     pub(crate) fn rules_and_their_tables(&mut self) {
         let tables = Tables::new(self);
-        let mut empty = HashSet::new();
+        let mut empty = FxHashSet::default();
         for index in self.added.lines.clone() {
             let line = self.line(index);
             let Some(table) = self.table(&line.command) else { continue };
@@ -374,7 +376,7 @@ impl ManualPolicyLint<'_> {
         table: Table,
         owner: Option<String>,
         tables: &Tables,
-        empty: &mut HashSet<Table>,
+        empty: &mut FxHashSet<Table>,
     ) {
         let line = self.line(index);
         let command = &line.command;

@@ -1,14 +1,13 @@
 //! The links that are up, each with the stanza that it is up as, indexed: a host may have hundreds.
 
-use std::collections::{HashMap, HashSet};
-
 use bstr::BStr;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Active<'a> {
-    links: HashSet<&'a BStr>,
+    links: FxHashSet<&'a BStr>,
     /// By stanza, in the order of ifupdown's state.
-    by_stanza: HashMap<&'a BStr, Vec<&'a BStr>>,
+    by_stanza: FxHashMap<&'a BStr, Vec<&'a BStr>>,
 }
 
 impl<'a> Active<'a> {

@@ -2,11 +2,11 @@
 //!
 //! Plain values; `reader` fills them.
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use bstr::{BStr, ByteSlice};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
@@ -186,7 +186,7 @@ enum Value<'a> {
 fn merge<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<MergedOption> {
     let mut options: Vec<(&Entry, Value)> = Vec::new();
     // Most stanzas have few options: these are found by a search.
-    let mut others: HashMap<&BStr, usize> = HashMap::new();
+    let mut others: FxHashMap<&BStr, usize> = FxHashMap::default();
     for entry in entries {
         let first = || options.iter().take(FEW).position(|(option, _)| option.name == entry.name);
         let known = || first().or_else(|| others.get(entry.name.as_bstr()).copied());
@@ -298,10 +298,10 @@ impl Config {
 /// The names in the `auto` and `allow-*` lists, the logical ones of `PATTERN=NAME`, and patterns.
 #[derive(Debug, Clone, Default)]
 pub struct Listed<'a> {
-    names: HashSet<&'a BStr>,
+    names: FxHashSet<&'a BStr>,
     patterns: Vec<&'a BStr>,
     /// Logical names with their links; nothing for a pattern.
-    logical: HashMap<&'a BStr, Vec<Option<&'a BStr>>>,
+    logical: FxHashMap<&'a BStr, Vec<Option<&'a BStr>>>,
     /// Links that are up, each with the stanza that it is up as.
     active: Active<'a>,
 }

@@ -3,9 +3,9 @@
 //! Each warning is for a mistake that was found in published files; a valid file gets none.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 
 use bstr::{BStr, ByteSlice};
+use rustc_hash::FxHashSet;
 
 use super::config::is_command;
 use super::diagnostic::{Diagnostic, Location};
@@ -128,7 +128,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
 #[derive(Default)]
 struct Correct<'a> {
     few: Vec<&'a [u8]>,
-    others: HashSet<&'a BStr>,
+    others: FxHashSet<&'a BStr>,
 }
 
 impl<'a> Correct<'a> {
@@ -151,7 +151,7 @@ fn is_own(stanza: &Stanza, entry: &Entry) -> bool {
 }
 
 /// Every word of an option of another stanza, of a mapping or an `inherits`: an interface that is named there is used.
-fn mentioned(config: &Config) -> HashSet<&BStr> {
+fn mentioned(config: &Config) -> FxHashSet<&BStr> {
     fn words(value: &Text) -> impl Iterator<Item = &BStr> {
         value.fields_with(|c| c.is_whitespace() || c == '=').map(BStr::new)
     }

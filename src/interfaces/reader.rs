@@ -6,12 +6,12 @@
 mod sources;
 mod tolerant;
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
 use bstr::ByteSlice;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::block;
 use super::config::{AddressFamily, Config, Dialect, File, Files, Lists, Mapping, Stanza};
@@ -119,7 +119,7 @@ type Template = (Text, Option<AddressFamily>);
 /// The first stanza of a name, and of a name in a family. Few files have `inherits`: nothing is entered before one.
 #[derive(Default)]
 struct Templates {
-    first: HashMap<Template, usize>,
+    first: FxHashMap<Template, usize>,
     /// The number of stanzas that are entered.
     count: usize,
 }
@@ -228,16 +228,16 @@ struct Reader<'a> {
     files: &'a dyn Files,
     config: Config,
     /// Paths as strings: ifupdown treats `x` and `./x` as two files.
-    seen: HashSet<OsString>,
+    seen: FxHashSet<OsString>,
     /// The index of the list of each class, and of the last one that was used.
-    classes: HashMap<Text, usize>,
+    classes: FxHashMap<Text, usize>,
     last_list: usize,
     /// The names in each list.
-    listed: Vec<HashSet<Text>>,
+    listed: Vec<FxHashSet<Text>>,
     templates: Templates,
     has_loopback: bool,
     /// Set while the reader only looks for further errors in a file that ifupdown rejected: the templates before it.
-    rest_after: Option<&'a HashMap<Template, usize>>,
+    rest_after: Option<&'a FxHashMap<Template, usize>>,
 }
 
 impl<'a> Reader<'a> {
@@ -245,8 +245,8 @@ impl<'a> Reader<'a> {
         Reader {
             files,
             config: Config::default(),
-            seen: HashSet::new(),
-            classes: HashMap::new(),
+            seen: FxHashSet::default(),
+            classes: FxHashMap::default(),
             last_list: 0,
             listed: Vec::new(),
             templates: Templates::default(),
@@ -261,7 +261,7 @@ impl<'a> Reader<'a> {
         if !is_last {
             self.last_list = *self.classes.entry(class.clone()).or_insert_with(|| {
                 lists.push((class.clone(), Vec::new()));
-                self.listed.push(HashSet::new());
+                self.listed.push(FxHashSet::default());
                 lists.len() - 1
             });
         }

@@ -1,9 +1,9 @@
 //! Links, addresses, rules and routes of the kernel at one moment. `netlink` reads them.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::family::Family;
 use super::route::Route;
@@ -78,7 +78,7 @@ impl Snapshot {
     pub fn has_several_routers(&self) -> bool {
         let is_default =
             |route: &&Route| (route.table, route.family, route.dst.prefix_len()) == (MAIN, Family::Inet6, 0);
-        let mut interfaces = HashSet::new();
+        let mut interfaces = FxHashSet::default();
         let mut devs = self.routes.iter().filter(is_default).filter_map(|route| route.dev.as_ref());
         devs.any(|dev| !interfaces.insert(dev))
     }
@@ -90,11 +90,11 @@ impl Snapshot {
 
 /// The kernel's names of interfaces, by their names and altnames.
 #[derive(Debug, Clone, Default)]
-pub struct LinkNames<'a>(HashMap<&'a str, &'a str>);
+pub struct LinkNames<'a>(FxHashMap<&'a str, &'a str>);
 
 impl<'a> LinkNames<'a> {
     pub fn new(links: &'a [Link]) -> Self {
-        let mut names: HashMap<&str, &str> = links.iter().map(|link| (&link.name[..], &link.name[..])).collect();
+        let mut names: FxHashMap<&str, &str> = links.iter().map(|link| (&link.name[..], &link.name[..])).collect();
         for link in links {
             for altname in &link.altnames {
                 names.entry(altname).or_insert(&link.name);

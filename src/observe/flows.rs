@@ -90,6 +90,7 @@ pub struct Sighting<'a> {
 #[derive(Debug)]
 pub struct Flows {
     observed: Observed,
+    // Strangers choose the keys: they must not be able to choose ones with equal hashes.
     table: HashMap<Ports, Vec<Flow>>,
     length: usize,
     most: usize,

@@ -4,7 +4,7 @@
 //! source (ICMPv6 echo), and then the source decides. It belongs to the uplink whose stanza has the interface's name. With
 //! the uplink of an alias, it would be removed too early.
 
-use std::collections::HashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::layout::DeviceRule;
 use super::numbers::Numbers;
@@ -14,13 +14,13 @@ use crate::uplinks::{DEVICE_RULE, Uplink};
 type Interface<'a> = (&'a str, Family);
 
 /// The rules of interfaces, by the uplink that has the rule.
-pub struct Rules(HashMap<usize, DeviceRule>);
+pub struct Rules(FxHashMap<usize, DeviceRule>);
 
 impl Rules {
     /// `layered` are the uplinks that have a policy with rules by interface; `numbers` their tables and priorities.
-    pub fn new(uplinks: &[Uplink], layered: &[usize], numbers: &HashMap<usize, Numbers>) -> Self {
+    pub fn new(uplinks: &[Uplink], layered: &[usize], numbers: &FxHashMap<usize, Numbers>) -> Self {
         let interface = |index: usize| (uplinks[index].interface.as_str(), uplinks[index].family);
-        let mut owners: HashMap<Interface, usize> = HashMap::with_capacity(layered.len());
+        let mut owners: FxHashMap<Interface, usize> = FxHashMap::with_capacity_and_hasher(layered.len(), FxBuildHasher);
         let rank = |index: usize| (!uplinks[index].up, uplinks[index].is_alias(), index);
         for index in layered.iter().copied() {
             let owner = owners.entry(interface(index)).or_insert(index);
@@ -28,7 +28,7 @@ impl Rules {
                 *owner = index;
             }
         }
-        let mut last: HashMap<Interface, u32> = HashMap::with_capacity(numbers.len());
+        let mut last: FxHashMap<Interface, u32> = FxHashMap::with_capacity_and_hasher(numbers.len(), FxBuildHasher);
         for (index, numbers) in numbers {
             let highest = last.entry(interface(*index)).or_insert(numbers.priority);
             *highest = (*highest).max(numbers.priority);

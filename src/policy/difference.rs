@@ -1,9 +1,9 @@
 //! From a snapshot to a plan: what is missing, and which of symroute's entries are no longer needed.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::FxHashSet;
 
 use super::group::{GROUP, NO_GROUP};
 use super::numbers::PRIORITIES_PER_UPLINK;
@@ -85,7 +85,7 @@ pub struct Installed<'a> {
 
 impl<'a> Installed<'a> {
     pub fn new(snapshot: &'a Snapshot, plan: &Plan) -> Self {
-        let tables: HashSet<(Family, u32)> = plan.tables().collect();
+        let tables: FxHashSet<(Family, u32)> = plan.tables().collect();
         // Main, which may have a million routes, is no uplink's table.
         let is_of_plan = |route: &&Route| route.table != MAIN && tables.contains(&(route.family, route.table));
         let routes = snapshot.routes.iter().filter(is_of_plan);
@@ -121,9 +121,9 @@ pub fn undecided_tables(plan: &Plan, snapshot: &Snapshot) -> Vec<(Family, u32)> 
     let last = incomplete.iter().map(|policy| policy.uplink).filter(|uplink| plan.uplinks[*uplink].up).max();
     let before = last.map_or(&[][..], |last| &plan.uplinks[..=last]);
     // An IPv4 uplink has the table of the IPv6 uplink of its interface.
-    let before: HashSet<&str> = before.iter().map(|uplink| &uplink.interface[..]).collect();
+    let before: FxHashSet<&str> = before.iter().map(|uplink| &uplink.interface[..]).collect();
     let ours = snapshot.rules.iter().filter(|rule| rule.is_ours());
-    let looked_up: HashSet<u32> = ours.map(|rule| rule.table).collect();
+    let looked_up: FxHashSet<u32> = ours.map(|rule| rule.table).collect();
     let counts = |policy: &&Policy| {
         before.contains(&plan.uplinks[policy.uplink].interface[..]) || looked_up.contains(&policy.table)
     };
@@ -227,7 +227,7 @@ pub fn teardown(snapshot: &Snapshot, interfaces: &[&str]) -> Difference {
     let is_going = |dev: &Option<String>| dev.as_deref().is_some_and(|dev| interfaces.contains(&dev));
     let rules = || snapshot.rules.iter().filter(|rule| rule.is_ours());
     let routes = || snapshot.routes.iter().filter(|route| route.is_ours() && route.table != MAIN);
-    let (mut own, mut of_others) = (HashSet::new(), HashSet::new());
+    let (mut own, mut of_others) = (FxHashSet::default(), FxHashSet::default());
     for route in routes().filter(|route| route.dst.prefix_len() == 0) {
         let tables = if is_going(&route.dev) { &mut own } else { &mut of_others };
         tables.insert((route.family, route.table));
@@ -241,7 +241,7 @@ pub fn teardown(snapshot: &Snapshot, interfaces: &[&str]) -> Difference {
         let table = (rule.family, rule.table);
         own.extend(Some(table).filter(|table| !of_others.contains(table)));
     }
-    let sources = |tables: &HashSet<(Family, u32)>| -> HashSet<Option<IpNet>> {
+    let sources = |tables: &FxHashSet<(Family, u32)>| -> FxHashSet<Option<IpNet>> {
         rules().filter(|rule| tables.contains(&(rule.family, rule.table))).map(|rule| rule.src).collect()
     };
     let (leaving_sources, staying_sources) = (sources(&own), sources(&of_others));
@@ -262,8 +262,8 @@ pub fn teardown(snapshot: &Snapshot, interfaces: &[&str]) -> Difference {
 /// The entries of uplinks that wait for their gateway, or whose stanza has an error: they stay unchanged.
 #[derive(Default)]
 struct Kept<'a> {
-    rules: HashSet<&'a Rule>,
-    tables: HashSet<(Family, u32)>,
+    rules: FxHashSet<&'a Rule>,
+    tables: FxHashSet<(Family, u32)>,
 }
 
 fn kept<'a>(plan: &Plan, snapshot: &'a Snapshot) -> Kept<'a> {
@@ -286,7 +286,7 @@ fn kept<'a>(plan: &Plan, snapshot: &'a Snapshot) -> Kept<'a> {
     for uplink in &uplinks {
         let rules: Vec<&Rule> = snapshot.rules.iter().filter(|rule| rule.is_ours() && is_of(uplink, rule)).collect();
         let tables = rules.iter().map(|rule| (rule.family, rule.table)).filter(|(_, table)| *table != MAIN);
-        let tables: HashSet<(Family, u32)> = tables.collect();
+        let tables: FxHashSet<(Family, u32)> = tables.collect();
         if !tables.iter().any(planned) {
             kept.rules.extend(rules);
             kept.tables.extend(tables);
@@ -310,10 +310,11 @@ fn addresses(uplink: &Uplink, snapshot: &Snapshot) -> Vec<IpAddr> {
 /// The interfaces that have to change their group. A group that symroute did not set stays.
 fn memberships(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -> bool, difference: &mut Difference) {
     let interface = |index: usize| &plan.uplinks[index].interface[..];
-    let unchanged: HashSet<&str> = (0..plan.uplinks.len()).filter(|index| is_skipped(*index)).map(interface).collect();
+    let unchanged: FxHashSet<&str> =
+        (0..plan.uplinks.len()).filter(|index| is_skipped(*index)).map(interface).collect();
     let kept = plan.managed.iter().copied().filter(|index| plan.keeps_installed(*index));
-    let kept: HashSet<&str> = kept.map(interface).collect();
-    let members: HashSet<&str> = plan.group.interfaces.iter().map(String::as_str).collect();
+    let kept: FxHashSet<&str> = kept.map(interface).collect();
+    let members: FxHashSet<&str> = plan.group.interfaces.iter().map(String::as_str).collect();
     for link in snapshot.links.iter().filter(|link| [NO_GROUP, GROUP].contains(&link.group)) {
         let name = &link.name[..];
         let is_set_by_us = plan.group.number == GROUP && members.contains(name);
@@ -409,7 +410,7 @@ pub(crate) mod tests {
 
     /// As the kernel has it: one route for a destination and metric in a table.
     pub(crate) fn snapshot(mut routes: Vec<Route>, rules: Vec<Rule>) -> Snapshot {
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         routes.retain(|route| seen.insert(route.key()));
         // One in a foreign group, and one in symroute's group that is not an uplink.
         let links = [NO_GROUP, NO_GROUP, 5, GROUP].into_iter().enumerate();
@@ -445,7 +446,7 @@ pub(crate) mod tests {
             let found = Discovery { uplinks: uplinks.to_vec(), ..Discovery::default() };
             plan(found, Some(known), &Names::default(), None)
         };
-        let mut read: HashSet<(Family, u32)> = HashSet::new();
+        let mut read: FxHashSet<(Family, u32)> = FxHashSet::default();
         loop {
             let mut known = kernel.clone();
             known.routes.retain(|route| route.is_ours() || read.contains(&(route.family, route.table)));

@@ -1,7 +1,7 @@
 //! The interface group of the uplinks. The rules suppress the main table's routes through an interface of the group
 //! (`suppress_ifgroup`), so that an address leaves through its own uplink only.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::interfaces::Diagnostic;
 use crate::network::{Family, PROTOCOL, Snapshot};
@@ -47,17 +47,17 @@ pub fn group(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Group {
     let layered = layered.iter().map(|index| &uplinks[*index]).filter(|uplink| uplink.up);
-    let layered: HashSet<Family> = layered.map(|uplink| uplink.family).collect();
+    let layered: FxHashSet<Family> = layered.map(|uplink| uplink.family).collect();
     let is_layered = |family: Family| layered.contains(&family);
     let is_member = |uplink: &&Uplink| {
         let is_complete = !(uplink.dynamic && uplink.sources.is_empty());
         uplink.up && uplink.gateway.is_known() && is_complete && uplink.skipped.is_none() && is_layered(uplink.family)
     };
-    let mut names: HashSet<&str> = HashSet::with_capacity(uplinks.len());
+    let mut names: FxHashSet<&str> = FxHashSet::with_capacity_and_hasher(uplinks.len(), FxBuildHasher);
     let members: Vec<&Uplink> =
         uplinks.iter().filter(is_member).filter(|uplink| names.insert(&uplink.interface)).collect();
     let links = || snapshot.iter().flat_map(|snapshot| &snapshot.links);
-    let numbers: HashMap<&str, u32> = links().map(|link| (&link.name[..], link.group)).collect();
+    let numbers: FxHashMap<&str, u32> = links().map(|link| (&link.name[..], link.group)).collect();
     let number = |uplink: &Uplink| numbers.get(&uplink.interface[..]).copied().unwrap_or(NO_GROUP);
     let is_foreign = |number: u32| ![NO_GROUP, GROUP].contains(&number);
     let interfaces = |members: &[&Uplink]| members.iter().map(|uplink| uplink.interface.clone()).collect();

@@ -1,9 +1,9 @@
 //! The numbers that the uplinks have in the kernel, by the rules and routes that symroute added.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::network::{Family, LOCAL, MAIN, Route, Rule, Snapshot};
 use crate::uplinks::{DEVICE_RULE, Uplink};
@@ -41,34 +41,34 @@ pub fn foreign_tables(snapshot: &Snapshot) -> impl Iterator<Item = u32> + '_ {
 pub struct Installed<'a> {
     uplinks: &'a [Uplink],
     /// The number of uplinks on an interface, by family.
-    counts: HashMap<(&'a str, Family), usize>,
+    counts: FxHashMap<(&'a str, Family), usize>,
     rules: Rules<'a>,
     /// Default routes that symroute added, by interface.
-    defaults: HashMap<Option<&'a str>, Vec<&'a Route>>,
+    defaults: FxHashMap<Option<&'a str>, Vec<&'a Route>>,
     /// The interfaces of these default routes, by table.
-    devs: HashMap<(Family, u32), Vec<Option<&'a str>>>,
+    devs: FxHashMap<(Family, u32), Vec<Option<&'a str>>>,
     /// Tables with foreign routes.
-    foreign: HashSet<u32>,
+    foreign: FxHashSet<u32>,
 }
 
 /// Rules that symroute added, in the kernel's order, and their positions by what they select and look up.
 #[derive(Default)]
 struct Rules<'a> {
     list: Vec<&'a Rule>,
-    by_table: HashMap<(Family, u32), Vec<usize>>,
-    by_interface: HashMap<(Family, &'a str), usize>,
-    by_source: HashMap<IpNet, Vec<usize>>,
+    by_table: FxHashMap<(Family, u32), Vec<usize>>,
+    by_interface: FxHashMap<(Family, &'a str), usize>,
+    by_source: FxHashMap<IpNet, Vec<usize>>,
     /// The prefix lengths of the sources.
-    lengths: HashMap<Family, Vec<u8>>,
+    lengths: FxHashMap<Family, Vec<u8>>,
 }
 
 impl<'a> Rules<'a> {
     /// `size` is how many interfaces and sources there may be.
     fn new(rules: impl Iterator<Item = &'a Rule>, size: usize) -> Self {
         let mut indexed = Rules {
-            by_table: HashMap::with_capacity(size),
-            by_interface: HashMap::with_capacity(size),
-            by_source: HashMap::with_capacity(size),
+            by_table: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
+            by_interface: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
+            by_source: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
             ..Rules::default()
         };
         for (position, rule) in rules.enumerate() {
@@ -111,10 +111,10 @@ impl<'a> Installed<'a> {
     pub fn new(snapshot: &'a Snapshot, uplinks: &'a [Uplink]) -> Self {
         let mut installed = Installed {
             uplinks,
-            counts: HashMap::with_capacity(uplinks.len()),
+            counts: FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher),
             rules: Rules::new(snapshot.rules.iter().filter(|rule| rule.is_ours()), uplinks.len()),
-            defaults: HashMap::with_capacity(uplinks.len()),
-            devs: HashMap::with_capacity(uplinks.len()),
+            defaults: FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher),
+            devs: FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher),
             foreign: foreign_tables(snapshot).collect(),
         };
         for uplink in uplinks {

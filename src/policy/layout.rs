@@ -21,10 +21,10 @@
 //!
 //! Several uplinks on one interface have one rule for it, after the rules of all its addresses (`device`).
 
-use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cover;
 use super::group::Group;
@@ -74,7 +74,7 @@ pub fn routes(
     };
     let through = |gateway: Option<IpAddr>| Hop { gateway, dev: uplink.interface.clone() };
     let mut routes = Vec::new();
-    let mut stanza_of: HashMap<IpNet, Option<usize>> = HashMap::new();
+    let mut stanza_of: FxHashMap<IpNet, Option<usize>> = FxHashMap::default();
     for source in &uplink.sources {
         stanza_of.entry(source.peer.map_or(source.net.trunc(), IpNet::from)).or_insert(source.stanza);
     }
@@ -113,7 +113,7 @@ pub struct RuleContext<'a> {
     /// The kernel's rules for every packet; nothing without a kernel.
     pub for_all: Option<Vec<&'a Rule>>,
     /// Tables that these rules look up, with more than a default route or a route through an uplink.
-    pub with_networks: HashSet<(Family, u32)>,
+    pub with_networks: FxHashSet<(Family, u32)>,
 }
 
 /// The rules for every packet.
@@ -122,10 +122,10 @@ pub fn for_all(snapshot: &Snapshot) -> Vec<&Rule> {
 }
 
 /// The tables of these rules with more than a default route or a route through an uplink.
-pub fn with_networks(snapshot: Option<&Snapshot>, for_all: &[&Rule], group: &Group) -> HashSet<(Family, u32)> {
-    let tables: HashSet<u32> = for_all.iter().map(|rule| rule.table).collect();
+pub fn with_networks(snapshot: Option<&Snapshot>, for_all: &[&Rule], group: &Group) -> FxHashSet<(Family, u32)> {
+    let tables: FxHashSet<u32> = for_all.iter().map(|rule| rule.table).collect();
     let is_looked_up = |table: u32| !KERNEL_TABLES.contains(&table) && tables.contains(&table);
-    let group: HashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
+    let group: FxHashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
     let is_network = |route: &&Route| {
         let longest = MAX_DEFAULT_LIKE_PREFIX_LENGTH[usize::from(route.family == Family::Inet6)];
         let specific = u32::from(route.dst.prefix_len()) > longest;
@@ -229,7 +229,7 @@ fn foreign_tables(context: &RuleContext, for_all: &[&Rule], family: Family, prio
 /// that contain them and no foreign address or network.
 fn sources(uplinks: &[Uplink], index: usize, other_networks: &[IpNet]) -> Vec<StanzaItem<IpNet>> {
     let uplink = &uplinks[index];
-    let mut seen: HashSet<IpNet> = HashSet::new();
+    let mut seen: FxHashSet<IpNet> = FxHashSet::default();
     let mut each: Vec<StanzaItem<IpNet>> = Vec::new();
     for source in &uplink.sources {
         let item = if source.by_prefix { source.net.trunc() } else { source.net.addr().into() };

@@ -14,9 +14,8 @@ pub(crate) mod numbers;
 mod plan;
 mod primary;
 
-use std::collections::{HashMap, HashSet};
-
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::layout::RuleContext;
 use self::networks::{Hop, Networks};
@@ -47,11 +46,11 @@ fn without_policy(uplinks: &[Uplink]) -> Vec<Diagnostic> {
 }
 
 /// Foreign routes in the tables of uplinks, by table, family and destination.
-type ForeignRoutes<'a> = HashMap<(u32, Family, IpNet), Vec<&'a Route>>;
+type ForeignRoutes<'a> = FxHashMap<(u32, Family, IpNet), Vec<&'a Route>>;
 
-fn foreign_routes<'a>(snapshot: Option<&'a Snapshot>, numbers: &HashMap<usize, Numbers>) -> ForeignRoutes<'a> {
-    let tables: HashSet<u32> = numbers.values().map(|numbers| numbers.table).collect();
-    let mut found = ForeignRoutes::new();
+fn foreign_routes<'a>(snapshot: Option<&'a Snapshot>, numbers: &FxHashMap<usize, Numbers>) -> ForeignRoutes<'a> {
+    let tables: FxHashSet<u32> = numbers.values().map(|numbers| numbers.table).collect();
+    let mut found = ForeignRoutes::default();
     for route in snapshot.iter().flat_map(|snapshot| &snapshot.routes) {
         // Main, which may have a million routes, is no uplink's table.
         if route.table != MAIN && !route.is_ours() && tables.contains(&route.table) {
@@ -62,7 +61,7 @@ fn foreign_routes<'a>(snapshot: Option<&'a Snapshot>, numbers: &HashMap<usize, N
 }
 
 /// The layout of each managed uplink: that of its option, of the command line, of its block, of the first block.
-fn layouts(uplinks: &[Uplink], managed: &[usize], requested: Option<Layout>) -> HashMap<usize, Layout> {
+fn layouts(uplinks: &[Uplink], managed: &[usize], requested: Option<Layout>) -> FxHashMap<usize, Layout> {
     let of_first_block = uplinks.iter().find_map(|uplink| uplink.written?.layout).unwrap_or(Layout::Layered);
     let layout = |uplink: &Uplink| {
         let of_block = uplink.written.and_then(|written| written.layout);
@@ -72,7 +71,7 @@ fn layouts(uplinks: &[Uplink], managed: &[usize], requested: Option<Layout>) -> 
 }
 
 /// Managed uplinks for which numbers, gateway and addresses are known.
-fn with_policy(uplinks: &[Uplink], managed: &[usize], numbers: &HashMap<usize, Numbers>) -> Vec<usize> {
+fn with_policy(uplinks: &[Uplink], managed: &[usize], numbers: &FxHashMap<usize, Numbers>) -> Vec<usize> {
     let is_complete = |index: &usize| {
         let uplink = &uplinks[*index];
         let has_values = uplink.gateway.is_known() && !uplink.sources.is_empty();

@@ -5,10 +5,11 @@
 //! other destinations are on the Internet: the uplink's default route is used for them.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::group::Group;
 use crate::network::prefixes::Prefixes;
@@ -31,7 +32,7 @@ pub struct Hop {
 pub struct Networks<'a> {
     uplinks: &'a [Uplink],
     /// The interfaces of the uplinks of the family.
-    interfaces: HashMap<&'a str, Interface>,
+    interfaces: FxHashMap<&'a str, Interface>,
     /// For each destination the route that a lookup uses, sorted: a network comes after those that contain it. Without a
     /// hop for a `throw` route: the lookup continues in the next table.
     routes: Vec<(IpNet, Vec<Hop>)>,
@@ -46,20 +47,20 @@ pub struct Networks<'a> {
 struct Interface {
     gateways: BTreeSet<IpAddr>,
     /// Networks of the providers' customers.
-    of_providers: HashSet<IpNet>,
+    of_providers: FxHashSet<IpNet>,
     in_providers: Prefixes,
     /// A gateway is outside every network of the interface, or there is none (a point-to-point link): then the
     /// provider's network is unknown.
     has_gateway_outside: bool,
     /// Routes through it that each uplink on it may need, and routes through the gateway of one, as indexes into `routes`.
     for_each: Vec<usize>,
-    through_gateway: HashMap<IpAddr, Vec<usize>>,
+    through_gateway: FxHashMap<IpAddr, Vec<usize>>,
 }
 
 impl Interface {
     /// For these uplinks, if the main table has routes to the networks `on_link`.
     fn new<'a>(uplinks: &[&'a Uplink], on_link: &Prefixes) -> Self {
-        let of_providers: HashSet<IpNet> = uplinks.iter().flat_map(|uplink| uplink.provider_networks()).collect();
+        let of_providers: FxHashSet<IpNet> = uplinks.iter().flat_map(|uplink| uplink.provider_networks()).collect();
         let is_outside = |uplink: &&&'a Uplink| {
             let is_far = |gateway: IpAddr| !on_link.hold(gateway) && !Prefixes::new(uplink.on_link()).hold(gateway);
             uplink.gateway == Gateway::OnLink || uplink.gateway.address().is_some_and(is_far)
@@ -100,10 +101,10 @@ impl<'a> Networks<'a> {
         group: &Group,
         snapshot: Option<&Snapshot>,
     ) -> Self {
-        let group: HashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
+        let group: FxHashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
         let mut routes = snapshot.map(|snapshot| of_main(snapshot, family, &group)).unwrap_or_default();
         let used = routes.values().flatten().filter_map(|hop| group.get(&hop.dev[..]));
-        let in_main: HashSet<&str> = used.copied().collect();
+        let in_main: FxHashSet<&str> = used.copied().collect();
         let is_of_files = |dev: &str| group.contains(dev) && !in_main.contains(dev);
         let of_family = || uplinks.iter().enumerate().filter(|(_, uplink)| uplink.family == family);
         let on_link = of_family().filter(|(_, uplink)| uplink.up && is_of_files(&uplink.interface));
@@ -128,14 +129,16 @@ impl<'a> Networks<'a> {
     }
 
     /// The interfaces of the uplinks of the family.
-    fn interfaces(&self, family: Family) -> HashMap<&'a str, Interface> {
-        let mut on_link: HashMap<&str, Vec<IpNet>> = HashMap::with_capacity(self.uplinks.len());
+    fn interfaces(&self, family: Family) -> FxHashMap<&'a str, Interface> {
+        let mut on_link: FxHashMap<&str, Vec<IpNet>> =
+            FxHashMap::with_capacity_and_hasher(self.uplinks.len(), FxBuildHasher);
         for (net, hops) in &self.routes {
             for hop in hops.iter().filter(|hop| hop.gateway.is_none()) {
                 on_link.entry(&hop.dev).or_default().push(*net);
             }
         }
-        let mut uplinks: HashMap<&str, Vec<&Uplink>> = HashMap::with_capacity(self.uplinks.len());
+        let mut uplinks: FxHashMap<&str, Vec<&Uplink>> =
+            FxHashMap::with_capacity_and_hasher(self.uplinks.len(), FxBuildHasher);
         for uplink in self.uplinks.iter().filter(|uplink| uplink.family == family) {
             uplinks.entry(&uplink.interface).or_default().push(uplink);
         }
@@ -185,7 +188,7 @@ impl<'a> Networks<'a> {
     pub fn copies(&self, index: usize) -> Vec<(IpNet, Hop)> {
         let uplink = &self.uplinks[index];
         let default = Hop { gateway: uplink.gateway.address(), dev: uplink.interface.clone() };
-        let own: HashSet<IpNet> = self.on_link(index).into_iter().collect();
+        let own: FxHashSet<IpNet> = self.on_link(index).into_iter().collect();
         let mut copies = Vec::new();
         // They are sorted: a network comes after those that contain it.
         let mut above: Vec<(IpNet, Hop)> = Vec::new();
@@ -204,7 +207,7 @@ impl<'a> Networks<'a> {
     }
 
     /// The destinations for which an uplink does not use its default route, and the networks inside them for which it does.
-    fn considered(&self, uplink: &Uplink, own: &HashSet<IpNet>, default: &Hop) -> BTreeMap<IpNet, Hop> {
+    fn considered(&self, uplink: &Uplink, own: &FxHashSet<IpNet>, default: &Hop) -> BTreeMap<IpNet, Hop> {
         let private: &[usize] = if is_in_private_network(uplink) { &[] } else { &self.private };
         let interface = self.interfaces.get(&uplink.interface[..]);
         let for_each = interface.iter().flat_map(|interface| &interface.for_each);
@@ -232,7 +235,7 @@ impl<'a> Networks<'a> {
     }
 
     /// Does an uplink with these networks use the main table's next hop?
-    fn is_for(&self, uplink: &Uplink, own: &HashSet<IpNet>, dst: &IpNet, hop: &Hop) -> bool {
+    fn is_for(&self, uplink: &Uplink, own: &FxHashSet<IpNet>, dst: &IpNet, hop: &Hop) -> bool {
         if hop.gateway.is_some_and(|gateway| gateway.is_ipv6() != dst.addr().is_ipv6()) {
             return false;
         }
@@ -249,8 +252,8 @@ impl<'a> Networks<'a> {
 }
 
 /// The main table's best route to each destination, if it leaves through the group or is a `throw` route.
-fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &HashSet<&str>) -> BTreeMap<IpNet, Vec<Hop>> {
-    let addresses: HashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
+fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &FxHashSet<&str>) -> BTreeMap<IpNet, Vec<Hop>> {
+    let addresses: FxHashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
     // The host's own address: for IPv6, the main table has it as well.
     let is_own = |dst: &IpNet| dst.prefix_len() == dst.max_prefix_len() && addresses.contains(&dst.addr());
     let is_in_main = |route: &&Route| route.table == MAIN && route.family == family;

@@ -3,8 +3,9 @@
 //! An uplink keeps its numbers: an explicit option has precedence, then the number in its block, then the one that the
 //! kernel has for it, then the first free one. So a new stanza does not change the numbers of others.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::installed::{Installed, Known, foreign_tables};
 use crate::commands::tables::{Names, RESERVED};
@@ -25,8 +26,8 @@ pub struct Numbers {
 
 /// Numbers that others use.
 pub struct ReservedNumbers {
-    tables: HashSet<u32>,
-    priorities: HashSet<u32>,
+    tables: FxHashSet<u32>,
+    priorities: FxHashSet<u32>,
 }
 
 impl ReservedNumbers {
@@ -49,7 +50,8 @@ impl ReservedNumbers {
 /// Groups of uplinks that share their numbers: the IPv4 and the IPv6 uplink of an interface. Several uplinks of one
 /// family on it do not share.
 fn groups(uplinks: &[Uplink], managed: &[usize]) -> Vec<Vec<usize>> {
-    let mut counts: HashMap<(&str, Family), usize> = HashMap::with_capacity(uplinks.len());
+    let mut counts: FxHashMap<(&str, Family), usize> =
+        FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher);
     let mut positions = Vec::new();
     for uplink in uplinks {
         let count = counts.entry((&uplink.interface, uplink.family)).or_default();
@@ -57,7 +59,8 @@ fn groups(uplinks: &[Uplink], managed: &[usize]) -> Vec<Vec<usize>> {
         *count += 1;
     }
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut group_of: HashMap<(&str, usize), usize> = HashMap::with_capacity(managed.len());
+    let mut group_of: FxHashMap<(&str, usize), usize> =
+        FxHashMap::with_capacity_and_hasher(managed.len(), FxBuildHasher);
     for &index in managed {
         let group = *group_of.entry((&uplinks[index].interface, positions[index])).or_insert_with(|| {
             groups.push(Vec::new());
@@ -80,14 +83,14 @@ fn width(layout: Layout) -> u32 {
 pub struct Request<'a> {
     pub uplinks: &'a [Uplink],
     pub managed: &'a [usize],
-    pub layouts: &'a HashMap<usize, Layout>,
+    pub layouts: &'a FxHashMap<usize, Layout>,
     pub snapshot: Option<&'a Snapshot>,
 }
 
 /// Numbers by uplink, and why an uplink has none, or has the number of another.
 #[derive(Debug, Default)]
 pub struct Assignment {
-    pub numbers: HashMap<usize, Numbers>,
+    pub numbers: FxHashMap<usize, Numbers>,
     pub faults: Vec<(usize, Diagnostic)>,
 }
 
@@ -98,7 +101,7 @@ pub fn assign(request: &Request, reserved: ReservedNumbers) -> Assignment {
     let mut allocator = Allocator::new(uplinks, reserved);
     let installed = request.snapshot.map(|snapshot| Installed::new(snapshot, uplinks));
     let numbers_of = |index: &usize| installed.as_ref().and_then(|installed| installed.numbers_of(*index));
-    let numbers: HashMap<usize, Known> =
+    let numbers: FxHashMap<usize, Known> =
         request.managed.iter().filter_map(|index| Some((*index, numbers_of(index)?))).collect();
     let installed = |index: usize| numbers.get(&index).copied().unwrap_or_default();
     // Options first, over all uplinks: other numbers must not collide with them. If two uplinks request one number, the
@@ -144,7 +147,7 @@ struct Allocator<'a> {
     uplinks: &'a [Uplink],
     reserved: ReservedNumbers,
     /// By table, the uplink that has it.
-    tables: HashMap<u32, usize>,
+    tables: FxHashMap<u32, usize>,
     /// By priority, which is `MAX_PRIORITY` and a few at most, the uplink that has it.
     priorities: Vec<Option<usize>>,
     /// The uplink that got priorities last, and these priorities.
@@ -156,7 +159,7 @@ struct Allocator<'a> {
 
 impl<'a> Allocator<'a> {
     fn new(uplinks: &'a [Uplink], reserved: ReservedNumbers) -> Self {
-        let (tables, priorities) = (HashMap::with_capacity(uplinks.len()), Vec::new());
+        let (tables, priorities) = (FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher), Vec::new());
         Allocator { uplinks, reserved, tables, priorities, last: None, next_table: 1, next_priority: FIRST_PRIORITY }
     }
 
@@ -182,7 +185,7 @@ impl<'a> Allocator<'a> {
     fn request(
         &mut self,
         group: &[usize],
-        layouts: &HashMap<usize, Layout>,
+        layouts: &FxHashMap<usize, Layout>,
         faults: &mut Vec<(usize, Diagnostic)>,
     ) -> Vec<Known> {
         let of_group = group.iter().map(|index| overrides(&self.uplinks[*index])).fold(Known::default(), Known::or);
@@ -302,7 +305,7 @@ mod tests {
     /// An uplink that is up keeps its table, even if another stanza requests it.
     #[test]
     fn an_active_uplink_keeps_its_table() {
-        let layouts = HashMap::from([(0, Layout::Layered), (1, Layout::Layered)]);
+        let layouts = FxHashMap::from_iter([(0, Layout::Layered), (1, Layout::Layered)]);
         let mut uplinks = [uplink(0, true), uplink(1, true)];
         uplinks.iter_mut().for_each(|uplink| uplink.overrides.table = Some(7));
         let faulty = |snapshot: &Snapshot| {
@@ -332,14 +335,14 @@ mod tests {
     #[test]
     fn out_of_priorities() {
         let uplinks = [uplink(0, true), uplink(1, true)];
-        let layouts = HashMap::from([(0, Layout::Layered), (1, Layout::Layered)]);
+        let layouts = FxHashMap::from_iter([(0, Layout::Layered), (1, Layout::Layered)]);
         // Only 200 to 209 are free.
         let priorities: Vec<u32> =
             (1..=MAX_PRIORITY + PRIORITIES_PER_UPLINK).filter(|priority| !(200..210).contains(priority)).collect();
         let reserved = ReservedNumbers::new(&Names::default(), None, &[1, 3], &priorities);
         let request = Request { uplinks: &uplinks, managed: &[0, 1], layouts: &layouts, snapshot: None };
         let Assignment { numbers, faults } = assign(&request, reserved);
-        assert_eq!(numbers, HashMap::from([(0, Numbers { table: 2, priority: 200 })]));
+        assert_eq!(numbers, FxHashMap::from_iter([(0, Numbers { table: 2, priority: 200 })]));
         let texts: Vec<String> = faults.iter().map(|(index, d)| format!("{index} {}: {}", d.message, d.help)).collect();
         assert_eq!(
             texts,

@@ -1,6 +1,6 @@
 //! The plan, as a value: what every uplink needs.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::group::Group;
 use super::numbers::PRIORITIES_PER_UPLINK;
@@ -38,9 +38,9 @@ pub struct Plan {
     /// The interface group that the rules name, and whose interfaces are in it.
     pub group: Group,
     /// The uplink with the main table's default route, by family.
-    pub primary: HashMap<Family, usize>,
+    pub primary: FxHashMap<Family, usize>,
     /// Metrics for default routes of the main table that are missing in the stanzas, by uplink.
-    pub metrics: HashMap<usize, u32>,
+    pub metrics: FxHashMap<usize, u32>,
     /// Default routes of the main table that belong to no uplink.
     pub unknown_defaults: Vec<Route>,
     /// Problems of the plan.
@@ -122,6 +122,6 @@ pub(crate) fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
 /// Numbers that are in use or planned: symroute suggests none of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InUse {
-    pub tables: HashSet<u32>,
-    pub priorities: HashSet<u32>,
+    pub tables: FxHashSet<u32>,
+    pub priorities: FxHashSet<u32>,
 }

@@ -1,6 +1,6 @@
 //! The default route of the main table: one uplink of each family is primary, the others need larger metrics.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::plan::{Plan, is_managed};
 use crate::commands::SameMetric;
@@ -16,7 +16,7 @@ impl Plan {
         let mut shared = one_metric.then(|| {
             let primaries = families.clone().filter_map(|(family, unset)| self.primary_by_stanzas(family, unset));
             let least = primaries.map(|primary| primary.metric).max().unwrap_or(0);
-            SharedMetrics { least, of_interfaces: HashMap::new() }
+            SharedMetrics { least, of_interfaces: FxHashMap::default() }
         });
         for (family, unset) in families {
             self.choose_primary(family, unset, shared.as_mut());
@@ -48,12 +48,12 @@ impl Plan {
         least: u32,
         mut used: Vec<u32>,
         shared: Option<&mut SharedMetrics>,
-    ) -> HashMap<usize, u32> {
-        let mut separate = SharedMetrics { least, of_interfaces: HashMap::new() };
+    ) -> FxHashMap<usize, u32> {
+        let mut separate = SharedMetrics { least, of_interfaces: FxHashMap::default() };
         let is_shared = shared.is_some();
         let SharedMetrics { least, of_interfaces } = shared.unwrap_or(&mut separate);
         used.extend(of_interfaces.values());
-        let mut metrics = HashMap::new();
+        let mut metrics = FxHashMap::default();
         for keeps in [true, false] {
             for (position, index) in uplinks {
                 let uplink = &self.uplinks[*index];
@@ -171,7 +171,7 @@ struct EqualMetrics {
 struct SharedMetrics {
     /// The larger metric of the primary uplinks of both families: all others are larger than it.
     least: u32,
-    of_interfaces: HashMap<String, u32>,
+    of_interfaces: FxHashMap<String, u32>,
 }
 
 /// A larger metric to suggest that no other uplink has and no other suggestion uses.

@@ -1,10 +1,10 @@
 //! The changes of files as text, as `diff -u` and `patch` have them.
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::ops::Range;
 
 use bstr::ByteSlice;
+use rustc_hash::FxHashSet;
 use similar::algorithms::{Capture, Compact, DiffHook, Replace, myers};
 use similar::udiff::UnifiedHunkHeader;
 
@@ -66,7 +66,7 @@ fn more_lines(short: &[&str], long: &[&str]) -> Option<Vec<Range<usize>>> {
     let ends = short[start..].iter().rev().zip(long[start..].iter().rev());
     let end = ends.take_while(|(one, other)| one == other).count();
     let middle = &short[start..short.len() - end];
-    let known: HashSet<&str> = middle.iter().copied().collect();
+    let known: FxHashSet<&str> = middle.iter().copied().collect();
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut rest = middle.iter();
     for (index, line) in long.iter().enumerate().take(long.len() - end).skip(start) {

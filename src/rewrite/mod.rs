@@ -8,8 +8,10 @@ pub mod kept;
 pub mod template;
 pub mod verify;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::change::Change;
 pub use self::difference::diff;
@@ -32,7 +34,7 @@ pub fn rewrite(
     if let Some(template) = template {
         bodies = template.bodies(plan)?;
     }
-    let faulty = if template.is_some() { faulty_stanzas(config, plan) } else { HashSet::new() };
+    let faulty = if template.is_some() { faulty_stanzas(config, plan) } else { FxHashSet::default() };
     bodies.retain(|stanza, _| !faulty.contains(stanza));
     let mut changes = Vec::new();
     let marker = template.map_or(BEGIN, |template| template.marker());
@@ -90,16 +92,16 @@ fn without(document: &Document, blocks: &[Range<usize>]) -> Document {
 }
 
 /// The stanzas of the interfaces of faulty uplinks.
-fn faulty_stanzas(config: &Config, plan: &Plan) -> HashSet<usize> {
+fn faulty_stanzas(config: &Config, plan: &Plan) -> FxHashSet<usize> {
     let link = |stanza: &Stanza| without_alias(&stanza.interface).to_vec();
     let faulty = plan.uplinks.iter().filter(|uplink| uplink.is_faulty());
-    let links: HashSet<Vec<u8>> = faulty.map(|uplink| link(&config.stanzas[uplink.stanza])).collect();
+    let links: FxHashSet<Vec<u8>> = faulty.map(|uplink| link(&config.stanzas[uplink.stanza])).collect();
     (0..config.stanzas.len()).filter(|index| links.contains(&link(&config.stanzas[*index]))).collect()
 }
 
 /// Stanzas that others inherit from: lines written into them would run for both.
 fn inherited(config: &Config, stanzas: impl Iterator<Item = usize>) -> Vec<Diagnostic> {
-    let mut heirs: HashMap<&Text, usize> = HashMap::new();
+    let mut heirs: FxHashMap<&Text, usize> = FxHashMap::default();
     for (index, stanza) in config.stanzas.iter().enumerate() {
         heirs.extend(stanza.inherits.as_ref().map(|template| (template, index)));
     }

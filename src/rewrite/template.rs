@@ -2,12 +2,13 @@
 //!
 //! `docs/templates.md` describes the variables of a template.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value, context};
+use rustc_hash::FxHashMap;
 
 use crate::interfaces::block::{BEGIN, begin_from};
 use crate::interfaces::grammar::{Statement, statement};
@@ -161,11 +162,11 @@ fn contexts(plan: &Plan, index: &Index, position: usize) -> Vec<(usize, Value)> 
 /// What the blocks of all uplinks depend on.
 struct Index<'a> {
     /// The members of the group whose uplinks have lines for it, by interface.
-    members: HashMap<&'a str, Member>,
+    members: FxHashMap<&'a str, Member>,
     /// The other members.
     without_lines: Vec<Member>,
     /// Routes in the tables of other interfaces' uplinks, by interface.
-    lent: HashMap<&'a str, Vec<(usize, &'a Route)>>,
+    lent: FxHashMap<&'a str, Vec<(usize, &'a Route)>>,
     /// Interfaces of on-link networks.
     on_link: ByNetwork<BTreeSet<&'a str>>,
 }
@@ -198,8 +199,8 @@ impl Member {
 
 impl<'a> Index<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let mut policies: HashMap<&str, Vec<&Policy>> = HashMap::new();
-        let (mut lent, mut on_link) = (HashMap::new(), ByNetwork::default());
+        let mut policies: FxHashMap<&str, Vec<&Policy>> = FxHashMap::default();
+        let (mut lent, mut on_link) = (FxHashMap::default(), ByNetwork::default());
         for policy in &plan.policies {
             let interface = &plan.uplinks[policy.uplink].interface[..];
             policies.entry(interface).or_default().push(policy);
@@ -215,7 +216,7 @@ impl<'a> Index<'a> {
             }
         }
         let all: Vec<&Policy> = plan.policies.iter().collect();
-        let (mut members, mut without_lines) = (HashMap::new(), Vec::new());
+        let (mut members, mut without_lines) = (FxHashMap::default(), Vec::new());
         for member in plan.group.interfaces.iter().enumerate().filter(|_| plan.group.number == GROUP) {
             match policies.get(&member.1[..]) {
                 Some(policies) => _ = members.insert(&member.1[..], Member::new(plan, member, policies)),

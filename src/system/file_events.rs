@@ -1,6 +1,6 @@
 //! Changes of the lock file, of ifupdown's state and of the interfaces files (inotify(7)).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use rustc_hash::FxHashMap;
 
 use crate::interfaces::Dialect;
 use crate::system::ifstate;
@@ -33,7 +34,7 @@ enum Watched {
 
 pub(crate) struct FileEvents {
     inotify: Inotify,
-    watched: HashMap<WatchDescriptor, Watched>,
+    watched: FxHashMap<WatchDescriptor, Watched>,
     state_prefix: &'static str,
     directories: Vec<PathBuf>,
     /// Why a directory cannot be watched.
@@ -47,7 +48,7 @@ impl FileEvents {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("inotify")?;
         let mut events = FileEvents {
             inotify,
-            watched: HashMap::new(),
+            watched: FxHashMap::default(),
             state_prefix: "",
             directories: Vec::new(),
             errors: BTreeMap::new(),

@@ -2,12 +2,13 @@
 //!
 //! What is not there, or may not be read, is taken for absent: `check` is for ordinary users too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use crate::check::facts::{Facts, Networkd, Settings, Translation, Wildcard};
@@ -67,7 +68,7 @@ pub fn facts(links: &[Link]) -> Facts {
         dropped: dropped().unwrap_or(0),
         networkd: (networkd_runs || networkd_is_enabled())
             .then(|| Networkd { runs: networkd_runs, removes_rules: networkd_removes_rules() }),
-        networkmanager: if processes.has("NetworkManager") { networkmanager() } else { HashMap::new() },
+        networkmanager: if processes.has("NetworkManager") { networkmanager() } else { FxHashMap::default() },
         // Only what is forwarded can be translated on its way to another host.
         translations: if forwards { translations() } else { Vec::new() },
         udp: wildcard_udp(&processes),
@@ -125,8 +126,8 @@ impl Processes {
     }
 
     /// Who holds a socket, by its inode.
-    pub(super) fn holding(&self, inodes: &[u64]) -> HashMap<u64, (u32, String)> {
-        let mut found = HashMap::new();
+    pub(super) fn holding(&self, inodes: &[u64]) -> FxHashMap<u64, (u32, String)> {
+        let mut found = FxHashMap::default();
         for (pid, comm) in &self.0 {
             for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
                 let target = fs::read_link(entry.path()).unwrap_or_default();
@@ -177,13 +178,13 @@ fn networkd_removes_rules() -> bool {
 }
 
 /// Asks NetworkManager, with a short timeout: its files in /run are not written again when it restarts.
-fn networkmanager() -> HashMap<String, String> {
+fn networkmanager() -> FxHashMap<String, String> {
     let command = [TIMEOUT, c"2", NMCLI, c"--terse", c"--escape", c"no", c"--fields", c"DEVICE,STATE", c"device"];
     process::output(&command).map(|printed| managed_in(&String::from_utf8_lossy(&printed))).unwrap_or_default()
 }
 
 /// The links that it manages, and their states, in what `nmcli device` prints (nmcli(1)).
-fn managed_in(devices: &str) -> HashMap<String, String> {
+fn managed_in(devices: &str) -> FxHashMap<String, String> {
     let managed = devices.lines().filter_map(|line| line.rsplit_once(':')).filter(|(_, state)| *state != "unmanaged");
     managed.map(|(link, state)| (link.to_string(), state.to_string())).collect()
 }

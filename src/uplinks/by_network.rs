@@ -1,19 +1,20 @@
 //! Values by network, to find those whose network contains another one or an address.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 
 #[derive(Debug, Clone)]
 pub(crate) struct ByNetwork<T> {
-    values: HashMap<IpNet, T>,
+    values: FxHashMap<IpNet, T>,
     /// The prefix lengths of the networks, of both families: others are not looked up.
     lengths: BTreeSet<u8>,
 }
 
 impl<T> Default for ByNetwork<T> {
     fn default() -> Self {
-        ByNetwork { values: HashMap::new(), lengths: BTreeSet::new() }
+        ByNetwork { values: FxHashMap::default(), lengths: BTreeSet::new() }
     }
 }
 

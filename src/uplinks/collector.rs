@@ -1,10 +1,10 @@
 //! From stanzas to uplinks: which stanzas are uplinks, on which interface, with which addresses, and which are manual.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 
 use super::gateway::Gateway;
 use super::owners::Owners;
@@ -397,7 +397,7 @@ impl<'a> UplinkCollector<'a> {
             let first = self.sources.partition_point(|known| known.source.stanza < Some(stanza));
             self.sources[first..].iter().take_while(move |known| known.source.stanza == Some(stanza))
         };
-        let mut counts: HashMap<(usize, Family), usize> = HashMap::new();
+        let mut counts: FxHashMap<(usize, Family), usize> = FxHashMap::default();
         uplinks.iter().for_each(|uplink| *counts.entry((uplink.stanza, uplink.family)).or_default() += 1);
         for uplink in &mut *uplinks {
             // A line may add a second uplink to a stanza; the stanza's address belongs to the first one.

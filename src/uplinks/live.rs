@@ -1,10 +1,10 @@
 //! The uplinks as the kernel has them.
 
-use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::BStr;
 use ipnet::{IpNet, Ipv6Net};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::collector::{LinkSource, UplinkCollector};
 use super::gateway::Gateway;
@@ -80,14 +80,17 @@ fn default_routes(snapshot: &Snapshot) -> impl Iterator<Item = &Route> {
 
 /// For which addresses rules of symroute's look up a table.
 struct Lookups<'a> {
-    addresses: HashMap<&'a str, Vec<IpAddr>>,
-    sources: HashMap<(Family, u32), Vec<IpNet>>,
+    addresses: FxHashMap<&'a str, Vec<IpAddr>>,
+    sources: FxHashMap<(Family, u32), Vec<IpNet>>,
 }
 
 impl<'a> Lookups<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
         let size = snapshot.links.len();
-        let mut lookups = Lookups { addresses: HashMap::with_capacity(size), sources: HashMap::with_capacity(size) };
+        let mut lookups = Lookups {
+            addresses: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
+            sources: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
+        };
         for address in &snapshot.addresses {
             lookups.addresses.entry(&address.dev[..]).or_default().push(address.net.addr());
         }
@@ -128,7 +131,7 @@ fn ways(route: &Route) -> impl Iterator<Item = Default<'_>> {
 
 /// The first uplink of each family on each interface.
 #[derive(Default)]
-struct ByInterface(HashMap<Family, HashMap<String, usize>>);
+struct ByInterface(FxHashMap<Family, FxHashMap<String, usize>>);
 
 impl ByInterface {
     fn add(&mut self, uplink: &Uplink, index: usize) {
@@ -189,11 +192,11 @@ impl UplinkCollector<'_> {
 
     /// Those of these default routes that are a problem, and those whose nexthops the kernel does not show.
     fn unknown_defaults(&self, mut unknown: Vec<Route>, uplinks: &[Uplink], snapshot: &Snapshot) -> Vec<Route> {
-        let mut with_default: HashSet<(Family, &str)> =
+        let mut with_default: FxHashSet<(Family, &str)> =
             unknown.iter().flat_map(ways).map(|default| (default.route.family, default.interface)).collect();
         let managed = uplinks.iter().filter(|uplink| uplink.skipped.is_none());
         with_default.extend(managed.map(|uplink| (uplink.family, &uplink.interface[..])));
-        let mut counts: HashMap<Family, usize> = HashMap::new();
+        let mut counts: FxHashMap<Family, usize> = FxHashMap::default();
         with_default.into_iter().for_each(|(family, _)| *counts.entry(family).or_default() += 1);
         // The only default route of a host is no problem. On a host without stanzas, another program manages the network.
         unknown.retain(|route| counts.get(&route.family).is_some_and(|count| *count > 1));
@@ -215,8 +218,8 @@ pub(crate) fn merge_snapshot(uplinks: &mut Vec<Uplink>, snapshot: &Snapshot) {
 
 /// The kernel's interfaces by name, and its addresses by interface.
 struct Present<'a> {
-    links: HashMap<&'a str, &'a Link>,
-    addresses: HashSet<(&'a str, IpAddr)>,
+    links: FxHashMap<&'a str, &'a Link>,
+    addresses: FxHashSet<(&'a str, IpAddr)>,
 }
 
 fn merge_all(uplinks: &mut [Uplink], snapshot: &Snapshot) {
@@ -266,7 +269,7 @@ pub(crate) fn merge_snapshot_into_defaults(uplinks: &mut Vec<Uplink>, snapshot: 
 /// stands for all of them.
 fn drop_copies(uplinks: &mut Vec<Uplink>, up: &[bool]) {
     let of_stanza = |uplink: &Uplink| (uplink.stanza, uplink.family, uplink.gateway);
-    let mut kept: HashMap<_, usize> = HashMap::new();
+    let mut kept: FxHashMap<_, usize> = FxHashMap::default();
     for (at, uplink) in uplinks.iter().enumerate() {
         let first = kept.entry(of_stanza(uplink)).or_insert(at);
         if up[at] && !up[*first] {
@@ -306,7 +309,7 @@ fn take_alias_down(uplinks: &mut [Uplink], collector: &UplinkCollector, name: &s
         .filter(|(_, stanza)| stanza.interface == logical || collector.links_of(stanza).contains(&BStr::new(name)));
     let own: Vec<(usize, &Stanza)> = own.collect();
     // No list may have its stanza: then the kernel alone tells that the interface has the address.
-    let addresses: HashSet<IpAddr> = own.iter().flat_map(|(_, stanza)| collector.all_addresses_of(stanza)).collect();
+    let addresses: FxHashSet<IpAddr> = own.iter().flat_map(|(_, stanza)| collector.all_addresses_of(stanza)).collect();
     let is_own = |source: &Source| match source.stanza {
         Some(stanza) => own.iter().any(|(index, _)| *index == stanza),
         None => addresses.contains(&source.net.addr()),
@@ -416,7 +419,7 @@ fn as_the_kernel_has_it(uplink: &mut Uplink, present: &Present) {
 fn assign_kernel_addresses(uplinks: &mut [Uplink], snapshot: &Snapshot) {
     let is_single = |address: &&Address| address.net.prefix_len() == address.net.max_prefix_len();
     // A VRF has its addresses for itself.
-    let vrfs: HashSet<&str> = snapshot.links.iter().filter(|link| link.vrf).map(|link| &link.name[..]).collect();
+    let vrfs: FxHashSet<&str> = snapshot.links.iter().filter(|link| link.vrf).map(|link| &link.name[..]).collect();
     let global = || snapshot.addresses.iter().filter(|address| !address.local && !vrfs.contains(&address.dev[..]));
     let mut owners = Owners::new(uplinks);
     for address in global().filter(|address| !is_single(address)).chain(global().filter(is_single)) {

@@ -23,9 +23,8 @@ mod stanza;
 mod unused;
 pub(crate) mod uplink;
 
-use std::collections::HashSet;
-
 use ipnet::IpNet;
+use rustc_hash::FxHashSet;
 
 use self::collector::UplinkCollector;
 pub use self::found::Discovery;
@@ -84,7 +83,7 @@ fn found(
 ) -> Discovery {
     let unused = collector.unused_options(&uplinks);
     let (config, names) = (collector.config, collector.names);
-    let owned: HashSet<IpNet> = uplinks.iter().flat_map(|uplink| &uplink.sources).map(|source| source.net).collect();
+    let owned: FxHashSet<IpNet> = uplinks.iter().flat_map(|uplink| &uplink.sources).map(|source| source.net).collect();
     let known = collector.sources.iter().map(|known| known.source.net);
     let in_kernel = snapshot.iter().flat_map(|snapshot| &snapshot.addresses).filter(|address| !address.local);
     let mut other_networks: Vec<IpNet> =

@@ -2,11 +2,12 @@
 //!
 //! Read as ifupdown reads them, including its errors; an invalid value is a diagnostic at its line.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bstr::ByteSlice;
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 
 use super::collector::UplinkCollector;
 use super::gateway::Gateway;
@@ -245,7 +246,7 @@ impl UplinkCollector<'_> {
 
     /// The priorities of the uplinks that have a table in a block, by the rules of their stanzas.
     pub(crate) fn read_priorities(&self, uplinks: &mut [Uplink]) {
-        let mut blocks: HashMap<usize, Vec<Command>> = HashMap::new();
+        let mut blocks: FxHashMap<usize, Vec<Command>> = FxHashMap::default();
         for uplink in uplinks {
             let Some(table) = uplink.written.and_then(|written| written.table) else { continue };
             let sources = uplink.sources.iter().filter_map(|source| source.stanza);

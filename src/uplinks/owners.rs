@@ -1,9 +1,10 @@
 //! Which uplink an address of the host belongs to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::by_network::ByNetwork;
 use super::gateway::Gateway;
@@ -13,26 +14,26 @@ use crate::network::Family;
 /// The uplinks, indexed by their addresses and networks, to assign further addresses to them.
 pub(crate) struct Owners<'a> {
     uplinks: &'a mut [Uplink],
-    families: HashMap<Family, OfFamily>,
+    families: FxHashMap<Family, OfFamily>,
     /// By uplink.
     providers: Vec<Provider>,
 }
 
 #[derive(Default)]
 struct OfFamily {
-    links: HashMap<String, OnLink>,
-    addresses: HashSet<IpAddr>,
+    links: FxHashMap<String, OnLink>,
+    addresses: FxHashSet<IpAddr>,
     /// Uplinks by the networks of their providers.
     providers: ByNetwork<BTreeSet<usize>>,
     /// The uplink of a stanza, if it is the only one.
-    stanzas: HashMap<usize, Option<usize>>,
+    stanzas: FxHashMap<usize, Option<usize>>,
 }
 
 /// The addresses, networks and gateways of the uplinks of one link.
 #[derive(Default)]
 struct OnLink {
     uplinks: Vec<usize>,
-    addresses: HashSet<IpAddr>,
+    addresses: FxHashSet<IpAddr>,
     /// The first uplink of each network and gateway.
     networks: ByNetwork<usize>,
     gateways: BTreeMap<IpAddr, usize>,
@@ -58,7 +59,7 @@ impl OnLink {
 impl<'a> Owners<'a> {
     pub(crate) fn new(uplinks: &'a mut [Uplink]) -> Self {
         let providers = vec![Provider::default(); uplinks.len()];
-        let mut owners = Owners { uplinks, families: HashMap::new(), providers };
+        let mut owners = Owners { uplinks, families: FxHashMap::default(), providers };
         for index in 0..owners.uplinks.len() {
             if owners.uplinks[index].skipped.is_none() {
                 owners.add(index);

@@ -3,10 +3,10 @@
 //! The new interface is the one with the addresses of the stanza whose interface is missing. Or it is the one that the
 //! table uses which symroute's rule for the old name looks up: a rule keeps its interface name.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
+use rustc_hash::FxHashMap;
 
 use super::collector::UplinkCollector;
 use crate::interfaces::{Stanza, without_alias};
@@ -45,14 +45,14 @@ fn text(link: &BStr) -> String {
 /// Values that identify a link without its name.
 struct Traces<'a> {
     /// The link that has an address; nothing if several have it.
-    addresses: HashMap<IpAddr, Option<&'a str>>,
+    addresses: FxHashMap<IpAddr, Option<&'a str>>,
     /// By the interface name in a rule of symroute, the links of its table's default route.
-    rules: HashMap<&'a str, &'a str>,
+    rules: FxHashMap<&'a str, &'a str>,
 }
 
 impl<'a> Traces<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
-        let mut addresses: HashMap<IpAddr, Option<&str>> = HashMap::new();
+        let mut addresses: FxHashMap<IpAddr, Option<&str>> = FxHashMap::default();
         for address in snapshot.addresses.iter().filter(|address| !address.local) {
             let dev = &address.dev[..];
             addresses.entry(address.net.addr()).and_modify(|known| *known = None).or_insert(Some(dev));
@@ -60,7 +60,7 @@ impl<'a> Traces<'a> {
         let is_default = |route: &&Route| route.is_ours() && route.dst.prefix_len() == 0 && route.table != MAIN;
         let defaults = snapshot.routes.iter().filter(is_default);
         let defaults = defaults.filter_map(|route| Some(((route.family, route.table), route.dev.as_deref()?)));
-        let devs: HashMap<(Family, u32), &str> = defaults.collect();
+        let devs: FxHashMap<(Family, u32), &str> = defaults.collect();
         let of_rule = |rule: &'a Rule| Some((rule.oif.as_deref()?, *devs.get(&(rule.family, rule.table))?));
         let rules = snapshot.rules.iter().filter(|rule| rule.is_ours()).filter_map(of_rule).collect();
         Traces { addresses, rules }

@@ -1,8 +1,7 @@
 //! Options of symroute that have no effect: their stanza is not an uplink.
 
-use std::collections::HashSet;
-
 use bstr::ByteSlice;
+use rustc_hash::FxHashSet;
 
 use super::collector::UplinkCollector;
 use super::stanza::{is_point_to_point, makes_default};
@@ -13,7 +12,7 @@ use crate::interfaces::{AddressFamily, Diagnostic, Stanza};
 impl UplinkCollector<'_> {
     /// One warning for each stanza that has options of symroute but no gateway.
     pub(crate) fn unused_options(&self, uplinks: &[Uplink]) -> Vec<Diagnostic> {
-        let of_uplinks: HashSet<usize> =
+        let of_uplinks: FxHashSet<usize> =
             uplinks.iter().flat_map(|uplink| uplink.same_gateway.iter().chain([&uplink.stanza])).copied().collect();
         let stanzas = self.config.stanzas.iter().enumerate().filter(|(index, _)| !of_uplinks.contains(index));
         let unused = stanzas.filter_map(|(_, stanza)| {

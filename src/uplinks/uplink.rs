@@ -1,10 +1,10 @@
 //! An uplink, as a value.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use bstr::BStr;
 use ipnet::IpNet;
+use rustc_hash::FxHashSet;
 
 use super::gateway::Gateway;
 use crate::commands::SameMetric;
@@ -261,7 +261,7 @@ impl Uplink {
 
     /// On-link networks of the interface that belong to this uplink, in the order of its sources.
     pub fn on_link(&self) -> Vec<IpNet> {
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         self.networks().filter(|network| seen.insert(*network)).collect()
     }
 
@@ -278,7 +278,7 @@ impl Uplink {
     }
 
     /// The other ones: their hosts are not behind the router.
-    pub(crate) fn certainly_on_link(&self) -> HashSet<IpNet> {
+    pub(crate) fn certainly_on_link(&self) -> FxHashSet<IpNet> {
         self.sources.iter().filter(|source| !source.by_prefix).filter_map(Source::network).collect()
     }
 

@@ -1,8 +1,9 @@
 //! What a run changed, as one line for each uplink. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 
 use crate::apply::steps::Step;
 use crate::network::{Family, Route, Rule};
@@ -11,8 +12,8 @@ use crate::policy::Plan;
 /// The names of the uplinks that have, or had, a table or a source address.
 #[derive(Debug, Default)]
 pub(super) struct UplinkNames {
-    by_table: HashMap<(Family, u32), String>,
-    by_source: HashMap<IpNet, String>,
+    by_table: FxHashMap<(Family, u32), String>,
+    by_source: FxHashMap<IpNet, String>,
 }
 
 impl UplinkNames {

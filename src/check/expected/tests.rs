@@ -77,7 +77,7 @@ fn route(line: &str) -> Route {
 /// Routes as `ip route` has them; `local ADDRESS dev DEV` gives the host that address.
 pub fn snapshot(text: &str) -> Snapshot {
     let routes: Vec<Route> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(route).collect();
-    let devs: HashSet<&str> = routes.iter().flat_map(nexthops).map(|hop| hop.dev).collect();
+    let devs: FxHashSet<&str> = routes.iter().flat_map(nexthops).map(|hop| hop.dev).collect();
     let link = |(index, name): (usize, &&str)| Link {
         index: index as u32,
         name: name.to_string(),
@@ -477,5 +477,5 @@ fn addresses_that_are_not_delivered() {
     for address in &mut snapshot.addresses {
         address.duplicate = address.dev == "eth1";
     }
-    assert_eq!(host_addresses(&snapshot, Family::Inet), HashSet::from(["192.0.2.10".parse().unwrap()]));
+    assert_eq!(host_addresses(&snapshot, Family::Inet), FxHashSet::from_iter(["192.0.2.10".parse().unwrap()]));
 }

@@ -1,9 +1,10 @@
 //! Everything except rules and tables: kernel settings, other managers, address translation, sockets.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{KEEP_SYSCTL, cuts, sysctl};
 use crate::check::facts::Translation;
@@ -19,8 +20,8 @@ const TWO_INTERFACES: &str = "address-on-two-interfaces";
 /// Numbers that findings have proposed. Each is proposed once.
 #[derive(Debug, Default)]
 struct Proposed {
-    marks: HashSet<u32>,
-    priorities: HashSet<u32>,
+    marks: FxHashSet<u32>,
+    priorities: FxHashSet<u32>,
 }
 
 impl CheckInput<'_> {
@@ -96,7 +97,7 @@ impl CheckInput<'_> {
     pub(super) fn find_shared_addresses(&self, found: &mut Vec<Finding>) {
         let is_up = |dev: &str| self.snapshot.link(dev).is_some_and(|link| link.up && !link.vrf);
         let is_uplink = |dev: &str| self.plan.uplinks.iter().any(|uplink| uplink.interface == dev && uplink.up);
-        let mut known: HashMap<IpAddr, &Address> = HashMap::new();
+        let mut known: FxHashMap<IpAddr, &Address> = FxHashMap::default();
         for address in self.snapshot.addresses.iter().filter(|address| !address.local && is_up(&address.dev)) {
             if address.net.prefix_len() == address.net.max_prefix_len() {
                 continue;
@@ -130,7 +131,7 @@ impl CheckInput<'_> {
     }
 
     pub(super) fn find_arp_flux(&self, found: &mut Vec<Finding>) {
-        let mut reported: HashSet<(&str, &str)> = HashSet::new();
+        let mut reported: FxHashSet<(&str, &str)> = FxHashSet::default();
         let up = |dev: &str| self.snapshot.link(dev).is_some_and(|link| link.up && link.name != "lo");
         let wide =
             self.snapshot.addresses.iter().filter(|known| known.net.addr().is_ipv4() && known.net.prefix_len() < 32);
@@ -237,10 +238,10 @@ impl CheckInput<'_> {
     /// A mark and two priorities after the policy's rules. No rule and no other finding uses them.
     fn free_mark(&self, policy: &Policy, proposed: &mut Proposed) -> Option<(u32, u32)> {
         let rules = || self.snapshot.rules.iter().filter(|rule| rule.family == Family::Inet);
-        let marks: HashSet<u32> =
+        let marks: FxHashSet<u32> =
             rules().filter_map(|rule| rule.extras.as_ref()?.mark).map(|(mark, mask)| mark & mask).collect();
         let planned = self.plan.policies.iter().flat_map(|policy| &policy.rules).map(|placed| placed.item.priority);
-        let priorities: HashSet<u32> = rules().map(|rule| rule.priority).chain(planned).collect();
+        let priorities: FxHashSet<u32> = rules().map(|rule| rule.priority).chain(planned).collect();
         // Multiples of ten are proposed for manual rules.
         let is_free =
             |number: &u32| number % 10 != 0 && !priorities.contains(number) && !proposed.priorities.contains(number);
@@ -369,6 +370,6 @@ mod tests {
         assert_eq!(numbers("mark set "), ["3", "ct", "4", "ct"], "{commands:#?}");
         let priorities = numbers(" priority ");
         let rules: Vec<_> = priorities.iter().filter(|word| word.parse::<u32>().is_ok()).collect();
-        assert_eq!((rules.len(), rules.iter().collect::<HashSet<_>>().len()), (4, 4), "{commands:#?}");
+        assert_eq!((rules.len(), rules.iter().collect::<FxHashSet<_>>().len()), (4, 4), "{commands:#?}");
     }
 }

@@ -1,7 +1,9 @@
 //! Failed lookups that no other finding explains: every failed lookup has a finding.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use rustc_hash::FxHashSet;
 
 use super::{EFFECT_NO_SOURCE, EFFECT_WRONG_UPLINK, NOT_APPLIED};
 use crate::check::expected::Expected;
@@ -25,7 +27,7 @@ impl CheckInput<'_> {
         let mut open: Vec<&ProbeResult> = sent.map(|failed| failed.result).collect();
         // If the lookup for the reply fails too, its finding is the better explanation.
         let key = |result: &ProbeResult| (result.probe.uplink, result.probe.query.from, result.probe.query.to);
-        let reverse: HashSet<_> = failed.iter().map(|failed| key(failed.result)).collect();
+        let reverse: FxHashSet<_> = failed.iter().map(|failed| key(failed.result)).collect();
         open.extend(self.results.iter().filter(|result| {
             let Query { from, to, iif, .. } = &result.probe.query;
             let has_reverse = from.is_some_and(|from| reverse.contains(&(result.probe.uplink, Some(*to), from)));

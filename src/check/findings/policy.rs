@@ -1,6 +1,8 @@
 //! Rules and tables: missing, stale, foreign, or with a lower precedence than a foreign rule.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashSet;
 
 use super::lookups::{describe, explain};
 use super::{EFFECT_NO_SOURCE, EFFECT_WRONG_UPLINK, EFFECT_WRONG_UPLINKS, NOT_APPLIED, joined};
@@ -381,7 +383,7 @@ impl CheckInput<'_> {
 
     /// Rules for an address that the host does not have, into a table of an uplink.
     pub(super) fn find_rules_without_address(&self, found: &mut Vec<Finding>) {
-        let tables: HashSet<(Family, u32)> =
+        let tables: FxHashSet<(Family, u32)> =
             self.plan.policies.iter().map(|policy| (self.plan.uplinks[policy.uplink].family, policy.table)).collect();
         for rule in self.snapshot.rules.iter().filter(|rule| !rule.is_ours()) {
             let Some(src) = rule.src.filter(|src| src.prefix_len() == src.max_prefix_len()) else { continue };
