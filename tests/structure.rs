@@ -11,7 +11,8 @@ fn read(path: &str) -> String {
 }
 
 /// A module may use the modules before it in this list, and none after it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
+    "sort",
     "interfaces",
     "commands",
     "network",

@@ -6,6 +6,7 @@ use crate::network::{Action, Family, Route, Rule, Snapshot};
 use crate::policy::difference::{Difference, Membership, difference, teardown};
 use crate::policy::installed::SPARE;
 use crate::policy::{Plan, Policy};
+use crate::sort::sort_by_key;
 
 /// One message to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,8 +211,8 @@ pub(crate) fn steps(difference: Difference, before: &Snapshot) -> Vec<Step> {
     let Difference { join, add_routes, replace_routes, mut add_rules, mut remove_rules, remove_routes, leave, .. } =
         difference;
     // The rules of a source build on each other: none may be missed by one that comes after it.
-    add_rules.sort_by_key(|rule| rule.priority);
-    remove_rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
+    sort_by_key(&mut add_rules, |rule| rule.priority);
+    sort_by_key(&mut remove_rules, |rule| std::cmp::Reverse(rule.priority));
     let replace = replace_routes.into_iter().map(|(old, new)| Step::ReplaceRoute(old, new));
     let mut steps: Vec<Step> = join.into_iter().map(Step::SetGroup).collect();
     steps.extend(add_routes.into_iter().map(Step::AddRoute).chain(replace));

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use rustc_hash::FxHashSet;
 
 use crate::network::{DEFAULT, Family, Kind, LOCAL, MAIN, Route, Rule, Snapshot, is_ipv4_link_local};
+use crate::sort::sort_by_key;
 use crate::uplinks::{Gateway, Uplink};
 
 /// The longest prefixes, IPv4 and IPv6, that are used instead of a default route: VPNs halve the default route, and
@@ -85,7 +86,7 @@ impl<'a> PrefixTable<'a> {
             }
         }
         for same in routes.values_mut() {
-            same.sort_by_key(|route| route.metric);
+            sort_by_key(same, |route| route.metric);
         }
         let lengths: BTreeSet<u8> = routes.keys().map(IpNet::prefix_len).collect();
         PrefixTable { routes, lengths: lengths.into_iter().rev().collect() }
@@ -154,7 +155,7 @@ pub fn tables_before_main(snapshot: &Snapshot, family: Family, of_uplinks: &[u32
         rule.family == family && !has_selector && !rule.is_ours()
     };
     let mut rules: Vec<&Rule> = snapshot.rules.iter().filter(is_for_all).collect();
-    rules.sort_by_key(|rule| rule.priority);
+    sort_by_key(&mut rules, |rule| rule.priority);
     let limit = DEFAULT_LIKE[usize::from(family == Family::Inet6)];
     let before = rules.into_iter().take_while(|rule| rule.table != MAIN);
     let foreign = before.filter(|rule| ![0, LOCAL, DEFAULT].contains(&rule.table) && !of_uplinks.contains(&rule.table));

@@ -15,6 +15,7 @@ use crate::netlink::{self, Socket};
 use crate::network::Snapshot;
 use crate::report::check::Checked;
 use crate::report::{self, paragraph};
+use crate::sort::sort_by_key;
 use crate::system::running::{now, running};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -85,7 +86,7 @@ pub fn check(common: &Common, arguments: &CheckArguments) -> Result<Exit> {
     let mut findings = examined.findings();
     if let Some(time) = arguments.traffic {
         findings.extend(seen_within(common, time).context("--traffic")?);
-        findings.sort_by_key(|finding| finding.severity);
+        sort_by_key(&mut findings, |finding| finding.severity);
     }
     let selection = arguments.selected.of(&examined.plan)?;
     findings.retain(|finding| selection.has_finding(finding.interface.as_deref(), finding.family));

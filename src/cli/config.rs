@@ -6,6 +6,7 @@ use super::common::{Common, Exit, Json, print, print_diagnostics, print_json};
 use crate::handwritten::lint_with;
 use crate::interfaces::Severity;
 use crate::report;
+use crate::sort::sort_by_key;
 
 pub fn config(common: &Common, json: Json) -> Result<Exit> {
     let mut configuration = common.read();
@@ -13,7 +14,7 @@ pub fn config(common: &Common, json: Json) -> Result<Exit> {
     let in_use = configuration.plan(None, &[]).in_use(None);
     let manual = lint_with(&configuration.config, &configuration.names, &in_use);
     configuration.config.diagnostics.extend(manual);
-    configuration.config.diagnostics.sort_by_key(|diagnostic| diagnostic.location);
+    sort_by_key(&mut configuration.config.diagnostics, |diagnostic| diagnostic.location);
     if json.json {
         print_json(&report::config_json(&configuration.config, &configuration.root))?;
     } else if !is_invalid && !common.quiet {

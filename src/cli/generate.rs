@@ -19,6 +19,7 @@ use crate::rewrite::kept::{self, Kind};
 use crate::rewrite::template::{self, Template};
 use crate::rewrite::verify::verify;
 use crate::rewrite::{Change, diff, rewrite};
+use crate::sort::sort_by_key;
 use crate::system::configuration::Configuration;
 use crate::system::files::{Root, read_bounded};
 use crate::system::store;
@@ -119,7 +120,7 @@ fn run(arguments: &Arguments) -> Result<Exit> {
     let of_plan = plan.diagnostics.iter().chain(&plan.clashes).filter(|_| !arguments.remove);
     let markers = configuration.config.files.iter().flat_map(|file| &file.stray_markers);
     let mut all: Vec<&Diagnostic> = configuration.config.diagnostics.iter().chain(markers).chain(of_plan).collect();
-    all.sort_by_key(|diagnostic| diagnostic.location);
+    sort_by_key(&mut all, |diagnostic| diagnostic.location);
     let failed = all.iter().any(|d| d.severity == Severity::Error);
     print_diagnostics(
         arguments.color,

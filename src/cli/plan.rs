@@ -8,6 +8,7 @@ use crate::interfaces::{Diagnostic, Severity};
 use crate::netlink::{Socket, snapshot};
 use crate::policy::{self, Plan};
 use crate::report;
+use crate::sort::sort_by_key;
 use crate::system::configuration::Configuration;
 use crate::uplinks::intended;
 
@@ -42,7 +43,7 @@ pub fn plan(common: &Common, selected: &Selected, json: Json) -> Result<Exit> {
 /// Prints the diagnostics of the files and of the plan; true if one is an error.
 pub fn print_problems(common: &Common, configuration: &Configuration, plan: &Plan, quiet: bool) -> bool {
     let mut diagnostics: Vec<&Diagnostic> = configuration.config.diagnostics.iter().chain(&plan.diagnostics).collect();
-    diagnostics.sort_by_key(|diagnostic| diagnostic.location);
+    sort_by_key(&mut diagnostics, |diagnostic| diagnostic.location);
     let shown = diagnostics.into_iter().filter(|diagnostic| !quiet || diagnostic.severity == Severity::Error);
     let failed = print_diagnostics(common.color, configuration, shown);
     if !quiet {

@@ -25,6 +25,7 @@ use crate::commands::lines::{Line, lines};
 use crate::commands::tables::Names;
 use crate::interfaces::{Config, Diagnostic, without_alias};
 use crate::policy::InUse;
+use crate::sort::sort_by_key;
 use crate::uplinks::collector::UplinkCollector;
 
 /// Mistakes in manual policy routing, in file order; none for a configuration that ifupdown rejects.
@@ -74,7 +75,7 @@ pub(crate) fn lint_lines(config: &Config, names: &Names, in_use: &InUse, known: 
     lint.deleted_routes();
     lint.other_stanzas();
     let mut found = lint.found;
-    found.sort_by_key(|diagnostic| diagnostic.location);
+    sort_by_key(&mut found, |diagnostic| diagnostic.location);
     // A line that several stanzas inherit is reported once.
     found.dedup();
     found

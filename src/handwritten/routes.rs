@@ -14,6 +14,7 @@ use crate::commands::tables::Table;
 use crate::commands::{Command, Object};
 use crate::interfaces::{Location, without_alias};
 use crate::network::Route;
+use crate::sort::sort_by_key;
 
 impl ManualPolicyLint<'_> {
     pub(crate) fn routes(&mut self) {
@@ -257,7 +258,7 @@ impl ManualPolicyLint<'_> {
             Some((Some(manual_route.line), added_route(&line.command, Some(dev), names)?))
         }));
         // In the kernel's order.
-        routes.sort_by_key(|(_, route)| route.metric);
+        sort_by_key(&mut routes, |(_, route)| route.metric);
         let key = |route: &Route| (route.family, route.table, route.dst);
         let mut by_destination: FxHashMap<_, Vec<&(Option<usize>, Route)>> = FxHashMap::default();
         for known in &routes {

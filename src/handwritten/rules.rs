@@ -10,6 +10,7 @@ use super::removal::{Removal, is_unknown, of_local_rule, of_rule};
 use crate::commands::lines::Line;
 use crate::commands::tables::Table;
 use crate::commands::{Command, Object, Verb};
+use crate::sort::sort_by_key;
 
 /// The tables of the lines.
 #[derive(Default)]
@@ -97,7 +98,7 @@ impl ManualPolicyLint<'_> {
         let is_open = |other: &&usize| !self.deleted.contains(*other);
         let mut matching: Vec<usize> = self.removable(&line.command).to_vec();
         matching.retain(|other| self.removal(&line.command, *other) == Removal::Yes);
-        matching.sort_by_key(|other| self.added.order.get(other));
+        sort_by_key(&mut matching, |other| self.added.order.get(other));
         let open = || matching.iter().filter(is_open);
         let preferred = open().find(is_own).or_else(|| open().find(is_same_interface));
         let corrected = preferred.or_else(|| open().next()).copied();

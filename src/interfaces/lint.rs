@@ -13,6 +13,7 @@ use super::document::trim_start;
 use super::entries::Entry;
 use super::text::Text;
 use super::{AddressFamily, Config, Dialect, Stanza};
+use crate::sort::sort_by_key;
 
 /// Keywords at the beginning of a line. ifupdown silently treats another spelling as an option.
 const KEYWORDS: [&str; 8] =
@@ -120,7 +121,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
             found.extend(broken_continuation(Location { file, line }, read.document.raw(line)));
         }
     }
-    found.sort_by_key(|diagnostic| diagnostic.location);
+    sort_by_key(&mut found, |diagnostic| diagnostic.location);
     found
 }
 

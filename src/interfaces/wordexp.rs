@@ -7,6 +7,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::sort::sort;
 use bstr::ByteSlice;
 use nix::libc;
 
@@ -243,7 +244,7 @@ fn glob(pattern: &[u8], around: &dyn Environment) -> Vec<Vec<u8>> {
         found = next;
     }
     found.retain(|path| around.has(Path::new(OsStr::from_bytes(path))));
-    found.sort();
+    sort(&mut found);
     if found.is_empty() { vec![pattern.to_vec()] } else { found }
 }
 

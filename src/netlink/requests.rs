@@ -16,6 +16,7 @@ use crate::netlink::wire::Request;
 use crate::network::{Address, Answer, Family, Link, Query, Route, Rule, Snapshot};
 use crate::observe::links::Neighbour;
 use crate::policy::difference::Membership;
+use crate::sort::sort_by_key;
 
 /// How often a list of rules is read again at most.
 const CONFIRMATIONS: usize = 20;
@@ -47,7 +48,7 @@ impl Socket {
     pub(crate) fn links(&mut self) -> Result<Vec<Link>> {
         let mut links = self.list("interfaces", &list_links(), |body| read_link(body).map(Some))?;
         // Older kernels list them in another order.
-        links.sort_by_key(|link| link.index);
+        sort_by_key(&mut links, |link| link.index);
         Ok(links)
     }
 

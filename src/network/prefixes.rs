@@ -1,5 +1,6 @@
 //! A set of networks, to find out quickly whether one of them contains an address or another network.
 
+use crate::sort::sort;
 use ipnet::IpNet;
 
 /// Networks of either family. A network inside another one is left out.
@@ -12,7 +13,7 @@ pub struct Prefixes {
 impl Prefixes {
     pub fn new(nets: impl IntoIterator<Item = IpNet>) -> Self {
         let mut sorted: Vec<IpNet> = nets.into_iter().map(|net| net.trunc()).collect();
-        sorted.sort();
+        sort(&mut sorted);
         sorted.dedup_by(|net, before| before.contains(&*net));
         Prefixes { sorted }
     }

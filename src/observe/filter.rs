@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::links::{Index, Observed, Router};
 use super::packet::{OPENING_OR_CLOSING, TCP};
+use crate::sort::sort_by_key;
 
 /// Bytes of a packet that are copied: an IPv6 header, extension headers, and an ICMP error with the headers that it
 /// quotes.
@@ -210,7 +211,7 @@ pub fn router_filter(router: &Router) -> Option<Vec<Instruction>> {
             unless_in(&mut program, net, header, header.destination, Label::Drop);
         }
         let mut sources: Vec<(&IpNet, &bool)> = router.sources.iter().collect();
-        sources.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+        sort_by_key(&mut sources, |(net, _)| std::cmp::Reverse(net.prefix_len()));
         for (net, is_other) in sources {
             let decision = if *is_other { Label::Copy } else { Label::Drop };
             unless_in(&mut program, net, header, header.source, decision);
@@ -315,7 +316,7 @@ fn copy_if_elsewhere(program: &mut Assembler, observed: &Observed, header: &Head
     }
     let owners = observed.owners.iter().filter(|(net, _)| net.addr().is_ipv4() == header.is_ipv4);
     let mut owners: Vec<(&IpNet, &[Index])> = owners.collect();
-    owners.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+    sort_by_key(&mut owners, |(net, _)| std::cmp::Reverse(net.prefix_len()));
     for (at, (net, links)) in owners.iter().enumerate() {
         // An address inside a network of the same links needs no comparison of its own.
         let wider = owners[at + 1..].iter().find(|(other, _)| other.contains(*net));

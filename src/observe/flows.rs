@@ -12,6 +12,7 @@ use super::kinds::{Example, Kind, Kinds, Time, Verdict};
 use super::links::{Index, Link, Observed, Owner, is_ordinary};
 use super::packet::{Ends, Packet, Role, TCP, UDP};
 use crate::policy::networks::is_private;
+use crate::sort::sort_by_key;
 
 /// Flows in the table. The program needs about 17 MB with all of them.
 pub const MOST_FLOWS: usize = 65_536;
@@ -490,7 +491,7 @@ impl Flows {
         let is_due = |flow: &Flow| waits(flow) && (at_end || now.saturating_sub(flow.first) >= LATE);
         let all = self.table.iter().flat_map(|(ports, flows)| flows.iter().map(move |flow| (*ports, *flow)));
         let mut due: Vec<(Ports, Flow)> = all.filter(|(_, flow)| is_due(flow)).collect();
-        due.sort_by_key(|(_, flow)| flow.first);
+        sort_by_key(&mut due, |(_, flow)| flow.first);
         due
     }
 

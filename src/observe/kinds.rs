@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::links::Index;
 use super::packet::{TCP, UDP};
+use crate::sort::sort_by_key;
 
 /// What is wrong with a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,7 +140,7 @@ impl Kinds {
                 (*kind, *count)
             })
             .collect();
-        changed.sort_by_key(|(_, count)| count.first);
+        sort_by_key(&mut changed, |(_, count)| count.first);
         changed
     }
 }

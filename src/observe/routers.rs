@@ -10,6 +10,7 @@ use super::links::{Hardware, Index, Neighbour, Router};
 use crate::check::expected::{Expected, Routing};
 use crate::network::{Family, Snapshot};
 use crate::policy::Plan;
+use crate::sort::sort;
 use crate::uplinks::Uplink;
 
 /// The uplinks that are up, with their links.
@@ -97,7 +98,7 @@ fn near(plan: &Plan, snapshot: &Snapshot, own: &[&Known], others: &[&Known]) -> 
     let networks = routing.before_main.iter().chain([&routing.main]).flat_map(|table| table.networks());
     let on_link = own.iter().flat_map(|own| own.uplink.on_link()).filter(|net| net.prefix_len() > 0);
     let mut near: Vec<IpNet> = networks.filter(is_near).copied().chain(on_link).collect();
-    near.sort();
+    sort(&mut near);
     near.dedup();
     near
 }

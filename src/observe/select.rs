@@ -11,6 +11,7 @@ use super::routers::{active, routers};
 use crate::check::expected::{Expected, Routing};
 use crate::network::{Family, Kind, LOCAL, Route, Snapshot};
 use crate::policy::Plan;
+use crate::sort::sort;
 use crate::uplinks::Uplink;
 
 /// What is observed: nothing of an uplink that is down.
@@ -44,7 +45,7 @@ pub fn select(plan: &Plan, snapshot: &Snapshot, neighbours: &[Neighbour]) -> Obs
         observed.routers.extend(routers(plan, snapshot, family, neighbours));
     }
     for networks in observed.near.values_mut() {
-        networks.sort();
+        sort(networks);
         networks.dedup();
     }
     observed

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use crate::network::prefixes::Prefixes;
+use crate::sort::sort;
 
 /// The fewest prefixes that contain all of `wanted` and nothing of `keep_out`, each as long as possible and inside one of
 /// the networks `within`. Prefixes outside these networks do not change.
@@ -12,7 +13,7 @@ use crate::network::prefixes::Prefixes;
 pub fn cover(wanted: &[IpNet], within: &[IpNet], keep_out: &[IpNet]) -> Vec<IpNet> {
     let (foreign, within) = (Foreign::new(keep_out), Prefixes::new(within.iter().copied()));
     let mut wanted: Vec<IpNet> = wanted.iter().map(IpNet::trunc).collect();
-    wanted.sort();
+    sort(&mut wanted);
     let mut grown: Vec<IpNet> = Vec::new();
     for net in &wanted {
         // They are sorted: only the last one can contain it.
@@ -47,7 +48,7 @@ struct Foreign {
 impl Foreign {
     fn new(keep_out: &[IpNet]) -> Self {
         let mut sorted: Vec<IpNet> = keep_out.iter().map(IpNet::trunc).collect();
-        sorted.sort();
+        sort(&mut sorted);
         Foreign { prefixes: Prefixes::new(sorted.iter().copied()), sorted }
     }
 

@@ -9,6 +9,7 @@ use super::group::{GROUP, NO_GROUP};
 use super::numbers::PRIORITIES_PER_UPLINK;
 use super::plan::{Plan, Policy};
 use crate::network::{Address, Family, LOCAL, MAIN, Route, Rule, Snapshot};
+use crate::sort::sort_by_key;
 use crate::uplinks::{Source, Uplink};
 
 /// An interface, and the group that it changes from and to.
@@ -62,7 +63,7 @@ struct Sorted<'a, K, T>(Vec<(K, &'a T)>);
 impl<'a, K: Ord + Copy, T: PartialEq> Sorted<'a, K, T> {
     fn new(items: impl IntoIterator<Item = &'a T>, key: fn(&T) -> K) -> Self {
         let mut sorted: Vec<(K, &T)> = items.into_iter().map(|item| (key(item), item)).collect();
-        sorted.sort_by_key(|(key, _)| *key);
+        sort_by_key(&mut sorted, |(key, _)| *key);
         Sorted(sorted)
     }
 

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::network::{Family, LOCAL, MAIN, Route, Rule, Snapshot};
+use crate::sort::sort;
 use crate::uplinks::{DEVICE_RULE, Uplink};
 
 /// Tables from this number on are used only while tables are exchanged. If a run is killed meanwhile, the next run does
@@ -101,7 +102,7 @@ impl<'a> Rules<'a> {
             lengths.iter().filter_map(move |length| IpNet::new(address, *length).ok()).map(|net| net.trunc())
         });
         let mut positions: Vec<usize> = nets.filter_map(|net| self.by_source.get(&net)).flatten().copied().collect();
-        positions.sort_unstable();
+        sort(&mut positions);
         positions.dedup();
         positions.into_iter().map(|position| self.list[position]).collect()
     }

@@ -14,6 +14,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use super::group::Group;
 use crate::network::prefixes::Prefixes;
 use crate::network::{Family, Kind, MAIN, Route, RouteExtras, Snapshot, is_ipv4_link_local};
+use crate::sort::sort_by_key;
 use crate::uplinks::{Gateway, StaticRoute, Uplink};
 
 /// The longest prefixes, IPv4 and IPv6, that are used instead of a default route: VPNs halve the default route, and IPv6
@@ -260,7 +261,7 @@ fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &FxHashSet<&str>) 
     let main = snapshot.routes.iter().filter(is_in_main);
     let mut main: Vec<&Route> = main.filter(|route| is_specific(&route.dst)).collect();
     // A router may have a million routes; the kernel lists them almost in this order.
-    main.sort_by_key(|route| route.dst);
+    sort_by_key(&mut main, |route| route.dst);
     // Routes through one interface come in a row.
     let last = Cell::new(("", group.contains("")));
     let is_in_group = |dev| {

@@ -11,6 +11,7 @@ use super::installed::{Installed, Known, foreign_tables};
 use crate::commands::tables::{Names, RESERVED};
 use crate::interfaces::Diagnostic;
 use crate::network::{Family, Snapshot};
+use crate::sort::sort_by_key;
 use crate::uplinks::{Layout, MAX_PRIORITY, Uplink};
 
 /// Consecutive priorities that each uplink gets.
@@ -109,7 +110,7 @@ pub fn assign(request: &Request, reserved: ReservedNumbers) -> Assignment {
     let has_requested =
         |group: &[usize]| group.iter().any(|index| installed(*index).overlaps(overrides(&uplinks[*index])));
     let mut order: Vec<usize> = (0..groups.len()).collect();
-    order.sort_by_cached_key(|group| !has_requested(&groups[*group]));
+    sort_by_key(&mut order, |group| !has_requested(&groups[*group]));
     let mut assignment = Assignment::default();
     let mut requested: Vec<Vec<Known>> = vec![Vec::new(); groups.len()];
     for group in order {

@@ -12,6 +12,7 @@ use crate::observe::cause::{Cause, Program, Reason};
 use crate::observe::kinds::{Time, Verdict};
 use crate::observe::packet::{ICMP, ICMPV6};
 use crate::observe::seen::{Entry, Seen};
+use crate::sort::sort_by_key;
 
 /// `22:01:03`, in UTC.
 fn clock(time: Time) -> String {
@@ -242,7 +243,7 @@ pub fn summary_text(seen: &Seen, entries: &[&Entry], width: usize) -> String {
     let mut out = columns(&COLUMNS, &seen.uplinks.iter().map(row).collect::<Vec<Vec<String>>>());
     let mut shown = entries.to_vec();
     if shown.len() > MOST_SHOWN {
-        shown.sort_by_key(|entry| std::cmp::Reverse(entry.count.flows));
+        sort_by_key(&mut shown, |entry| std::cmp::Reverse(entry.count.flows));
         shown.truncate(MOST_SHOWN);
     }
     for (at, entry) in shown.iter().enumerate() {

@@ -19,6 +19,7 @@ use self::template::Template;
 use crate::interfaces::block::{BEGIN, END, removal};
 use crate::interfaces::{Config, Diagnostic, Document, Edit, Stanza, Text, without_alias};
 use crate::policy::Plan;
+use crate::sort::sort_by_key;
 
 /// The files without their blocks or, with a template, with the blocks of the plan. Then a stanza of an uplink with an
 /// error keeps its block.
@@ -68,7 +69,7 @@ pub fn rewrite(
                 )),
             }
         }
-        edits.sort_by_key(|edit| edit.lines.start);
+        sort_by_key(&mut edits, |edit| edit.lines.start);
         let new = stripped.edited(&edits);
         if new == file.document.bytes() {
             continue;

@@ -16,6 +16,7 @@ use crate::network::prefixes::Prefixes;
 use crate::network::{MAIN, PROTOCOL, Route, Rule, prefix};
 use crate::policy::group::{GROUP, NO_GROUP};
 use crate::policy::{Plan, Policy, StanzaItem};
+use crate::sort::sort_by_key;
 use crate::uplinks::by_network::ByNetwork;
 use crate::uplinks::{Layout, Uplink};
 
@@ -237,7 +238,7 @@ impl<'a> Index<'a> {
 fn groups(index: &Index, uplink: &Uplink) -> Vec<Value> {
     let own = index.members.get(&uplink.interface[..]);
     let mut members: Vec<&Member> = own.into_iter().chain(&index.without_lines).collect();
-    members.sort_by_key(|member| member.position);
+    sort_by_key(&mut members, |member| member.position);
     members.into_iter().map(|member| member.value.clone()).collect()
 }
 

@@ -15,6 +15,7 @@ use nix::sys::stat::{Mode, makedev};
 
 use crate::interfaces::Files;
 use crate::interfaces::wordexp::{Environment, Failure, expand};
+use crate::sort::sort;
 
 /// Largest file read, in bytes: thousands of times what any host needs.
 const MAX_BYTES: u64 = 32 << 20;
@@ -176,7 +177,7 @@ impl Files for Root {
             }
             names.retain(|name| name != b"." && name != b"..");
         }
-        names.sort();
+        sort(&mut names);
         Ok(names)
     }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::check::facts::{Facts, Networkd, Settings, Translation, Wildcard};
 use crate::network::Link;
+use crate::sort::sort;
 use crate::system::files::read_bounded;
 use crate::system::process;
 use crate::system::running::running;
@@ -265,7 +266,7 @@ fn wildcard_udp(processes: &Processes) -> Vec<Wildcard> {
         })
         .filter(|socket| !socket.program.as_deref().is_some_and(|program| REPLY_CORRECTLY.contains(&program)))
         .collect();
-    found.sort();
+    sort(&mut found);
     found.dedup();
     found
 }

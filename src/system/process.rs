@@ -84,7 +84,7 @@ mod tests {
         let printed = output(&[c"/bin/sh", c"-c", script]).unwrap();
         let mut lines: Vec<&str> = std::str::from_utf8(&printed).unwrap().lines().collect();
         lines.retain(|line| !line.starts_with("PWD=") && !line.starts_with("_="));
-        lines.sort_unstable();
+        lines.sort();
         assert_eq!(lines, ["LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "out"]);
     }
 

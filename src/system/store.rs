@@ -22,6 +22,7 @@ use xattr::FileExt;
 
 use crate::interfaces::reason;
 use crate::rewrite::Change;
+use crate::sort::sort;
 use crate::system::files::{Root, read_file};
 
 /// How temporary files begin: with a dot, so that neither `source DIR/*` nor `source-directory` reads them.
@@ -37,7 +38,7 @@ const SPARE: &str = ".symroute-gen-spare";
 pub fn write(root: &Root, changes: &[Change]) -> Result<()> {
     let targets = targets(root, changes)?;
     let mut paths: Vec<&Path> = targets.iter().filter_map(|target| target.parent()).collect();
-    paths.sort();
+    sort(&mut paths);
     paths.dedup();
     let directories = paths.into_iter().map(Directory::lock).collect::<Result<Vec<_>>>()?;
     let mut files = Vec::new();

@@ -17,6 +17,7 @@ use crate::commands::{Object, SameMetric};
 use crate::interfaces::config::{Listed, MergedOption};
 use crate::interfaces::{AddressFamily, Config, Diagnostic, Dialect, Location, Severity, Stanza, Text, without_alias};
 use crate::network::{Family, LinkNames, Snapshot};
+use crate::sort::sort;
 
 fn has_link(links: &LinkNames, name: &BStr) -> bool {
     links.get(&without_alias(name).to_str_lossy()).is_some()
@@ -182,7 +183,7 @@ impl<'a> UplinkCollector<'a> {
                 .filter(is_on_interface)
                 .filter_map(|other| Some((other.stanza, other.metric?)))
                 .collect();
-            metrics.sort_unstable();
+            sort(&mut metrics);
             let metric = if self.config.dialect == Dialect::IfupdownNg { metrics.last() } else { metrics.first() };
             uplinks[index].metric = metric.map(|(_, metric)| *metric).or(uplinks[index].metric);
         }

@@ -10,6 +10,7 @@ use super::uplink::{Origin, Uplink, name};
 use crate::commands::lines::Line;
 use crate::commands::{Object, SameMetric, number};
 use crate::network::{Family, INET6_METRIC, MAIN};
+use crate::sort::sort_by_key;
 
 /// A default route that a line adds to main.
 struct DefaultLine {
@@ -43,7 +44,7 @@ impl UplinkCollector<'_> {
             let metric = Some(line.metric);
             uplinks.push(Uplink { gateway, in_main: true, metric, origin, same_metric, ..uplink });
         }
-        uplinks.sort_by_key(|uplink| uplink.stanza);
+        sort_by_key(uplinks, |uplink| uplink.stanza);
     }
 
     fn default_line(&self, line: &Line) -> Option<DefaultLine> {

@@ -13,6 +13,7 @@ use super::ppp::is_unit;
 use super::uplink::{Missing, Origin, Skipped, Source, Uplink, is_alias};
 use crate::interfaces::Stanza;
 use crate::network::{Address, Family, Kind, Lease, Link, MAIN, PROTOCOL_DHCP, Route, Snapshot, is_host};
+use crate::sort::sort_by_key;
 
 /// `ICMPV6_ROUTER_PREF_HIGH` and `_LOW` (linux/icmpv6.h).
 const HIGH: u8 = 1;
@@ -42,7 +43,7 @@ fn of_main(snapshot: &Snapshot) -> Vec<Default<'_>> {
     let global = unicast.filter(|route| route.dst == GLOBAL.into()).flat_map(ways).filter(leads_out);
     let routes = default_routes(snapshot).filter(|route| route.table == MAIN);
     let mut defaults: Vec<Default> = routes.flat_map(ways).chain(global).collect();
-    defaults.sort_by_key(|default| rank(default, snapshot));
+    sort_by_key(&mut defaults, |default| rank(default, snapshot));
     defaults
 }
 

@@ -39,6 +39,7 @@ use crate::commands::Command;
 use crate::commands::tables::Names;
 use crate::interfaces::{Config, Dialect};
 use crate::network::{INET6_METRIC, Route, Snapshot};
+use crate::sort::sort;
 
 /// The uplinks of a configuration. With a snapshot they are compared with the kernel; `leaving` names the interfaces
 /// (as ifupdown does, `eth0:1` included) that are about to go down.
@@ -88,7 +89,7 @@ fn found(
     let in_kernel = snapshot.iter().flat_map(|snapshot| &snapshot.addresses).filter(|address| !address.local);
     let mut other_networks: Vec<IpNet> =
         known.chain(in_kernel.map(|address| address.net)).filter(|net| !owned.contains(net)).collect();
-    other_networks.sort();
+    sort(&mut other_networks);
     other_networks.dedup();
     // A table that `down` lines only flush is in use as well.
     let manual = || collector.lines.iter().filter(|line| line.is_policy(names)).map(|line| &line.command);

@@ -9,6 +9,7 @@ use bstr::ByteSlice;
 use super::uplink::{Uplink, is_alias, name};
 use crate::interfaces::{Config, Dialect};
 use crate::network::Snapshot;
+use crate::sort::sort_by_key;
 
 /// The arguments of `ifup`, in this order; `ifdown` needs them in reverse order.
 pub fn ifup_targets(config: &Config, snapshot: &Snapshot, uplink: &Uplink) -> Vec<String> {
@@ -26,7 +27,7 @@ pub fn ifup_targets(config: &Config, snapshot: &Snapshot, uplink: &Uplink) -> Ve
     if !names.contains(&uplink.name) {
         names.push(uplink.name.clone());
     }
-    names.sort_by_key(|name| is_alias(name));
+    sort_by_key(&mut names, |name| is_alias(name));
     names.iter().map(|name| word(name)).collect()
 }
 

@@ -10,6 +10,7 @@ use crate::check::finding::Finding;
 use crate::check::foreign::failed_lookups;
 use crate::check::input::CheckInput;
 use crate::interfaces::Severity;
+use crate::sort::sort_by_key;
 use crate::uplinks::{detached, restart};
 
 /// All findings, errors first.
@@ -56,7 +57,7 @@ pub fn findings(input: &CheckInput) -> Vec<Finding> {
     for finding in found.iter_mut().filter(|finding| BY_LOOKUPS.contains(&finding.id) && !input.has_failed(finding)) {
         finding.severity = Severity::Warning;
     }
-    found.sort_by_key(|finding| finding.severity);
+    sort_by_key(&mut found, |finding| finding.severity);
     found
 }
 

@@ -18,6 +18,7 @@ use crate::interfaces::Severity;
 use crate::network::{Family, Kind, MAIN, Route, Rule, prefix};
 use crate::policy::Policy;
 use crate::policy::difference::is_managed_by_lines;
+use crate::sort::sort_by_key;
 use crate::uplinks::{Layout, Origin, Uplink};
 
 const LOG_OF_WATCH: &str = "journalctl -u symroute -n 20";
@@ -268,7 +269,7 @@ impl CheckInput<'_> {
             }
         }
         // The commands keep the order of the rules.
-        by_rule.sort_by_key(|(rule, _)| self.snapshot.rules.iter().position(|known| known == *rule));
+        sort_by_key(&mut by_rule, |(rule, _)| self.snapshot.rules.iter().position(|known| known == *rule));
         // 'rule-duplicated' reports copies of symroute's rules.
         by_rule.retain(|(rule, _)| self.copied_rule(rule).is_none());
         found.extend(by_rule.into_iter().map(|(rule, results)| self.shadowing_rule(rule, &results)));

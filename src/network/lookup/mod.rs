@@ -21,6 +21,7 @@ use self::flow::Flow;
 use self::table::TableLookup;
 use self::walk::{End, shares_cache, walk};
 use crate::network::{Answer, Family, Kind, LOCAL, LookupContext, MAIN, Query, ResolvedRoute, Rule, Snapshot};
+use crate::sort::sort_by_key;
 
 /// Evaluates the rules of the query's family.
 pub fn lookup(snapshot: &Snapshot, context: &LookupContext, query: &Query) -> Lookup {
@@ -69,7 +70,7 @@ fn steps(snapshot: &Snapshot, family: Family) -> Vec<Step> {
     let rules = snapshot.rules.iter().filter(|rule| rule.family == family);
     let not_evaluated = |rule: &Rule| Step { rule: rule.clone(), verdict: RuleVerdict::NotEvaluated };
     let mut steps: Vec<Step> = rules.map(not_evaluated).collect();
-    steps.sort_by_key(|step| step.rule.priority);
+    sort_by_key(&mut steps, |step| step.rule.priority);
     steps
 }
 

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 
 use super::flow::Flow;
 use crate::network::{Family, Kind, LookupContext, Nexthop, ResolvedRoute, Route, RouteExtras, Snapshot};
+use crate::sort::sort_by_key;
 
 /// `RTPROT_KERNEL` (rtnetlink(7)).
 const KERNEL: u8 = 2;
@@ -78,7 +79,7 @@ impl Flow<'_> {
 
     /// `fib_table_lookup` (net/ipv4/fib_trie.c), then `fib_select_path` (fib_semantics.c).
     fn look_up_inet(&self, mut routes: Vec<&Route>) -> TableLookup {
-        routes.sort_by_key(|route| (std::cmp::Reverse(route.dst.prefix_len()), route.metric));
+        sort_by_key(&mut routes, |route| (std::cmp::Reverse(route.dst.prefix_len()), route.metric));
         let mut skipped: Option<IpAddr> = None;
         for (index, route) in routes.iter().enumerate() {
             if skipped == Some(route.dst.network()) {
@@ -120,7 +121,7 @@ impl Flow<'_> {
         let source = self.from.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let src = |route: &Route| route.extras.as_ref().and_then(|extras| extras.src);
         let descending = |mut lengths: Vec<u8>| {
-            lengths.sort_by(|a, b| b.cmp(a));
+            sort_by_key(&mut lengths, |length| std::cmp::Reverse(*length));
             lengths.dedup();
             lengths
         };
@@ -156,7 +157,7 @@ impl Flow<'_> {
     /// smallest metric; if none is usable, among all others.
     fn select(&self, node: &[&Route], reachable: bool, context: &LookupContext) -> Option<TableLookup> {
         let mut routes = node.to_vec();
-        routes.sort_by_key(|route| route.metric);
+        sort_by_key(&mut routes, |route| route.metric);
         let first = routes.iter().take_while(|route| route.metric == routes[0].metric).count();
         let (first, others) = routes.split_at(first);
         [first, others].into_iter().find_map(|group| {
