@@ -1,7 +1,10 @@
 # Short names for the scripts in tests/.
 .PHONY: all demo test lint bench deb test-deb test-boot install uninstall
+# Static: a dynamic linker takes a fifth of the time of a hook. The program also runs with each version of the C library.
+flags = -C target-feature=+crt-static -C link-arg=-fuse-ld=bfd -C link-arg=-Wl,-T,$(CURDIR)/src/bin/program/link.ld \
+	-C link-arg=-Wl,-z,pack-relative-relocs -C llvm-args=-inline-threshold=50
 all:
-	cargo build --release --locked --bin symroute --bin symroute-capture
+	cargo rustc --release --locked --bin symroute -- $(flags)
 demo:
 	sh tests/demo
 test:
@@ -25,7 +28,8 @@ units = /usr/lib/systemd/system
 install:
 	install -D -m 755 -t $(DESTDIR)/usr/sbin $(programs)/symroute
 	ln -sf symroute $(DESTDIR)/usr/sbin/symroute-gen
-	install -D -m 755 -t $(DESTDIR)/usr/libexec/symroute $(programs)/symroute-capture
+	install -d -m 755 $(DESTDIR)/usr/libexec/symroute
+	ln -sf ../../sbin/symroute $(DESTDIR)/usr/libexec/symroute/symroute-capture
 	install -D -m 644 -t $(DESTDIR)/usr/share/symroute/templates templates/iproute2.j2 templates/article.j2 templates/hook.j2
 	install -D -m 755 hooks/if-up $(DESTDIR)/etc/network/if-up.d/symroute
 	install -D -m 755 hooks/if-down $(DESTDIR)/etc/network/if-down.d/symroute

@@ -1,7 +1,5 @@
-//! The capture program of `symroute observe` and `symroute check --traffic`.
+//! The same program under the name of the capture program, for cargo's `target` directory; the package has a link.
 
-use std::process::ExitCode;
+#![no_main]
 
-pub fn main() -> ExitCode {
-    symroute::capture::main()
-}
+mod program;

@@ -1,4 +1,4 @@
-//! The same program under its other name, for cargo's `target` directory; the package has a link instead.
+//! The same program under its other name, for cargo's `target` directory; the package has a link.
 
 #![no_main]
 

@@ -1,8 +1,7 @@
 //! The capture program: opens a packet socket, gives up all privileges, and writes what `observe` finds in the packets.
 //!
-//! It is a program of its own, so that bytes of strangers are read by a small process that can do nothing else, and so
-//! that the hook's program stays small. `child` starts it from `symroute`. Must not use the configuration: the program
-//! reads what to observe from its standard input.
+//! It is a process of its own, so that bytes of strangers are read by one that can do nothing else. `child` starts it from
+//! `symroute`. Must not use the configuration: the program reads what to observe from its standard input.
 
 mod child;
 mod pcap;
