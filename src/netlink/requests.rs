@@ -1,6 +1,8 @@
 //! What the kernel is asked: for its lists, for single changes, and which way a packet goes.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -24,6 +26,27 @@ const CONFIRMATIONS: usize = 20;
 /// A kernel that was booted with `ipv6.disable=1`, or built without a feature, has no such lists.
 fn is_unsupported(errno: Errno) -> bool {
     matches!(errno, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT)
+}
+
+/// A list of rules as the kernel sent it.
+struct UnreadRules {
+    bytes: Vec<u8>,
+    /// The message of each rule.
+    entries: Vec<Range<usize>>,
+}
+
+impl UnreadRules {
+    fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|entry| &self.bytes[entry.clone()])
+    }
+
+    fn read(&self) -> Result<Vec<Rule>> {
+        let mut rules = Vec::with_capacity(self.entries.len());
+        for entry in self.entries() {
+            rules.extend(read_rule(entry).context("cannot read the kernel's list of rules")?);
+        }
+        Ok(rules)
+    }
 }
 
 /// Lists.
@@ -68,20 +91,34 @@ impl Socket {
     /// The kernel counts to where the last part of a list ended (`dump_rules`, net/core/fib_rules.c): while rules
     /// before them come and go, others are listed twice or not at all. Those of symroute count when two lists agree.
     pub(crate) fn rules(&mut self) -> Result<Vec<Rule>> {
-        let list = |socket: &mut Socket| socket.family_list("rules", &list_rules(), read_rule);
-        let mut rules = list(self)?;
+        let mut list = self.unread_rules()?;
         for _ in 0..CONFIRMATIONS {
             if self.was_read_at_once() {
+                return list.read();
+            }
+            let again = self.unread_rules()?;
+            // Nearly always: then there is nothing else to compare.
+            if again.entries().eq(list.entries()) {
+                return list.read();
+            }
+            let (rules, before) = (again.read()?, list.read()?);
+            if rules.iter().filter(|rule| rule.is_ours()).eq(before.iter().filter(|rule| rule.is_ours())) {
                 return Ok(rules);
             }
-            let again = list(self)?;
-            let agree = rules.iter().filter(|rule| rule.is_ours()).eq(again.iter().filter(|rule| rule.is_ours()));
-            rules = again;
-            if agree {
-                return Ok(rules);
-            }
+            list = again;
         }
         bail!("the kernel's rules keep changing while they are read")
+    }
+
+    fn unread_rules(&mut self) -> Result<UnreadRules> {
+        let bytes = RefCell::new(Vec::new());
+        let entries = self.family_list("rules", &list_rules(), |body| {
+            let mut bytes = bytes.borrow_mut();
+            let start = bytes.len();
+            bytes.extend_from_slice(body);
+            Ok(Some(start..bytes.len()))
+        })?;
+        Ok(UnreadRules { bytes: bytes.into_inner(), entries })
     }
 
     pub(crate) fn routes(&mut self, links: &[Link]) -> Result<Vec<Route>> {

@@ -157,6 +157,10 @@ impl<'a> Attribute<'a> {
 /// An interface's name as text. The kernel takes nearly any bytes: those that are not UTF-8 become `\xHH`, and a `\x`
 /// of the name itself becomes `\x5cx`, so that two names never give the same text.
 pub(crate) fn name_text(name: &[u8]) -> String {
+    // Nearly all names.
+    if name.is_ascii() && !name.contains(&b'\\') {
+        return name.iter().copied().map(char::from).collect();
+    }
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
         text.push_str(&chunk.valid().replace("\\x", "\\x5cx"));

@@ -56,6 +56,13 @@ impl RouteHeader {
         Ok((RouteHeader { family, dst_len, src_len, tos, table, protocol, scope, kind, flags }, attributes))
     }
 
+    /// What plain routes do not have; nothing if the header is that of a plain route.
+    fn extras(&self) -> Option<Box<RouteExtras>> {
+        let (kind, tos, other) = (kind_of(self.kind), self.tos, self.flags & !(STATE | RTNH_F_ONLINK) != 0);
+        let is_plain = kind == Kind::Unicast && tos == 0 && !other;
+        (!is_plain).then(|| Box::new(RouteExtras { kind, tos, other, ..RouteExtras::default() }))
+    }
+
     fn bytes(&self) -> [u8; 12] {
         let [f0, f1, f2, f3] = self.flags.to_ne_bytes();
         let RouteHeader { family, dst_len, src_len, tos, table, protocol, scope, kind, .. } = *self;
@@ -226,12 +233,7 @@ pub(crate) fn read_route(body: &[u8], links: &[Link]) -> Result<Option<Route>> {
         extras: None,
         state: state_of(header.flags),
     };
-    let mut extras = RouteExtras {
-        kind: kind_of(header.kind),
-        tos: header.tos,
-        other: header.flags & !(STATE | RTNH_F_ONLINK) != 0,
-        ..RouteExtras::default()
-    };
+    let mut extras = header.extras();
     let (mut dst, mut src) = (None, None);
     for attribute in attributes {
         let attribute = attribute?;
@@ -242,22 +244,39 @@ pub(crate) fn read_route(body: &[u8], links: &[Link]) -> Result<Option<Route>> {
             libc::RTA_GATEWAY => route.gateway = Some(attribute.address(header.family)?),
             libc::RTA_OIF => route.dev = name_of(attribute.u32()?, links),
             libc::RTA_PRIORITY => route.metric = attribute.u32()?,
-            libc::RTA_MULTIPATH => extras.nexthops = read_nexthops(attribute, header.family, links)?,
             RTA_VIA => {
                 route.gateway = attribute.via()?;
-                extras.other = true;
+                extras.get_or_insert_default().other = true;
             }
-            libc::RTA_PREFSRC => extras.prefsrc = Some(attribute.address(header.family)?),
-            RTA_PREF => extras.preference = attribute.u8()?,
-            RTA_NH_ID => extras.nexthop_id = Some(attribute.u32()?),
-            kind => extras.other |= is_other(kind),
+            // The preference of nearly all IPv6 routes.
+            RTA_PREF if attribute.value == [0] => {}
+            kind if has_extra(kind) => read_extra(attribute, header.family, links, extras.get_or_insert_default())?,
+            _ => {}
         }
     }
     let default = IpNet::new(any, 0).context("no prefix of length 0")?;
     route.dst = prefix(dst, header.dst_len)?.unwrap_or(default);
-    extras.src = prefix(src, header.src_len)?;
-    route.extras = (extras != RouteExtras::default()).then(|| Box::new(extras));
+    if let Some(src) = prefix(src, header.src_len)? {
+        extras.get_or_insert_default().src = Some(src);
+    }
+    route.extras = extras.filter(|extras| **extras != RouteExtras::default());
     Ok(Some(route))
+}
+
+fn has_extra(kind: u16) -> bool {
+    matches!(kind, libc::RTA_MULTIPATH | libc::RTA_PREFSRC | RTA_PREF | RTA_NH_ID) || is_other(kind)
+}
+
+/// Attributes for which [`has_extra`].
+fn read_extra(attribute: Attribute<'_>, family: u8, links: &[Link], extras: &mut RouteExtras) -> Result<()> {
+    match attribute.kind {
+        libc::RTA_MULTIPATH => extras.nexthops = read_nexthops(attribute, family, links)?,
+        libc::RTA_PREFSRC => extras.prefsrc = Some(attribute.address(family)?),
+        RTA_PREF => extras.preference = attribute.u8()?,
+        RTA_NH_ID => extras.nexthop_id = Some(attribute.u32()?),
+        _ => extras.other = true,
+    }
+    Ok(())
 }
 
 /// Attributes that no route of symroute has, and that no lookup uses.

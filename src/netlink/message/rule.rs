@@ -67,6 +67,14 @@ impl RuleHeader {
         Ok((RuleHeader { family, dst_len, src_len, tos, table, action, flags }, attributes))
     }
 
+    /// What rules of symroute do not have; nothing if the header is that of such a rule.
+    fn extras(&self) -> Option<Box<RuleExtras>> {
+        let (action, tos) = (action_of(self.action), self.tos);
+        let (not, unknown) = (self.flags & FIB_RULE_INVERT != 0, self.flags & !FIB_RULE_KNOWN != 0);
+        let is_plain = action == Action::Lookup && tos == 0 && !not && !unknown;
+        (!is_plain).then(|| Box::new(RuleExtras { action, not, tos, unknown, ..RuleExtras::default() }))
+    }
+
     fn bytes(&self) -> [u8; 12] {
         let [f0, f1, f2, f3] = self.flags.to_ne_bytes();
         let RuleHeader { family, dst_len, src_len, tos, table, action, .. } = *self;
@@ -98,13 +106,7 @@ pub(crate) fn read_rule(body: &[u8]) -> Result<Option<Rule>> {
         protocol: 0,
         extras: None,
     };
-    let mut extras = RuleExtras {
-        action: action_of(header.action),
-        not: header.flags & FIB_RULE_INVERT != 0,
-        tos: header.tos,
-        unknown: header.flags & !FIB_RULE_KNOWN != 0,
-        ..RuleExtras::default()
-    };
+    let mut extras = header.extras();
     let (mut src, mut dst) = (None, None);
     for attribute in attributes {
         let attribute = attribute?;
@@ -117,12 +119,15 @@ pub(crate) fn read_rule(body: &[u8]) -> Result<Option<Rule>> {
             FRA_SUPPRESS_PREFIXLEN => rule.suppress_prefixlen = suppressor(attribute)?,
             FRA_SUPPRESS_IFGROUP => rule.suppress_ifgroup = suppressor(attribute)?,
             FRA_PROTOCOL => rule.protocol = attribute.u8()?,
-            _ => read_rule_extra(attribute, &mut extras)?,
+            FRA_PAD => {}
+            _ => read_rule_extra(attribute, extras.get_or_insert_default())?,
         }
     }
     rule.src = prefix(src, header.src_len)?;
-    extras.dst = prefix(dst, header.dst_len)?;
-    rule.extras = (extras != RuleExtras::default()).then(|| Box::new(extras));
+    if let Some(dst) = prefix(dst, header.dst_len)? {
+        extras.get_or_insert_default().dst = Some(dst);
+    }
+    rule.extras = extras.filter(|extras| **extras != RuleExtras::default());
     Ok(Some(rule))
 }
 
@@ -156,7 +161,6 @@ fn read_rule_extra(attribute: Attribute<'_>, extras: &mut RuleExtras) -> Result<
         FRA_DSCP_MASK if attribute.value.len() == 1 => {
             extras.dscp = Some((extras.dscp.map_or(0, |(dscp, _)| dscp), attribute.u8()?));
         }
-        FRA_PAD => {}
         _ => extras.unknown = true,
     }
     Ok(())
