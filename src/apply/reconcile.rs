@@ -18,6 +18,8 @@ use crate::system::sysctl::flush_route_cache;
 
 /// A dump of rules is not atomic where rules before symroute's come and go: what is missing is looked for this often.
 const READ_BACK_TRIES: usize = 3;
+/// Steps whose effects are searched one by one: an uplink has about six.
+const FEW: usize = 16;
 
 /// What a run changes: the kernel, or a model of it in tests.
 trait Kernel {
@@ -25,8 +27,10 @@ trait Kernel {
     /// is rejected does not keep the kernel from those after it.
     fn carry_out(&mut self, steps: &[Step], links: &[Link]) -> Result<Vec<Result<bool>>>;
     fn snapshot(&mut self) -> Result<Snapshot>;
-    /// As much of a snapshot as these steps were to change; `before` has the rest.
+    /// What these steps were to change, as it is now; of the rest as much as was read with it.
     fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot>;
+    /// The same with the rest, as it was before.
+    fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot;
     fn flush_cache(&mut self);
 }
 
@@ -41,6 +45,10 @@ impl Kernel for View<'_> {
 
     fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
         View::read_back(self, before, steps)
+    }
+
+    fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
+        View::with_rest(after, before, steps)
     }
 
     fn flush_cache(&mut self) {
@@ -273,15 +281,35 @@ fn carry_out(
         send(kernel, some, before, done)?;
         rest = others;
     }
-    for _ in 1..READ_BACK_TRIES {
-        if still_missing(&kernel.read_back(before, steps).context("reading back")?).is_none() {
+    let mut missing = None;
+    for _ in 0..READ_BACK_TRIES {
+        let after = kernel.read_back(before, steps).context("reading back")?;
+        if are_done(steps, &after) {
+            return Ok(());
+        }
+        missing = still_missing(&kernel.with_rest(after, before, steps));
+        if missing.is_none() {
             return Ok(());
         }
     }
-    let Some(step) = still_missing(&kernel.read_back(before, steps).context("reading back")?) else { return Ok(()) };
+    let Some(step) = missing else { return Ok(()) };
     let command = step.command();
     let error = anyhow!("'{command}' is still not done after all changes; another program changed it meanwhile");
     Err(Stopped { step: Some(Box::new(step)), error })
+}
+
+/// Has every one of these steps its effect? Then nothing is missing. The search is for few steps: a comparison with the
+/// whole plan is faster than a search for many.
+fn are_done(steps: &[Step], after: &Snapshot) -> bool {
+    let is_done = |step: &Step| match step {
+        Step::AddRoute(route) => after.routes.contains(route),
+        Step::ReplaceRoute(old, route) => after.routes.contains(route) && !after.routes.contains(old),
+        Step::RemoveRoute(route) => !after.routes.contains(route),
+        Step::AddRule(rule) => after.rules.contains(rule),
+        Step::RemoveRule(rule) => !after.rules.contains(rule),
+        Step::SetGroup(change) => after.link(&change.dev).is_some_and(|link| link.group == change.to),
+    };
+    steps.len() <= FEW && steps.iter().all(is_done)
 }
 
 /// Sends steps together. The first one that the kernel rejects is the failure; those after it may be done.

@@ -45,40 +45,49 @@ impl<'a> View<'a> {
         Ok(snapshot)
     }
 
-    /// What these steps were to change, for a comparison with the plan: the groups of interfaces, the rules, and symroute's
-    /// routes in their tables. The rest is that of `before`, without the foreign routes of the main table.
+    /// What these steps were to change: the groups of interfaces, the rules, and symroute's routes in their tables. With
+    /// all interfaces, routes or rules, if that takes one request instead of many.
     ///
     /// # Errors
     /// When a netlink request fails.
     pub(crate) fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
         let links = self.links_again(before, steps)?;
-        let rules = match steps.iter().any(|step| matches!(step, Step::AddRule(_) | Step::RemoveRule(_))) {
-            true => self.socket.rules()?,
-            false => before.rules.clone(),
+        let known = if interfaces(steps).len() > FEW { &links } else { &before.links };
+        let rules = if have_rules(steps) { self.socket.rules()? } else { Vec::new() };
+        let tables = tables(steps);
+        let routes = match tables.len() {
+            0..=FEW => self.ours_in(&tables, known)?,
+            _ => self.ours(known)?,
         };
-        let tables: BTreeSet<(Family, u32)> = steps.iter().filter_map(Step::table).collect();
-        let is_read_again = |route: &Route| tables.len() > FEW || tables.contains(&(route.family, route.table));
-        let mut routes = match tables.len() {
-            0..=FEW => self.ours_in(&tables, &links)?,
-            _ => self.ours(&links)?,
-        };
-        let is_kept = |route: &&Route| if route.is_ours() { !is_read_again(route) } else { route.table != MAIN };
-        routes.extend(before.routes.iter().filter(is_kept).cloned());
-        Ok(Snapshot { links, addresses: before.addresses.clone(), rules, routes, ..Snapshot::default() })
+        Ok(Snapshot { links, rules, routes, ..Snapshot::default() })
     }
 
-    /// The interfaces, with the groups that they have now.
+    /// What was read back, with the rest of `before` but for the foreign routes of the main table: for a comparison with the
+    /// plan.
+    pub(crate) fn with_rest(after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
+        let Snapshot { links, rules, mut routes, .. } = after;
+        let tables = tables(steps);
+        let is_read_again = |route: &Route| tables.len() > FEW || tables.contains(&(route.family, route.table));
+        let is_kept = |route: &&Route| if route.is_ours() { !is_read_again(route) } else { route.table != MAIN };
+        routes.extend(before.routes.iter().filter(is_kept).cloned());
+        Snapshot {
+            links: with_rest_of_links(links, before, &interfaces(steps)),
+            addresses: before.addresses.clone(),
+            rules: if have_rules(steps) { rules } else { before.rules.clone() },
+            routes,
+            ..Snapshot::default()
+        }
+    }
+
+    /// The interfaces that these steps change, with the groups that they have now; all of them if they are many.
     fn links_again(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Vec<Link>> {
-        let devs: BTreeSet<&str> = steps.iter().filter_map(Step::interface).collect();
+        let devs = interfaces(steps);
         if devs.len() > FEW {
             return self.socket.links();
         }
-        let mut links = Vec::with_capacity(before.links.len());
-        for link in &before.links {
-            match devs.contains(&link.name[..]) {
-                true => links.extend(self.socket.link(link.index)?),
-                false => links.push(link.clone()),
-            }
+        let mut links = Vec::new();
+        for link in before.links.iter().filter(|link| devs.contains(&link.name[..])) {
+            links.extend(self.socket.link(link.index)?);
         }
         Ok(links)
     }
@@ -120,4 +129,32 @@ impl<'a> View<'a> {
         snapshot.routes.extend(routes.into_iter().filter(|route| !route.is_ours()));
         Ok(())
     }
+}
+
+fn interfaces(steps: &[Step]) -> BTreeSet<&str> {
+    steps.iter().filter_map(Step::interface).collect()
+}
+
+fn tables(steps: &[Step]) -> BTreeSet<(Family, u32)> {
+    steps.iter().filter_map(Step::table).collect()
+}
+
+fn have_rules(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step, Step::AddRule(_) | Step::RemoveRule(_)))
+}
+
+/// In the order of `before`, those of `devs` as they are now.
+fn with_rest_of_links(now: Vec<Link>, before: &Snapshot, devs: &BTreeSet<&str>) -> Vec<Link> {
+    if devs.len() > FEW {
+        return now;
+    }
+    let mut now = now.into_iter().peekable();
+    let mut links = Vec::with_capacity(before.links.len());
+    for link in &before.links {
+        match devs.contains(&link.name[..]) {
+            true => links.extend(now.next_if(|now| now.index == link.index)),
+            false => links.push(link.clone()),
+        }
+    }
+    links
 }

@@ -70,10 +70,14 @@ impl Kernel for Model {
         Ok(self.now.clone())
     }
 
-    fn read_back(&mut self, before: &Snapshot, _: &[Step]) -> Result<Snapshot> {
-        let mut now = Snapshot { addresses: before.addresses.clone(), ..self.now.clone() };
+    fn read_back(&mut self, _: &Snapshot, _: &[Step]) -> Result<Snapshot> {
+        let mut now = Snapshot { addresses: Vec::new(), ..self.now.clone() };
         now.routes.retain(|route| route.table != MAIN || route.is_ours());
         Ok(now)
+    }
+
+    fn with_rest(&self, after: Snapshot, before: &Snapshot, _: &[Step]) -> Snapshot {
+        Snapshot { addresses: before.addresses.clone(), ..after }
     }
 
     fn flush_cache(&mut self) {}
@@ -261,6 +265,9 @@ fn a_rejection_excludes_one_uplink() {
         fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
             self.0.read_back(before, steps)
         }
+        fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
+            self.0.with_rest(after, before, steps)
+        }
         fn flush_cache(&mut self) {}
     }
     let kinds: [(&str, Rejects); 4] = [
@@ -314,6 +321,9 @@ fn a_failed_rollback_is_reported() {
         }
         fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
             self.0.read_back(before, steps)
+        }
+        fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
+            self.0.with_rest(after, before, steps)
         }
         fn flush_cache(&mut self) {}
     }
