@@ -49,7 +49,7 @@ pub fn routes(
     uplink: &Uplink,
     table: u32,
     on_link: Vec<IpNet>,
-    copies: Option<Vec<(IpNet, Hop)>>,
+    copies: Option<Vec<(IpNet, Hop<'_>)>>,
 ) -> Vec<StanzaItem<Route>> {
     // On a point-to-point link, the default route covers its networks.
     let is_point_to_point = uplink.gateway == Gateway::OnLink;
@@ -62,7 +62,7 @@ pub fn routes(
             table,
             dst,
             gateway,
-            dev: Some(dev),
+            dev: Some(dev.to_string()),
             scope: if gateway.is_none() && uplink.family == Family::Inet { SCOPE_LINK } else { 0 },
             metric: if uplink.family == Family::Inet { 0 } else { INET6_METRIC },
             // The kernel accepts such a gateway even if the network that contains it is missing.
@@ -72,7 +72,7 @@ pub fn routes(
             state: RouteState::default(),
         }
     };
-    let through = |gateway: Option<IpAddr>| Hop { gateway, dev: uplink.interface.clone() };
+    let through = |gateway: Option<IpAddr>| Hop { gateway, dev: &uplink.interface };
     let mut routes = Vec::new();
     let mut stanza_of: FxHashMap<IpNet, Option<usize>> = FxHashMap::default();
     for source in &uplink.sources {

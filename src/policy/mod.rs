@@ -113,10 +113,11 @@ impl PolicyContext<'_> {
         // A foreign route to the same destination has precedence.
         let is_blocked = |dst: &IpNet, hop: &Hop| {
             let mut foreign = self.foreign.get(&(table, uplink.family, *dst)).into_iter().flatten();
-            foreign.any(|route| (route.gateway, route.dev.as_ref()) != (hop.gateway, Some(&hop.dev)))
+            foreign.any(|route| (route.gateway, route.dev.as_deref()) != (hop.gateway, Some(hop.dev)))
         };
+        let on_link = networks.on_link(index);
         let copies = (layout == Layout::Layered).then(|| {
-            let copies = networks.copies(index).into_iter();
+            let copies = networks.copies(index, &on_link).into_iter();
             copies.filter(|(dst, hop)| !is_blocked(dst, hop)).collect::<Vec<_>>()
         });
         let has_copies = copies.as_ref().is_some_and(|copies| !copies.is_empty());
@@ -125,7 +126,7 @@ impl PolicyContext<'_> {
             table,
             priority,
             layout,
-            routes: layout::routes(uplink, table, networks.on_link(index), copies),
+            routes: layout::routes(uplink, table, on_link, copies),
             rules: layout::rules(&self.rules, index, numbers, layout, self.devices.of(index)),
             has_copies,
         }

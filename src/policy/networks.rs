@@ -4,7 +4,7 @@
 //! uplink's table: networks of its own interface, and private networks and further routers on other interfaces. All
 //! other destinations are on the Internet: the uplink's default route is used for them.
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -22,10 +22,10 @@ use crate::uplinks::{Gateway, StaticRoute, Uplink};
 pub const MAX_DEFAULT_LIKE_PREFIX_LENGTH: [u32; 2] = [1, 3];
 
 /// The next hop of packets to a destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop<'a> {
     pub gateway: Option<IpAddr>,
-    pub dev: String,
+    pub dev: &'a str,
 }
 
 /// The main table's routes through the interfaces of the group, of one family.
@@ -36,7 +36,7 @@ pub struct Networks<'a> {
     interfaces: FxHashMap<&'a str, Interface>,
     /// For each destination the route that a lookup uses, sorted: a network comes after those that contain it. Without a
     /// hop for a `throw` route: the lookup continues in the next table.
-    routes: Vec<(IpNet, Vec<Hop>)>,
+    routes: Vec<(IpNet, Vec<Hop<'a>>)>,
     /// Routes that any uplink may need a copy of, as indexes into `routes`.
     for_all: Vec<usize>,
     /// Routes to private networks.
@@ -97,33 +97,34 @@ impl<'a> Networks<'a> {
     /// The routes of the files are used for interfaces through which the main table has no route yet.
     pub fn new(
         uplinks: &'a [Uplink],
-        static_routes: &[StaticRoute],
+        static_routes: &'a [StaticRoute],
         family: Family,
         group: &Group,
-        snapshot: Option<&Snapshot>,
+        snapshot: Option<&'a Snapshot>,
     ) -> Self {
         let group: FxHashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
         let mut routes = snapshot.map(|snapshot| of_main(snapshot, family, &group)).unwrap_or_default();
-        let used = routes.values().flatten().filter_map(|hop| group.get(&hop.dev[..]));
-        let in_main: FxHashSet<&str> = used.copied().collect();
+        let used = routes.iter().flat_map(|(_, hops)| hops).map(|hop| hop.dev).filter(|dev| group.contains(dev));
+        let in_main: FxHashSet<&str> = used.collect();
         let is_of_files = |dev: &str| group.contains(dev) && !in_main.contains(dev);
         let of_family = || uplinks.iter().enumerate().filter(|(_, uplink)| uplink.family == family);
         let on_link = of_family().filter(|(_, uplink)| uplink.up && is_of_files(&uplink.interface));
         let on_link = on_link.flat_map(|(_, uplink)| {
-            let hop = Hop { gateway: None, dev: uplink.interface.clone() };
+            let hop = Hop { gateway: None, dev: &uplink.interface };
             let certain = uplink.certainly_on_link();
             let nets = uplink.on_link().into_iter().filter(move |net| certain.contains(net));
-            nets.map(move |net| (net, hop.clone()))
+            nets.map(move |net| (net, hop))
         });
         let by_files = static_routes.iter().filter(|route| route.family == family && is_specific(&route.dst));
         let by_files = by_files.filter(|route| is_of_files(&route.dev));
-        let hop = |route: &StaticRoute| Hop { gateway: route.gateway, dev: route.dev.clone() };
+        let hop = |route: &'a StaticRoute| Hop { gateway: route.gateway, dev: &route.dev };
         let (first, last): (Vec<_>, Vec<_>) = by_files.partition(|route| route.is_used_first);
         let [first, last] = [first, last].map(|routes| routes.into_iter().map(|route| (route.dst.trunc(), hop(route))));
-        for (net, hop) in first.chain(on_link).chain(last) {
-            routes.entry(net).or_insert_with(|| vec![hop]);
-        }
-        let mut networks = Networks { uplinks, routes: routes.into_iter().collect(), ..Networks::default() };
+        // Of those to one destination, the first one counts.
+        routes.extend(first.chain(on_link).chain(last).map(|(net, hop)| (net, vec![hop])));
+        sort_by_key(&mut routes, |(net, _)| *net);
+        routes.dedup_by_key(|(net, _)| *net);
+        let mut networks = Networks { uplinks, routes, ..Networks::default() };
         networks.interfaces = networks.interfaces(family);
         networks.sort_by_use();
         networks
@@ -135,7 +136,7 @@ impl<'a> Networks<'a> {
             FxHashMap::with_capacity_and_hasher(self.uplinks.len(), FxBuildHasher);
         for (net, hops) in &self.routes {
             for hop in hops.iter().filter(|hop| hop.gateway.is_none()) {
-                on_link.entry(&hop.dev).or_default().push(*net);
+                on_link.entry(hop.dev).or_default().push(*net);
             }
         }
         let mut uplinks: FxHashMap<&str, Vec<&Uplink>> =
@@ -158,7 +159,7 @@ impl<'a> Networks<'a> {
             }
             let mut is_for_all = false;
             for hop in hops {
-                let interface = self.interfaces.get_mut(&hop.dev[..]);
+                let interface = self.interfaces.get_mut(hop.dev);
                 is_for_all |= interface.as_ref().is_none_or(|interface| !interface.is_of_provider(dst, hop.gateway));
                 let Some(interface) = interface else { continue };
                 if interface.is_for_each(dst, hop.gateway) {
@@ -175,7 +176,7 @@ impl<'a> Networks<'a> {
     /// reaches its own network through the gateway, or has no route to it: that network is not on the link.
     pub fn on_link(&self, index: usize) -> Vec<IpNet> {
         let uplink = &self.uplinks[index];
-        let certain = uplink.certainly_on_link();
+        let certain = LazyCell::new(|| uplink.certainly_on_link());
         let is_through_router = |net: &IpNet| {
             let route = self.routes.binary_search_by(|(dst, _)| dst.cmp(net)).ok().map(|at| &self.routes[at].1);
             let mut own = route.into_iter().flatten().filter(|hop| hop.dev == uplink.interface);
@@ -185,21 +186,21 @@ impl<'a> Networks<'a> {
     }
 
     /// The routes that the table of `uplinks[index]` needs in addition to those to its own networks and the default route.
-    /// A route with the next hop of a shorter route of the table is not needed.
-    pub fn copies(&self, index: usize) -> Vec<(IpNet, Hop)> {
+    /// A route with the next hop of a shorter route of the table is not needed. `on_link` are its networks.
+    pub fn copies(&self, index: usize, on_link: &[IpNet]) -> Vec<(IpNet, Hop<'a>)> {
         let uplink = &self.uplinks[index];
-        let default = Hop { gateway: uplink.gateway.address(), dev: uplink.interface.clone() };
-        let own: FxHashSet<IpNet> = self.on_link(index).into_iter().collect();
+        let default = Hop { gateway: uplink.gateway.address(), dev: &uplink.interface };
+        let own: FxHashSet<IpNet> = on_link.iter().copied().collect();
         let mut copies = Vec::new();
         // They are sorted: a network comes after those that contain it.
         let mut above: Vec<(IpNet, Hop)> = Vec::new();
-        for (dst, hop) in self.considered(uplink, &own, &default) {
+        for (dst, hop) in self.considered(uplink, &own, default) {
             while above.last().is_some_and(|(net, _)| !net.contains(&dst)) {
                 above.pop();
             }
-            if above.last().map_or(&default, |(_, hop)| hop) != &hop {
+            if above.last().map_or(default, |(_, hop)| *hop) != hop {
                 if !own.contains(&dst) {
-                    copies.push((dst, hop.clone()));
+                    copies.push((dst, hop));
                 }
                 above.push((dst, hop));
             }
@@ -208,7 +209,7 @@ impl<'a> Networks<'a> {
     }
 
     /// The destinations for which an uplink does not use its default route, and the networks inside them for which it does.
-    fn considered(&self, uplink: &Uplink, own: &FxHashSet<IpNet>, default: &Hop) -> BTreeMap<IpNet, Hop> {
+    fn considered(&self, uplink: &'a Uplink, own: &FxHashSet<IpNet>, default: Hop<'a>) -> BTreeMap<IpNet, Hop<'a>> {
         let private: &[usize] = if is_in_private_network(uplink) { &[] } else { &self.private };
         let interface = self.interfaces.get(&uplink.interface[..]);
         let for_each = interface.iter().flat_map(|interface| &interface.for_each);
@@ -218,19 +219,19 @@ impl<'a> Networks<'a> {
             .flatten();
         let copied = self.for_all.iter().chain(private).chain(for_each).chain(through_gateway).filter_map(|index| {
             let (dst, hops) = &self.routes[*index];
-            hops.iter().find(|hop| self.is_for(uplink, own, dst, hop)).map(|hop| (*dst, hop.clone()))
+            hops.iter().find(|hop| self.is_for(uplink, own, dst, hop)).map(|hop| (*dst, *hop))
         });
         let mut considered: BTreeMap<IpNet, Hop> = copied.collect();
-        let direct = Hop { gateway: None, dev: uplink.interface.clone() };
-        considered.extend(own.iter().map(|net| (*net, direct.clone())));
+        let direct = Hop { gateway: None, dev: &uplink.interface };
+        considered.extend(own.iter().map(|net| (*net, direct)));
         let (mut inside, mut end) = (Vec::new(), 0);
-        for net in considered.iter().filter(|(_, hop)| *hop != default).map(|(net, _)| net) {
+        for net in considered.iter().filter(|(_, hop)| **hop != default).map(|(net, _)| net) {
             let start = self.routes.partition_point(|(dst, _)| dst < net).max(end);
             end = start + self.routes[start..].partition_point(|(dst, _)| net.contains(dst));
             inside.extend(start..end);
         }
         for index in inside {
-            considered.entry(self.routes[index].0).or_insert_with(|| default.clone());
+            considered.entry(self.routes[index].0).or_insert(default);
         }
         considered
     }
@@ -244,16 +245,16 @@ impl<'a> Networks<'a> {
             return !self.is_of_provider(dst, hop) || is_private(dst) && !is_in_private_network(uplink);
         }
         let is_own = hop.gateway.map_or_else(|| own.contains(dst), |gateway| uplink.gateway.is(gateway));
-        is_own || self.interfaces.get(&hop.dev[..]).is_none_or(|interface| interface.is_for_each(dst, hop.gateway))
+        is_own || self.interfaces.get(hop.dev).is_none_or(|interface| interface.is_for_each(dst, hop.gateway))
     }
 
     fn is_of_provider(&self, dst: &IpNet, hop: &Hop) -> bool {
-        self.interfaces.get(&hop.dev[..]).is_some_and(|interface| interface.is_of_provider(dst, hop.gateway))
+        self.interfaces.get(hop.dev).is_some_and(|interface| interface.is_of_provider(dst, hop.gateway))
     }
 }
 
 /// The main table's best route to each destination, if it leaves through the group or is a `throw` route.
-fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &FxHashSet<&str>) -> BTreeMap<IpNet, Vec<Hop>> {
+fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &FxHashSet<&str>) -> Vec<(IpNet, Vec<Hop<'a>>)> {
     let addresses: FxHashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
     // The host's own address: for IPv6, the main table has it as well.
     let is_own = |dst: &IpNet| dst.prefix_len() == dst.max_prefix_len() && addresses.contains(&dst.addr());
@@ -283,8 +284,8 @@ fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &FxHashSet<&str>) 
     best.filter(|(dst, _)| !is_own(dst)).collect()
 }
 
-fn hops(route: &Route) -> Vec<Hop> {
-    nexthops(route).map(|(gateway, dev)| Hop { gateway, dev: dev.to_string() }).collect()
+fn hops(route: &Route) -> Vec<Hop<'_>> {
+    nexthops(route).map(|(gateway, dev)| Hop { gateway, dev }).collect()
 }
 
 /// The next hops of a unicast route that lookups use; none for other routes.
@@ -373,11 +374,11 @@ mod tests {
     }
 
     /// Every network of main, not only those that are considered.
-    fn by_all(networks: &Networks, index: usize) -> Vec<(IpNet, Hop)> {
+    fn by_all<'a>(networks: &Networks<'a>, index: usize) -> Vec<(IpNet, Hop<'a>)> {
         let uplink = &networks.uplinks[index];
-        let default = Hop { gateway: uplink.gateway.address(), dev: uplink.interface.clone() };
-        let hop_to = |(dst, hops): &(IpNet, Vec<Hop>)| {
-            (*dst, hops.iter().find(|hop| is_for(networks, uplink, dst, hop)).unwrap_or(&default).clone())
+        let default = Hop { gateway: uplink.gateway.address(), dev: &uplink.interface };
+        let hop_to = |(dst, hops): &(IpNet, Vec<Hop<'a>>)| {
+            (*dst, *hops.iter().find(|hop| is_for(networks, uplink, dst, hop)).unwrap_or(&default))
         };
         let mut all: BTreeMap<IpNet, Hop> = networks.routes.iter().map(hop_to).collect();
         // Unless main reaches the own network through a router.
@@ -386,13 +387,13 @@ mod tests {
             own.any(|hop| hop.dev == uplink.interface && hop.gateway.is_some())
         };
         let on_link: Vec<IpNet> = uplink.on_link().into_iter().filter(|net| !through_router(net)).collect();
-        all.extend(on_link.iter().map(|net| (*net, Hop { gateway: None, dev: uplink.interface.clone() })));
+        all.extend(on_link.iter().map(|net| (*net, Hop { gateway: None, dev: &uplink.interface })));
         let holder = |dst: &IpNet| {
             let holders = all.iter().filter(|(net, _)| *net != dst && net.contains(dst));
             holders.max_by_key(|(net, _)| net.prefix_len()).map_or(&default, |(_, hop)| hop)
         };
         let differs = |(dst, hop): &(&IpNet, &Hop)| holder(dst) != *hop && !on_link.contains(dst);
-        all.iter().filter(differs).map(|(dst, hop)| (*dst, hop.clone())).collect()
+        all.iter().filter(differs).map(|(dst, hop)| (*dst, *hop)).collect()
     }
 
     /// Networks in networks, through uplinks and routers, in an order that a seed decides.
@@ -435,8 +436,9 @@ mod tests {
             let snapshot = snapshot(&routes);
             let networks = Networks::new(&uplinks, &[], Family::Inet, &group, Some(&snapshot));
             for (index, uplink) in uplinks.iter().enumerate() {
-                copied += networks.copies(index).len();
-                assert_eq!(networks.copies(index), by_all(&networks, index), "{} of\n{routes}", uplink.label());
+                let copies = networks.copies(index, &networks.on_link(index));
+                copied += copies.len();
+                assert_eq!(copies, by_all(&networks, index), "{} of\n{routes}", uplink.label());
             }
         }
         assert!(copied > 1000, "{copied}");

@@ -261,6 +261,9 @@ impl Uplink {
 
     /// On-link networks of the interface that belong to this uplink, in the order of its sources.
     pub fn on_link(&self) -> Vec<IpNet> {
+        if let [source] = &self.sources[..] {
+            return source.network().into_iter().collect();
+        }
         let mut seen = FxHashSet::default();
         self.networks().filter(|network| seen.insert(*network)).collect()
     }
