@@ -133,7 +133,7 @@ impl Event {
         without_files
             || configuration.config.chooses_at_run_time()
             || has_other_name
-            || configuration.has_managed(None)
+            || configuration.has_managed()
             || kernel_has_more(configuration)
     }
 }
@@ -148,7 +148,7 @@ pub(super) fn kernel_has_more(configuration: &Configuration) -> bool {
     }
     let Ok(snapshot) = Socket::open().and_then(|mut socket| View::new(&mut socket).snapshot()) else { return false };
     let ours = snapshot.rules.iter().any(Rule::is_ours) || snapshot.routes.iter().any(Route::is_ours);
-    ours || configuration.has_managed(Some(&snapshot))
+    ours || configuration.has_managed_in(&snapshot)
 }
 
 /// The errors of the files on one line.

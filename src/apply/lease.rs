@@ -81,7 +81,7 @@ impl Change {
         // As for the hooks of ifupdown.
         let lock = setting.lock();
         let configuration = (setting.read)();
-        if !configuration.has_managed(None) && !kernel_has_more(&configuration) {
+        if !configuration.has_managed() && !kernel_has_more(&configuration) {
             return Ok(Handled::Ignored(None));
         }
         let request = Request {

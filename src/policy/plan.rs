@@ -111,12 +111,16 @@ impl Plan {
 }
 
 fn is_multihomed(uplinks: &[Uplink], family: Family) -> bool {
-    uplinks.iter().filter(|uplink| uplink.family == family && uplink.skipped.is_none()).count() > 1
+    uplinks.iter().filter(|uplink| uplink.family == family && uplink.skipped.is_none()).nth(1).is_some()
 }
 
 pub(crate) fn is_managed(uplinks: &[Uplink], uplink: &Uplink) -> bool {
     let wanted = uplink.overrides.enabled.unwrap_or_else(|| is_multihomed(uplinks, uplink.family));
     wanted && !uplink.is_manual && uplink.skipped.is_none()
+}
+
+pub(crate) fn any_is_managed(uplinks: &[Uplink]) -> bool {
+    uplinks.iter().any(|uplink| is_managed(uplinks, uplink))
 }
 
 /// Numbers that are in use or planned: symroute suggests none of them.

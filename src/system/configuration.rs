@@ -7,8 +7,8 @@ use super::{ifstate, pppd};
 use crate::commands::tables::Names;
 use crate::interfaces::{Config, Dialect};
 use crate::network::Snapshot;
-use crate::policy::{Plan, is_managed, plan};
-use crate::uplinks::find;
+use crate::policy::{Plan, any_is_managed, plan};
+use crate::uplinks::{find, holds_of_files};
 
 #[derive(Clone)]
 pub struct Configuration {
@@ -42,10 +42,14 @@ impl Configuration {
         }
     }
 
-    /// Does any uplink need a policy? As the plan has it, without making one.
-    pub fn has_managed(&self, snapshot: Option<&Snapshot>) -> bool {
-        let uplinks = find(&self.config, snapshot, &[], &self.names).uplinks;
-        uplinks.iter().any(|uplink| is_managed(&uplinks, uplink))
+    /// Does any uplink of the files need a policy? As the plan has it, without making one.
+    pub fn has_managed(&self) -> bool {
+        holds_of_files(&self.config, &self.names, &any_is_managed)
+    }
+
+    /// The same for all uplinks, those that only the kernel's main table has included.
+    pub fn has_managed_in(&self, snapshot: &Snapshot) -> bool {
+        any_is_managed(&find(&self.config, Some(snapshot), &[], &self.names).uplinks)
     }
 
     /// The plan of the host, compared with the kernel where there is a snapshot; `leaving` are interfaces that go down.

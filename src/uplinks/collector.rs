@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::gateway::Gateway;
 use super::owners::Owners;
@@ -49,8 +49,8 @@ struct Part<'a, 'b> {
     /// Index into `Config::stanzas`.
     index: usize,
     stanza: &'a Stanza,
-    interface: String,
-    name: String,
+    interface: &'b str,
+    name: &'b str,
     family: Family,
     options: &'b [MergedOption],
 }
@@ -68,7 +68,7 @@ impl Part<'_, '_> {
     }
 
     fn uplink(&self, location: Location, gateway: Gateway) -> Uplink {
-        let uplink = Uplink::new(&self.interface, &self.name, self.family, (self.index, location), gateway);
+        let uplink = Uplink::new(self.interface, self.name, self.family, (self.index, location), gateway);
         match &self.stanza.method[..] {
             b"tunnel" | b"v4tunnel" => Uplink { same_metric: SameMetric::Fails, ..uplink },
             _ => uplink,
@@ -89,6 +89,8 @@ pub(crate) struct UplinkCollector<'a> {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// The addresses of all static stanzas.
     pub(crate) sources: Vec<LinkSource>,
+    /// The gateways of the uplinks of the options, on any interface.
+    gateways: FxHashSet<(Family, Gateway)>,
     /// The `ip` commands that the administrator wrote.
     pub(crate) lines: Vec<Line>,
     /// They do not depend on the kernel's links.
@@ -120,6 +122,7 @@ impl<'a> UplinkCollector<'a> {
             names,
             diagnostics,
             sources: Vec::new(),
+            gateways: FxHashSet::default(),
             lines,
             has_lines_of_files: true,
         }
@@ -158,12 +161,34 @@ impl<'a> UplinkCollector<'a> {
         for (index, stanza) in config.stanzas.iter().enumerate() {
             self.stanza(index, stanza, &mut uplinks);
         }
-        self.share_metrics(&mut uplinks);
-        self.add_those_of_lines(&mut uplinks);
-        self.assign_sources(&mut uplinks);
-        self.read_priorities(&mut uplinks);
-        self.mark_manual(&mut uplinks);
+        self.complete(&mut uplinks);
         uplinks
+    }
+
+    /// What depends on all stanzas.
+    fn complete(&mut self, uplinks: &mut Vec<Uplink>) {
+        self.share_metrics(uplinks);
+        self.add_those_of_lines(uplinks);
+        self.assign_sources(uplinks);
+        self.read_priorities(uplinks);
+        self.mark_manual(uplinks);
+    }
+
+    /// Does `holds` of the uplinks, once the first of them are known? Further ones must not make it false. If lines may
+    /// make an uplink manual, they are all needed.
+    pub(crate) fn find_until(mut self, holds: &dyn Fn(&[Uplink]) -> bool) -> bool {
+        let may_be_manual = self.lines.iter().any(|line| line.is_policy(self.names));
+        let mut uplinks = Vec::new();
+        let config = self.config;
+        for (index, stanza) in config.stanzas.iter().enumerate() {
+            self.stanza(index, stanza, &mut uplinks);
+            // At 2, 4, 8 uplinks and so on, so that the time is linear.
+            if !may_be_manual && uplinks.len().is_power_of_two() && holds(&uplinks) {
+                return true;
+            }
+        }
+        self.complete(&mut uplinks);
+        holds(&uplinks)
     }
 
     /// An interface has one `metric` for both families: ifupdown-ng takes the last of its stanzas that has one,
@@ -218,10 +243,10 @@ impl<'a> UplinkCollector<'a> {
         }
         self.added_addresses(index);
         for link in links {
-            let name = name(link, stanza.interface.as_bstr());
+            let (interface, name) = (self.interface_of(link), name(link, stanza.interface.as_bstr()));
             for family in families {
-                let interface = self.interface_of(link);
-                let part = Part { index, stanza, interface, name: name.clone(), family: *family, options: &options };
+                let part =
+                    Part { index, stanza, interface: &interface, name: &name, family: *family, options: &options };
                 if self.config.dialect == Dialect::Ifupdown {
                     self.part(&part, uplinks);
                     continue;
@@ -275,7 +300,31 @@ impl<'a> UplinkCollector<'a> {
         let written = self.written(stanza, family, metric);
         let uplink =
             Uplink { in_main, metric, dynamic, overrides, written, faults, ..part.uplink(location, Gateway::Unknown) };
-        add_by_gateway(uplinks, &uplink, &gateways);
+        self.add_by_gateway(uplinks, uplink, &gateways);
+    }
+
+    /// Adds an uplink for each gateway, or one without a gateway.
+    fn add_by_gateway(&mut self, uplinks: &mut Vec<Uplink>, uplink: Uplink, gateways: &[Gateway]) {
+        let Some((last, others)) = gateways.split_last() else { return uplinks.push(uplink) };
+        others
+            .iter()
+            .for_each(|gateway| self.add_with_gateway(uplinks, Uplink { gateway: *gateway, ..uplink.clone() }));
+        self.add_with_gateway(uplinks, Uplink { gateway: *last, ..uplink });
+    }
+
+    /// A gateway that an uplink of the interface has already adds only the stanza to it.
+    fn add_with_gateway(&mut self, uplinks: &mut Vec<Uplink>, uplink: Uplink) {
+        let is_known = !self.gateways.insert((uplink.family, uplink.gateway));
+        let has_gateway = |known: &&mut Uplink| {
+            (known.gateway, known.family) == (uplink.gateway, uplink.family) && known.interface == uplink.interface
+        };
+        match uplinks.iter_mut().filter(|_| is_known).find(has_gateway) {
+            Some(known) => {
+                known.same_gateway.push(uplink.stanza);
+                known.faults.extend(uplink.faults);
+            }
+            None => uplinks.push(uplink),
+        }
     }
 
     /// Adds the addresses of the options. Returns those that are invalid.
@@ -284,7 +333,7 @@ impl<'a> UplinkCollector<'a> {
         for source in self.addresses_of(part.stanza, part.family, part.index, part.options) {
             match source {
                 Ok(source) => {
-                    let (link, family) = (part.interface.clone(), part.family);
+                    let (link, family) = (part.interface.to_string(), part.family);
                     self.sources.push(LinkSource { link, family, source });
                 }
                 Err(error) => invalid.push(error),
@@ -467,26 +516,6 @@ impl<'a> UplinkCollector<'a> {
                 let is_requested = uplink.overrides.enabled == Some(false);
                 self.diagnostics.extend((!is_requested).then(|| manual(self.config, uplink, stanza)));
             }
-        }
-    }
-}
-
-/// Adds an uplink for each gateway, or one without a gateway. A gateway that an uplink of the interface has already adds
-/// only the stanza to it.
-fn add_by_gateway(uplinks: &mut Vec<Uplink>, uplink: &Uplink, gateways: &[Gateway]) {
-    if gateways.is_empty() {
-        uplinks.push(uplink.clone());
-    }
-    for gateway in gateways.iter().copied() {
-        let has_gateway = |known: &&mut Uplink| {
-            (&known.interface, known.family, known.gateway) == (&uplink.interface, uplink.family, gateway)
-        };
-        match uplinks.iter_mut().find(has_gateway) {
-            Some(known) => {
-                known.same_gateway.push(uplink.stanza);
-                known.faults.extend(uplink.faults.iter().cloned());
-            }
-            None => uplinks.push(Uplink { gateway, ..uplink.clone() }),
         }
     }
 }

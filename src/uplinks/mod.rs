@@ -55,6 +55,11 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, leaving: &[&str], name
     found(collector, uplinks, unknown_defaults, snapshot)
 }
 
+/// Does `holds` of the uplinks of the files? Further uplinks must not make it false.
+pub(crate) fn holds_of_files(config: &Config, names: &Names, holds: &dyn Fn(&[Uplink]) -> bool) -> bool {
+    collector(config, None, names).find_until(holds)
+}
+
 /// The uplinks as they are to be, whether they are up or not: those of the files, and those that only the kernel's
 /// table main tells of.
 pub fn intended(config: &Config, snapshot: Option<&Snapshot>, names: &Names) -> Discovery {
