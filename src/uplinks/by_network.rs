@@ -1,27 +1,31 @@
 //! Values by network, to find those whose network contains another one or an address.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 #[derive(Debug, Clone)]
 pub(crate) struct ByNetwork<T> {
     values: FxHashMap<IpNet, T>,
-    /// The prefix lengths of the networks, of both families: others are not looked up.
-    lengths: BTreeSet<u8>,
+    /// The prefix lengths of the networks, of both families, sorted: others are not looked up.
+    lengths: Vec<u8>,
 }
 
 impl<T> Default for ByNetwork<T> {
     fn default() -> Self {
-        ByNetwork { values: FxHashMap::default(), lengths: BTreeSet::new() }
+        ByNetwork { values: FxHashMap::default(), lengths: Vec::new() }
     }
 }
 
 impl<T> ByNetwork<T> {
+    pub(crate) fn with_capacity(size: usize) -> Self {
+        ByNetwork { values: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher), lengths: Vec::new() }
+    }
+
     /// The value of a network; `new` if it has none.
     pub(crate) fn get_or_insert(&mut self, net: IpNet, new: T) -> &mut T {
-        self.lengths.insert(net.prefix_len());
+        if let Err(place) = self.lengths.binary_search(&net.prefix_len()) {
+            self.lengths.insert(place, net.prefix_len());
+        }
         self.values.entry(net.trunc()).or_insert(new)
     }
 
@@ -36,7 +40,8 @@ impl<T> ByNetwork<T> {
 
     /// The same without prefixes shorter than `shortest`.
     pub(crate) fn containing_from(&self, net: IpNet, shortest: u8) -> impl DoubleEndedIterator<Item = &T> {
-        let lengths = self.lengths.range(shortest.min(net.prefix_len())..=net.prefix_len());
+        let lengths = shortest.min(net.prefix_len())..=net.prefix_len();
+        let lengths = self.lengths.iter().filter(move |length| lengths.contains(length));
         lengths.filter_map(move |length| self.values.get(&IpNet::new(net.addr(), *length).ok()?.trunc()))
     }
 }

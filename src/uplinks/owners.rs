@@ -1,10 +1,10 @@
 //! Which uplink an address of the host belongs to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::by_network::ByNetwork;
 use super::gateway::Gateway;
@@ -14,29 +14,55 @@ use crate::network::Family;
 /// The uplinks, indexed by their addresses and networks, to assign further addresses to them.
 pub(crate) struct Owners<'a> {
     uplinks: &'a mut [Uplink],
-    families: FxHashMap<Family, OfFamily>,
+    families: [OfFamily; 2],
     /// By uplink.
     providers: Vec<Provider>,
 }
 
+/// A host may have hundreds of uplinks: each index is one map for all links, which are counted.
 #[derive(Default)]
 struct OfFamily {
     links: FxHashMap<String, OnLink>,
     addresses: FxHashSet<IpAddr>,
-    /// Uplinks by the networks of their providers.
-    providers: ByNetwork<BTreeSet<usize>>,
+    /// The same, with their links.
+    on_link: FxHashSet<(usize, IpAddr)>,
+    networks: ByNetwork<OfNetwork>,
+    /// The first uplink of each link and gateway.
+    gateways: BTreeMap<(usize, IpAddr), usize>,
     /// The uplink of a stanza, if it is the only one.
     stanzas: FxHashMap<usize, Option<usize>>,
 }
 
-/// The addresses, networks and gateways of the uplinks of one link.
-#[derive(Default)]
+/// The uplinks of one link.
+#[derive(Clone, Copy)]
 struct OnLink {
-    uplinks: Vec<usize>,
-    addresses: FxHashSet<IpAddr>,
-    /// The first uplink of each network and gateway.
-    networks: ByNetwork<usize>,
-    gateways: BTreeMap<IpAddr, usize>,
+    number: usize,
+    /// The uplink, if it is the only one.
+    only: Option<usize>,
+}
+
+/// The uplinks of one network.
+#[derive(Default)]
+struct OfNetwork {
+    /// The first uplink of each link that is in the network.
+    on_link: Vec<(usize, usize)>,
+    /// Uplinks whose provider has the network, sorted.
+    providers: Vec<usize>,
+}
+
+impl OfNetwork {
+    fn add_on_link(&mut self, link: usize, index: usize) {
+        match self.on_link.iter_mut().find(|(known, _)| *known == link) {
+            Some((_, first)) => *first = index.min(*first),
+            None => self.on_link.push((link, index)),
+        }
+    }
+
+    fn add_provider(&mut self, index: usize) {
+        if let Err(place) = self.providers.binary_search(&index) {
+            self.providers.insert(place, index);
+        }
+    }
 }
 
 /// The state that `Uplink::provider_networks` depends on.
@@ -47,59 +73,84 @@ struct Provider {
     first: Option<IpNet>,
 }
 
-impl OnLink {
-    /// The first uplink that has a network which contains this one, or a gateway in it.
-    fn owner(&self, network: &IpNet) -> Option<usize> {
-        let containing = self.networks.containing(*network);
-        let gateways = self.gateways.range(network.network()..=network.broadcast()).map(|(_, index)| index);
-        containing.chain(gateways).min().copied()
+impl OfFamily {
+    fn with_capacity(size: usize) -> Self {
+        OfFamily {
+            links: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
+            addresses: FxHashSet::with_capacity_and_hasher(size, FxBuildHasher),
+            on_link: FxHashSet::with_capacity_and_hasher(size, FxBuildHasher),
+            networks: ByNetwork::with_capacity(size),
+            gateways: BTreeMap::new(),
+            stanzas: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
+        }
+    }
+
+    fn add(&mut self, index: usize, uplink: &Uplink) {
+        self.stanzas.entry(uplink.stanza).and_modify(|only| *only = None).or_insert(Some(index));
+        let number = self.links.len();
+        let link = match self.links.get_mut(&uplink.interface) {
+            Some(link) => {
+                link.only = None;
+                *link
+            }
+            None => {
+                let link = OnLink { number, only: Some(index) };
+                self.links.insert(uplink.interface.clone(), link);
+                link
+            }
+        };
+        if let Some(gateway) = uplink.gateway.address() {
+            self.gateways.entry((link.number, gateway)).or_insert(index);
+        }
+    }
+
+    /// The first uplink of a link that has a network which contains this one, or a gateway in it.
+    fn owner(&self, link: usize, network: &IpNet) -> Option<usize> {
+        let containing = self.networks.containing(*network).flat_map(|known| &known.on_link);
+        let containing = containing.filter(|(known, _)| *known == link).map(|(_, index)| index);
+        let gateways = self.gateways.range((link, network.network())..=(link, network.broadcast()));
+        containing.chain(gateways.map(|(_, index)| index)).min().copied()
     }
 }
 
 impl<'a> Owners<'a> {
     pub(crate) fn new(uplinks: &'a mut [Uplink]) -> Self {
         let providers = vec![Provider::default(); uplinks.len()];
-        let mut owners = Owners { uplinks, families: FxHashMap::default(), providers };
+        let size = |family: Family| uplinks.iter().filter(|uplink| uplink.family == family).count();
+        let families = Family::ALL.map(|family| OfFamily::with_capacity(size(family)));
+        let mut owners = Owners { uplinks, families, providers };
         for index in 0..owners.uplinks.len() {
-            if owners.uplinks[index].skipped.is_none() {
-                owners.add(index);
+            let uplink = &owners.uplinks[index];
+            if uplink.skipped.is_none() {
+                owners.families[uplink.family as usize].add(index, uplink);
+                for source in 0..owners.uplinks[index].sources.len() {
+                    owners.add_source(index, source);
+                }
             }
         }
         owners
-    }
-
-    fn add(&mut self, index: usize) {
-        let uplink = &self.uplinks[index];
-        let of_family = self.families.entry(uplink.family).or_default();
-        of_family.stanzas.entry(uplink.stanza).and_modify(|only| *only = None).or_insert(Some(index));
-        let on_link = of_family.links.entry(uplink.interface.clone()).or_default();
-        on_link.uplinks.push(index);
-        if let Some(gateway) = uplink.gateway.address() {
-            on_link.gateways.entry(gateway).or_insert(index);
-        }
-        for source in 0..uplink.sources.len() {
-            self.add_source(index, source);
-        }
     }
 
     /// Adds a source of an uplink to the indexes.
     fn add_source(&mut self, index: usize, source: usize) {
         let uplink = &self.uplinks[index];
         let source = &uplink.sources[source];
-        let Some(of_family) = self.families.get_mut(&uplink.family) else { return };
-        let Some(on_link) = of_family.links.get_mut(&uplink.interface) else { return };
+        let of_family = &mut self.families[uplink.family as usize];
+        let Some(link) = of_family.links.get(&uplink.interface).map(|link| link.number) else { return };
         of_family.addresses.insert(source.net.addr());
-        on_link.addresses.insert(source.net.addr());
+        of_family.on_link.insert((link, source.net.addr()));
         let provider = &mut self.providers[index];
         if let Some(network) = source.network() {
-            let first = on_link.networks.get_or_insert(network, index);
-            *first = (*first).min(index);
-            if uplink.gateway.address().is_some_and(|gateway| network.contains(&gateway)) {
-                if let Some(uplinks) = provider.first.and_then(|first| of_family.providers.get_mut(&first)) {
-                    uplinks.remove(&index);
-                }
+            let has_gateway = uplink.gateway.address().is_some_and(|gateway| network.contains(&gateway));
+            let first = provider.first.filter(|_| has_gateway);
+            if let Some(known) = first.and_then(|first| of_family.networks.get_mut(&first)) {
+                known.providers.retain(|known| *known != index);
+            }
+            let known = of_family.networks.get_or_insert(network, OfNetwork::default());
+            known.add_on_link(link, index);
+            if has_gateway {
                 provider.has_gateway = true;
-                of_family.providers.get_or_insert(network, BTreeSet::new()).insert(index);
+                known.add_provider(index);
             }
         }
         let may_have_network = !provider.has_gateway && uplink.gateway != Gateway::OnLink;
@@ -107,7 +158,7 @@ impl<'a> Owners<'a> {
             let network = source.net.trunc();
             provider.first = Some(network);
             if network.prefix_len() < network.max_prefix_len() {
-                of_family.providers.get_or_insert(network, BTreeSet::new()).insert(index);
+                of_family.networks.get_or_insert(network, OfNetwork::default()).add_provider(index);
             }
         }
     }
@@ -127,16 +178,16 @@ impl<'a> Owners<'a> {
 
     /// Nothing if an uplink of the link already has the address.
     fn owner(&self, link: &str, family: Family, source: &Source) -> Option<usize> {
-        let of_family = self.families.get(&family)?;
+        let of_family = &self.families[family as usize];
         let on_link = of_family.links.get(link);
         let address = source.net.addr();
-        if on_link.is_some_and(|on_link| on_link.addresses.contains(&address)) {
+        if on_link.is_some_and(|on_link| of_family.on_link.contains(&(on_link.number, address))) {
             return None;
         }
-        let only = || on_link.filter(|on_link| on_link.uplinks.len() == 1).map(|on_link| on_link.uplinks[0]);
+        let only = || on_link.and_then(|on_link| on_link.only);
         // A point-to-point link has the addresses of its provider only, whatever networks these are in.
         let is_point_to_point = |index: &usize| self.uplinks[*index].gateway == Gateway::OnLink;
-        let of_link = on_link.and_then(|on_link| on_link.owner(&source.net.trunc()));
+        let of_link = on_link.and_then(|on_link| of_family.owner(on_link.number, &source.net.trunc()));
         let of_link = of_link.or_else(|| only().filter(is_point_to_point));
         if of_link.is_some() || of_family.addresses.contains(&address) {
             return of_link;
@@ -151,8 +202,8 @@ impl<'a> Owners<'a> {
     fn other_interface(&self, of_family: &OfFamily, link: &str, address: &IpNet) -> Option<usize> {
         let (length, most) = (address.prefix_len(), address.max_prefix_len());
         let shortest = if length == most { 0 } else { length };
-        let providers = of_family.providers.containing_from(address.addr().into(), shortest).rev();
-        let mut uplinks = providers.flatten().copied();
+        let networks = of_family.networks.containing_from(address.addr().into(), shortest).rev();
+        let mut uplinks = networks.flat_map(|known| &known.providers).copied();
         uplinks.find(|index| self.uplinks[*index].interface != link)
     }
 }

@@ -24,6 +24,9 @@ pub struct StaticRoute {
 
 impl UplinkCollector<'_> {
     pub(crate) fn static_routes(&self) -> Vec<StaticRoute> {
+        if self.lines.is_empty() {
+            return Vec::new();
+        }
         // By network, the first of its sources.
         let mut sources: ByNetwork<usize> = ByNetwork::default();
         for (index, known) in self.sources.iter().enumerate() {
