@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -57,16 +58,18 @@ impl SetSockOpt for StrictCheck {
 /// The way to the kernel and back; tests put one of their own in its place.
 trait Transport {
     fn send(&mut self, messages: &[u8], expected: Expected) -> nix::Result<()>;
-    /// One datagram: its length, its flags, and the port of its sender (the kernel's is 0).
-    fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received>;
+    /// Receives a datagram.
+    fn receive(&mut self) -> nix::Result<Received>;
+    /// The one that was received last.
+    fn datagram(&self) -> &[u8];
     /// Starts again: nothing of an earlier request arrives any more.
     fn reopen(&mut self) -> Result<()>;
     /// Its own port, which the kernel's events about its changes carry.
     fn port(&self) -> Option<u32>;
 }
 
-/// The length of a datagram, its flags, and the port of its sender.
-type Received = (usize, MsgFlags, Option<u32>);
+/// The flags of a datagram, and the port of its sender (the kernel's is 0).
+type Received = (MsgFlags, Option<u32>);
 
 /// How many datagrams one system call receives, and their largest size.
 #[derive(Debug, Clone, Copy)]
@@ -95,13 +98,16 @@ struct Kernel {
     expected: Expected,
     /// One part for each datagram. As it is large, the parts that are not used take no memory.
     buffer: Vec<u8>,
-    /// The datagrams that are still to be given, each with the place where it begins.
-    received: VecDeque<(usize, Received)>,
+    /// The datagrams that are still to be given, each with its place.
+    received: VecDeque<(Range<usize>, Received)>,
+    /// The place of the one that was given last.
+    last: Range<usize>,
 }
 
 impl Kernel {
     fn open() -> Result<Self> {
-        Ok(Kernel { fd: open()?, expected: LISTS, buffer: vec![0; TOGETHER * BUFFER], received: VecDeque::new() })
+        let (buffer, received) = (vec![0; TOGETHER * BUFFER], VecDeque::new());
+        Ok(Kernel { fd: open()?, expected: LISTS, buffer, received, last: 0..0 })
     }
 
     /// Takes the datagrams that are there. Waits if there is none.
@@ -114,9 +120,9 @@ impl Kernel {
             Err(Errno::EAGAIN) => return self.wait(),
             messages => messages?,
         };
-        let received =
-            messages.map(|message| (message.bytes, message.flags, message.address.map(|address| address.pid())));
-        self.received.extend((0..).step_by(size).zip(received));
+        self.received.extend((0..).step_by(size).zip(messages).map(|(start, message)| {
+            (start..start + message.bytes, (message.flags, message.address.map(|address| address.pid())))
+        }));
         Ok(())
     }
 
@@ -137,15 +143,18 @@ impl Transport for Kernel {
         sendto(self.fd.as_raw_fd(), messages, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map(drop)
     }
 
-    fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
+    fn receive(&mut self) -> nix::Result<Received> {
         loop {
-            if let Some((begin, received)) = self.received.pop_front() {
-                buffer.clear();
-                buffer.extend_from_slice(&self.buffer[begin..][..received.0]);
+            if let Some((place, received)) = self.received.pop_front() {
+                self.last = place;
                 return Ok(received);
             }
             self.receive_all()?;
         }
+    }
+
+    fn datagram(&self) -> &[u8] {
+        &self.buffer[self.last.clone()]
     }
 
     fn reopen(&mut self) -> Result<()> {
@@ -191,7 +200,6 @@ enum Outcome {
 pub struct Socket {
     transport: Box<dyn Transport>,
     sequence: u32,
-    buffer: Vec<u8>,
     /// Not all replies to the last request were read. While its dump is not at its end, the kernel rejects another
     /// (EBUSY).
     unfinished: bool,
@@ -213,7 +221,7 @@ impl Socket {
     }
 
     fn over(transport: Box<dyn Transport>) -> Self {
-        Socket { transport, sequence: 0, buffer: Vec::new(), unfinished: false, parts: 0 }
+        Socket { transport, sequence: 0, unfinished: false, parts: 0 }
     }
 
     /// The port that the kernel's events about its changes carry.
@@ -331,13 +339,15 @@ impl Socket {
             Replies { sent, first, outcomes: vec![None; sent.len()], interrupted: vec![false; sent.len()] };
         self.parts = 0;
         while replies.outcomes.contains(&None) {
-            let Some(length) = self.receive(expected)? else { break };
+            if !self.receive(expected)? {
+                break;
+            }
             let mut has_entries = false;
             let mut each = |index: usize, body: &[u8]| {
                 has_entries = true;
                 each(index, body)
             };
-            replies.read(&self.buffer[..length], &mut each)?;
+            replies.read(self.transport.datagram(), &mut each)?;
             self.parts += usize::from(has_entries);
         }
         let outcomes: Vec<Outcome> = replies.outcomes.iter().map(|outcome| outcome.unwrap_or(Outcome::Lost)).collect();
@@ -345,12 +355,12 @@ impl Socket {
         Ok(outcomes)
     }
 
-    /// One datagram from the kernel (those of other senders are skipped) into the buffer; nothing when one was
-    /// lost, which netlink(7) reports as ENOBUFS.
-    fn receive(&mut self, expected: Expected) -> Result<Option<usize>> {
+    /// Receives one datagram from the kernel (those of other senders are skipped); false when one was lost, which
+    /// netlink(7) reports as ENOBUFS.
+    fn receive(&mut self, expected: Expected) -> Result<bool> {
         loop {
-            let (length, flags, sender) = match retry(|| self.transport.receive(&mut self.buffer)) {
-                Err(Errno::ENOBUFS) => return Ok(None),
+            let (flags, sender) = match retry(|| self.transport.receive()) {
+                Err(Errno::ENOBUFS) => return Ok(false),
                 received => received.context("no reply from the kernel")?,
             };
             if sender != Some(0) {
@@ -359,7 +369,7 @@ impl Socket {
             if flags.contains(MsgFlags::MSG_TRUNC) {
                 bail!("the kernel sent a datagram of more than {} bytes", expected.size);
             }
-            return Ok(Some(length));
+            return Ok(true);
         }
     }
 }
@@ -436,17 +446,20 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
 }
 
 /// Datagrams that were recorded: each after its length, of four bytes in the machine's order.
-struct Recording(VecDeque<Vec<u8>>);
+struct Recording {
+    /// The first one was received last.
+    datagrams: VecDeque<Vec<u8>>,
+}
 
 impl Recording {
     fn new(mut bytes: &[u8]) -> Self {
-        let mut datagrams = VecDeque::new();
+        let mut datagrams = VecDeque::from([Vec::new()]);
         while let Some((length, rest)) = bytes.split_first_chunk() {
             let (datagram, after) = rest.split_at((u32::from_ne_bytes(*length) as usize).min(rest.len()).min(BUFFER));
             datagrams.push_back(datagram.to_vec());
             bytes = after;
         }
-        Recording(datagrams)
+        Recording { datagrams }
     }
 }
 
@@ -455,11 +468,13 @@ impl Transport for Recording {
         Ok(())
     }
 
-    fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
-        let datagram = self.0.pop_front().ok_or(Errno::EAGAIN)?;
-        let length = datagram.len();
-        *buffer = datagram;
-        Ok((length, MsgFlags::empty(), Some(0)))
+    fn receive(&mut self) -> nix::Result<Received> {
+        self.datagrams.pop_front();
+        self.datagrams.front().map(|_| (MsgFlags::empty(), Some(0))).ok_or(Errno::EAGAIN)
+    }
+
+    fn datagram(&self) -> &[u8] {
+        self.datagrams.front().map_or(&[], Vec::as_slice)
     }
 
     fn reopen(&mut self) -> Result<()> {

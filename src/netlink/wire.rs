@@ -92,13 +92,10 @@ impl<'a> Iterator for Attributes<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = std::mem::take(&mut self.0);
-        if bytes.is_empty() {
-            return None;
-        }
-        let Some([l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else {
-            return Some(Err(anyhow::anyhow!("an attribute is cut off")));
+        let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else {
+            return (!bytes.is_empty()).then(|| Err(anyhow::anyhow!("an attribute is cut off")));
         };
-        let (length, kind) = (u16::from_ne_bytes([*l0, *l1]).into(), u16::from_ne_bytes([*k0, *k1]) & NLA_TYPE_MASK);
+        let (length, kind) = (u16::from_ne_bytes([l0, l1]).into(), u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK);
         let Some(value) = bytes.get(ATTRIBUTE_HEADER..length) else {
             let left = bytes.len();
             return Some(Err(anyhow::anyhow!("the length of attribute {kind} is {length}, with {left} bytes left")));
@@ -148,7 +145,8 @@ impl<'a> Attribute<'a> {
 
     /// The name of an interface.
     pub(crate) fn name(&self) -> Result<String> {
-        let name = self.value.split(|byte| *byte == 0).next().unwrap_or_default();
+        let end = self.value.iter().position(|byte| *byte == 0).unwrap_or(self.value.len());
+        let name = &self.value[..end];
         ensure!(!name.is_empty(), "attribute {} has no name in it", self.kind);
         Ok(name_text(name))
     }
@@ -157,10 +155,13 @@ impl<'a> Attribute<'a> {
 /// An interface's name as text. The kernel takes nearly any bytes: those that are not UTF-8 become `\xHH`, and a `\x`
 /// of the name itself becomes `\x5cx`, so that two names never give the same text.
 pub(crate) fn name_text(name: &[u8]) -> String {
-    // Nearly all names.
-    if name.is_ascii() && !name.contains(&b'\\') {
-        return name.iter().copied().map(char::from).collect();
+    match std::str::from_utf8(name) {
+        Ok(text) if !name.contains(&b'\\') => text.to_string(),
+        _ => escaped(name),
     }
+}
+
+fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
         text.push_str(&chunk.valid().replace("\\x", "\\x5cx"));
@@ -202,10 +203,13 @@ impl Attached {
     pub(crate) fn add(&mut self, kind: u16, value: &[u8]) {
         let length = ATTRIBUTE_HEADER + value.len();
         match u16::try_from(length) {
-            Ok(length) => self.bytes.extend([length.to_ne_bytes(), kind.to_ne_bytes()].concat()),
+            Ok(length) => {
+                self.bytes.extend_from_slice(&length.to_ne_bytes());
+                self.bytes.extend_from_slice(&kind.to_ne_bytes());
+            }
             Err(_) => self.too_long = true,
         }
-        self.bytes.extend(value);
+        self.bytes.extend_from_slice(value);
         self.pad();
     }
 
@@ -214,7 +218,10 @@ impl Attached {
     }
 
     pub(crate) fn add_address(&mut self, kind: u16, address: IpAddr) {
-        self.add(kind, &octets(address));
+        match address {
+            IpAddr::V4(address) => self.add(kind, &address.octets()),
+            IpAddr::V6(address) => self.add(kind, &address.octets()),
+        }
     }
 
     /// Of another family than its message's: `struct rtvia`.
@@ -256,6 +263,9 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
+/// The attributes of most messages fit into this number of bytes.
+const ATTRIBUTES: usize = 96;
+
 /// One message to the kernel.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -267,7 +277,8 @@ pub(crate) struct Request {
 impl Request {
     /// `header` is the fixed part of the body.
     pub(crate) fn new(kind: u16, header: &[u8]) -> Request {
-        Request { kind, header: header.to_vec(), attributes: Attached::default() }
+        let attributes = Attached { bytes: Vec::with_capacity(ATTRIBUTES), too_long: false };
+        Request { kind, header: header.to_vec(), attributes }
     }
 
     /// The type of the replies, where there are any: `RTM_NEWLINK` is 16, `RTM_GETLINK` is 18, and so on by fours.
@@ -293,14 +304,14 @@ impl Request {
             bail!("the request is too long for netlink");
         };
         let mut bytes = Vec::with_capacity(length as usize);
-        bytes.extend(length.to_ne_bytes());
-        bytes.extend(self.kind.to_ne_bytes());
-        bytes.extend(flags.to_ne_bytes());
-        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend_from_slice(&length.to_ne_bytes());
+        bytes.extend_from_slice(&self.kind.to_ne_bytes());
+        bytes.extend_from_slice(&flags.to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
         // The port is for the kernel to know.
-        bytes.extend([0; 4]);
-        bytes.extend(&self.header);
-        bytes.extend(self.attributes.bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.header);
+        bytes.extend_from_slice(self.attributes.bytes());
         Ok(bytes)
     }
 }

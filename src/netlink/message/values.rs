@@ -30,7 +30,11 @@ pub(crate) fn index_of(name: &str, links: &[Link]) -> Option<u32> {
 
 /// The links are sorted by their index (`Socket::links`).
 pub(crate) fn name_of(index: u32, links: &[Link]) -> Option<String> {
-    links.binary_search_by_key(&index, |link| link.index).ok().map(|at| links[at].name.clone())
+    // Mostly they are numbered without gaps.
+    let place = index.checked_sub(links.first()?.index)? as usize;
+    let link = links.get(place).filter(|link| link.index == index);
+    let searched = || links.binary_search_by_key(&index, |link| link.index).ok().map(|place| &links[place]);
+    link.or_else(searched).map(|link| link.name.clone())
 }
 
 /// The prefix of the address in an attribute; nothing without the attribute, and then the length has to be 0.

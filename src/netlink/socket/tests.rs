@@ -23,6 +23,7 @@ enum Does {
 struct Scripted {
     script: VecDeque<Does>,
     incoming: VecDeque<nix::Result<(Vec<u8>, u32)>>,
+    datagram: Vec<u8>,
     /// A dump that is not at its end: there is no other one on the same socket (EBUSY).
     dumping: bool,
 }
@@ -94,11 +95,14 @@ impl Transport for Scripted {
         Ok(())
     }
 
-    fn receive(&mut self, buffer: &mut Vec<u8>) -> nix::Result<Received> {
+    fn receive(&mut self) -> nix::Result<Received> {
         let (bytes, sender) = self.incoming.pop_front().expect("nothing more to wait for")?;
-        let length = bytes.len();
-        *buffer = bytes;
-        Ok((length, MsgFlags::empty(), Some(sender)))
+        self.datagram = bytes;
+        Ok((MsgFlags::empty(), Some(sender)))
+    }
+
+    fn datagram(&self) -> &[u8] {
+        &self.datagram
     }
 
     fn reopen(&mut self) -> Result<()> {
@@ -116,6 +120,7 @@ fn socket(script: &[Does]) -> Socket {
     Socket::over(Box::new(Scripted {
         script: script.iter().copied().collect(),
         incoming: VecDeque::new(),
+        datagram: Vec::new(),
         dumping: false,
     }))
 }
