@@ -131,9 +131,9 @@ impl Event {
         let has_other_name = !(self.logical.is_empty() || self.logical == self.interface);
         let without_files = configuration.config.is_invalid() && self.direction == Direction::Down;
         without_files
-            || configuration.config.chooses_at_run_time()
             || has_other_name
             || configuration.has_managed()
+            || configuration.config.chooses_at_run_time()
             || kernel_has_more(configuration)
     }
 }

@@ -89,6 +89,8 @@ pub(crate) struct UplinkCollector<'a> {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// The addresses of all static stanzas.
     pub(crate) sources: Vec<LinkSource>,
+    /// Each of them is on the link of its uplink.
+    pub(crate) are_on_own_links: bool,
     /// The gateways of the uplinks of the options, on any interface.
     gateways: FxHashSet<(Family, Gateway)>,
     /// The `ip` commands that the administrator wrote.
@@ -122,6 +124,7 @@ impl<'a> UplinkCollector<'a> {
             names,
             diagnostics,
             sources: Vec::new(),
+            are_on_own_links: false,
             gateways: FxHashSet::default(),
             lines,
             has_lines_of_files: true,
@@ -318,7 +321,7 @@ impl<'a> UplinkCollector<'a> {
         let has_gateway = |known: &&mut Uplink| {
             (known.gateway, known.family) == (uplink.gateway, uplink.family) && known.interface == uplink.interface
         };
-        match uplinks.iter_mut().filter(|_| is_known).find(has_gateway) {
+        match is_known.then(|| uplinks.iter_mut().find(has_gateway)).flatten() {
             Some(known) => {
                 known.same_gateway.push(uplink.stanza);
                 known.faults.extend(uplink.faults);
@@ -460,8 +463,9 @@ impl<'a> UplinkCollector<'a> {
             uplink.sources.extend(first.map(|first| first.source.clone()));
         }
         let mut owners = Owners::new(uplinks);
+        self.are_on_own_links = true;
         for LinkSource { link, family, source } in &self.sources {
-            owners.assign(link, *family, source);
+            self.are_on_own_links &= owners.assign(link, *family, source);
         }
         for uplink in uplinks {
             let gateway = uplink.gateway;

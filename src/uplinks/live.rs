@@ -1,5 +1,6 @@
 //! The uplinks as the kernel has them.
 
+use std::cell::LazyCell;
 use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::BStr;
@@ -23,6 +24,7 @@ const LOW: u8 = 3;
 const GLOBAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// One nexthop of a default route.
+#[derive(Clone, Copy)]
 struct Default<'a> {
     route: &'a Route,
     interface: &'a str,
@@ -33,6 +35,12 @@ impl Default<'_> {
     fn is_of(&self, uplink: &Uplink) -> bool {
         uplink.interface == self.interface && uplink.family == self.route.family
     }
+}
+
+/// What the gateways of dynamic uplinks depend on.
+struct Defaults<'a> {
+    main: Vec<Default<'a>>,
+    lookups: Lookups<'a>,
 }
 
 /// The default routes of main, the best first. `2000::/3` is one too, through a router, or through a point-to-point link.
@@ -68,11 +76,9 @@ fn is_zeroconf(default: &Default, snapshot: &Snapshot) -> bool {
     default.gateway == Gateway::OnLink && default.route.table == MAIN && is_broadcast() && !has_peer()
 }
 
-/// The default routes that symroute made in other tables: those in use, and the others.
-fn of_own_tables(snapshot: &Snapshot) -> (Vec<Default<'_>>, Vec<Default<'_>>) {
-    let lookups = Lookups::new(snapshot);
-    let own = default_routes(snapshot).filter(|route| route.table != MAIN && route.is_ours());
-    own.flat_map(ways).partition(|default| lookups.is_in_use(default))
+/// The default routes that symroute made in other tables.
+fn of_own_tables(snapshot: &Snapshot) -> impl Iterator<Item = Default<'_>> {
+    default_routes(snapshot).filter(|route| route.table != MAIN && route.is_ours()).flat_map(ways)
 }
 
 fn default_routes(snapshot: &Snapshot) -> impl Iterator<Item = &Route> {
@@ -153,12 +159,12 @@ impl UplinkCollector<'_> {
         let Some(snapshot) = snapshot else { return (uplinks, unknown) };
         let of_files = uplinks.len();
         // An uplink that main had may have its own table alone: it goes when its address goes.
-        let (own_tables, _) = of_own_tables(snapshot);
+        let lookups = LazyCell::new(|| Lookups::new(snapshot));
         let mut known = ByInterface::default();
         uplinks.iter().enumerate().for_each(|(index, uplink)| known.add(uplink, index));
-        for default in &of_main(snapshot).into_iter().chain(own_tables).collect::<Vec<_>>() {
+        for default in of_main(snapshot).into_iter().chain(of_own_tables(snapshot)) {
             let Route { family, table, metric, .. } = *default.route;
-            if let Some(index) = known.first_of(default) {
+            if let Some(index) = known.first_of(&default) {
                 let uplink = &mut uplinks[index];
                 // pppd adds it, or a program that the stanza starts.
                 let is_of_program = uplink.dynamic && uplink.gateway == Gateway::OnLink && !uplink.in_main;
@@ -167,9 +173,12 @@ impl UplinkCollector<'_> {
                 }
                 continue;
             }
+            if table != MAIN && !lookups.is_in_use(&default) {
+                continue;
+            }
             let stanza = self
                 .stanza_of(default.interface, family)
-                .filter(|_| default.gateway.is_known() && !is_zeroconf(default, snapshot));
+                .filter(|_| default.gateway.is_known() && !is_zeroconf(&default, snapshot));
             match stanza.and_then(|stanza| self.uplink_in(stanza, default.interface, family)) {
                 Some(uplink) => {
                     known.add(&uplink, uplinks.len());
@@ -182,9 +191,12 @@ impl UplinkCollector<'_> {
                 None => unknown.push(default.route.clone()),
             }
         }
-        let mut owners = Owners::new(&mut uplinks);
-        for LinkSource { link, family, source } in &self.sources {
-            owners.assign(link, *family, source);
+        // Nothing changes where each address is on the link of its uplink already.
+        if uplinks.len() > of_files || !self.are_on_own_links {
+            let mut owners = Owners::new(&mut uplinks);
+            for LinkSource { link, family, source } in &self.sources {
+                owners.assign(link, *family, source);
+            }
         }
         self.mark_manual(&mut uplinks[of_files..]);
         let unknown = self.unknown_defaults(unknown, &uplinks, snapshot);
@@ -227,8 +239,11 @@ fn merge_all(uplinks: &mut [Uplink], snapshot: &Snapshot) {
     let links = snapshot.links.iter().map(|link| (&link.name[..], link)).collect();
     let addresses = snapshot.addresses.iter().map(|known| (&known.dev[..], known.net.addr())).collect();
     let present = Present { links, addresses };
+    let defaults = LazyCell::new(|| Defaults { main: of_main(snapshot), lookups: Lookups::new(snapshot) });
     for at in 0..uplinks.len() {
-        learn_gateway(uplinks, at, snapshot);
+        if uplinks[at].dynamic && !uplinks[at].gateway.is_known() {
+            learn_gateway(uplinks, at, snapshot, &defaults);
+        }
         as_the_kernel_has_it(&mut uplinks[at], &present);
     }
     assign_kernel_addresses(uplinks, snapshot);
@@ -331,11 +346,8 @@ fn take_alias_down(uplinks: &mut [Uplink], collector: &UplinkCollector, name: &s
 /// The gateway of a dynamic uplink, in this order: main's default route if a client changes it with the lease; the router of
 /// the lease; main's default route; the last gateway, which its own table still has; a remembered one. Gateways of other
 /// uplinks on the interface do not count.
-fn learn_gateway(uplinks: &mut [Uplink], at: usize, snapshot: &Snapshot) {
+fn learn_gateway(uplinks: &mut [Uplink], at: usize, snapshot: &Snapshot, defaults: &Defaults) {
     let uplink = &uplinks[at];
-    if !uplink.dynamic || uplink.gateway.is_known() {
-        return;
-    }
     let own = |default: &Default| {
         let others = |other: &Uplink| default.is_of(other) && other.gateway == default.gateway;
         // Without a router, an interface with a DHCP client or autoconfiguration reaches nothing beyond its network.
@@ -343,9 +355,9 @@ fn learn_gateway(uplinks: &mut [Uplink], at: usize, snapshot: &Snapshot) {
         let is_usable = default.gateway.address().is_some() || may_be_on_link;
         default.is_of(uplink) && is_usable && !uplinks.iter().any(others)
     };
-    let (in_use, others) = of_own_tables(snapshot);
-    let last = in_use.into_iter().chain(others).find(own);
-    let main: Vec<Default> = of_main(snapshot).into_iter().filter(own).collect();
+    let of_tables = || of_own_tables(snapshot).filter(own);
+    let last = of_tables().find(|default| defaults.lookups.is_in_use(default)).or_else(|| of_tables().next());
+    let main: Vec<Default> = defaults.main.iter().copied().filter(own).collect();
     let main = present_or_best(&main, last.as_ref(), snapshot);
     let gateway_of = |default: Option<&Default>| default.map(|default| default.gateway).unwrap_or_default();
     let of_main = gateway_of(main);
@@ -402,16 +414,16 @@ fn as_the_kernel_has_it(uplink: &mut Uplink, present: &Present) {
     if link.is_some_and(|link| link.vrf) {
         uplink.skipped = Some(Skipped::Vrf);
     }
-    let is_present = |source: &&Source| {
-        let dev = source.other_interface.as_ref().unwrap_or(&uplink.interface);
+    let Uplink { interface, sources, .. } = uplink;
+    let is_present = |source: &Source| {
+        let dev = source.other_interface.as_ref().unwrap_or(interface);
         present.addresses.contains(&(&dev[..], source.net.addr()))
     };
-    let there: Vec<Source> = uplink.sources.iter().filter(is_present).cloned().collect();
-    let has_own = there.iter().any(|source| source.other_interface.is_none());
+    let has_own = sources.iter().any(|source| source.other_interface.is_none() && is_present(source));
     let has_way = uplink.dynamic && uplink.gateway.is_known() || has_own;
     uplink.up = link.is_some_and(|link| link.up) && has_way && uplink.skipped.is_none();
     if uplink.up {
-        uplink.sources = there;
+        sources.retain(is_present);
     }
 }
 

@@ -95,7 +95,7 @@ impl UplinkCollector<'_> {
 
     /// The gateways of an option: one, or with ifupdown-ng and ifupdown2 one in each line.
     pub(crate) fn gateways(&mut self, family: Family, option: &MergedOption) -> Vec<Gateway> {
-        let lines: Vec<&[u8]> = option.value.split_str("\n").collect();
+        let lines: Vec<&[u8]> = option.value.split(|byte| *byte == b'\n').collect();
         if lines.len() > 1 && self.config.dialect == Dialect::Ifupdown {
             self.diagnostics.push(Diagnostic::error(
                 option.location,

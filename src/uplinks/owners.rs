@@ -26,7 +26,7 @@ struct OfFamily {
     addresses: FxHashSet<IpAddr>,
     /// The same, with their links.
     on_link: FxHashSet<(usize, IpAddr)>,
-    networks: ByNetwork<OfNetwork>,
+    networks: ByNetwork<Vec<Member>>,
     /// The first uplink of each link and gateway.
     gateways: BTreeMap<(usize, IpAddr), usize>,
     /// The uplink of a stanza, if it is the only one.
@@ -41,28 +41,24 @@ struct OnLink {
     only: Option<usize>,
 }
 
-/// The uplinks of one network.
-#[derive(Default)]
-struct OfNetwork {
-    /// The first uplink of each link that is in the network.
-    on_link: Vec<(usize, usize)>,
-    /// Uplinks whose provider has the network, sorted.
-    providers: Vec<usize>,
+/// An uplink of a network.
+struct Member {
+    index: usize,
+    /// The number of its link.
+    link: usize,
+    /// Its link is in the network.
+    is_on_link: bool,
+    /// The network is that of its provider.
+    is_of_provider: bool,
 }
 
-impl OfNetwork {
-    fn add_on_link(&mut self, link: usize, index: usize) {
-        match self.on_link.iter_mut().find(|(known, _)| *known == link) {
-            Some((_, first)) => *first = index.min(*first),
-            None => self.on_link.push((link, index)),
-        }
-    }
-
-    fn add_provider(&mut self, index: usize) {
-        if let Err(place) = self.providers.binary_search(&index) {
-            self.providers.insert(place, index);
-        }
-    }
+/// The uplink's entry in those of a network, which are sorted by uplink.
+fn member(members: &mut Vec<Member>, index: usize, link: usize) -> &mut Member {
+    let place = members.binary_search_by_key(&index, |member| member.index).unwrap_or_else(|place| {
+        members.insert(place, Member { index, link, is_on_link: false, is_of_provider: false });
+        place
+    });
+    &mut members[place]
 }
 
 /// The state that `Uplink::provider_networks` depends on.
@@ -106,8 +102,9 @@ impl OfFamily {
 
     /// The first uplink of a link that has a network which contains this one, or a gateway in it.
     fn owner(&self, link: usize, network: &IpNet) -> Option<usize> {
-        let containing = self.networks.containing(*network).flat_map(|known| &known.on_link);
-        let containing = containing.filter(|(known, _)| *known == link).map(|(_, index)| index);
+        let is_here = |member: &&Member| member.link == link && member.is_on_link;
+        let containing = self.networks.containing(*network);
+        let containing = containing.filter_map(|members| members.iter().find(is_here)).map(|member| &member.index);
         let gateways = self.gateways.range((link, network.network())..=(link, network.broadcast()));
         containing.chain(gateways.map(|(_, index)| index)).min().copied()
     }
@@ -143,30 +140,32 @@ impl<'a> Owners<'a> {
         if let Some(network) = source.network() {
             let has_gateway = uplink.gateway.address().is_some_and(|gateway| network.contains(&gateway));
             let first = provider.first.filter(|_| has_gateway);
-            if let Some(known) = first.and_then(|first| of_family.networks.get_mut(&first)) {
-                known.providers.retain(|known| *known != index);
+            if let Some(members) = first.and_then(|first| of_family.networks.get_mut(&first)) {
+                member(members, index, link).is_of_provider = false;
             }
-            let known = of_family.networks.get_or_insert(network, OfNetwork::default());
-            known.add_on_link(link, index);
-            if has_gateway {
-                provider.has_gateway = true;
-                known.add_provider(index);
-            }
+            let member = member(of_family.networks.get_or_insert(network, Vec::new()), index, link);
+            member.is_on_link = true;
+            member.is_of_provider |= has_gateway;
+            provider.has_gateway |= has_gateway;
         }
         let may_have_network = !provider.has_gateway && uplink.gateway != Gateway::OnLink;
         if may_have_network && provider.first.is_none() && uplink.is_own(source) {
             let network = source.net.trunc();
             provider.first = Some(network);
             if network.prefix_len() < network.max_prefix_len() {
-                of_family.networks.get_or_insert(network, OfNetwork::default()).add_provider(index);
+                member(of_family.networks.get_or_insert(network, Vec::new()), index, link).is_of_provider = true;
             }
         }
     }
 
     /// Assigns an address of `link` to an uplink: to one of the link that has its network, or else to one of another link,
-    /// or else to the only uplink of the link, or else to the uplink whose stanza adds it.
-    pub(crate) fn assign(&mut self, link: &str, family: Family, source: &Source) {
-        let Some(owner) = self.owner(link, family, source) else { return };
+    /// or else to the only uplink of the link, or else to the uplink whose stanza adds it. True if it belongs to one of the
+    /// link, or did before.
+    pub(crate) fn assign(&mut self, link: &str, family: Family, source: &Source) -> bool {
+        if self.has(link, family, source) {
+            return true;
+        }
+        let Some(owner) = self.owner(link, family, source) else { return false };
         let uplink = &mut self.uplinks[owner];
         let is_on_link = uplink.interface == link;
         let other_interface = (!is_on_link).then(|| link.to_string());
@@ -174,16 +173,20 @@ impl<'a> Owners<'a> {
         uplink.sources.push(Source { other_interface, by_prefix, ..source.clone() });
         let last = uplink.sources.len() - 1;
         self.add_source(owner, last);
+        is_on_link
     }
 
-    /// Nothing if an uplink of the link already has the address.
+    /// Has an uplink of the link the address already?
+    fn has(&self, link: &str, family: Family, source: &Source) -> bool {
+        let of_family = &self.families[family as usize];
+        let on_link = of_family.links.get(link);
+        on_link.is_some_and(|on_link| of_family.on_link.contains(&(on_link.number, source.net.addr())))
+    }
+
     fn owner(&self, link: &str, family: Family, source: &Source) -> Option<usize> {
         let of_family = &self.families[family as usize];
         let on_link = of_family.links.get(link);
         let address = source.net.addr();
-        if on_link.is_some_and(|on_link| of_family.on_link.contains(&(on_link.number, address))) {
-            return None;
-        }
         let only = || on_link.and_then(|on_link| on_link.only);
         // A point-to-point link has the addresses of its provider only, whatever networks these are in.
         let is_point_to_point = |index: &usize| self.uplinks[*index].gateway == Gateway::OnLink;
@@ -203,7 +206,8 @@ impl<'a> Owners<'a> {
         let (length, most) = (address.prefix_len(), address.max_prefix_len());
         let shortest = if length == most { 0 } else { length };
         let networks = of_family.networks.containing_from(address.addr().into(), shortest).rev();
-        let mut uplinks = networks.flat_map(|known| &known.providers).copied();
+        let members = networks.flatten().filter(|member| member.is_of_provider);
+        let mut uplinks = members.map(|member| member.index);
         uplinks.find(|index| self.uplinks[*index].interface != link)
     }
 }

@@ -3,6 +3,7 @@
 //! The new interface is the one with the addresses of the stanza whose interface is missing. Or it is the one that the
 //! table uses which symroute's rule for the old name looks up: a rule keeps its interface name.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
@@ -20,8 +21,8 @@ pub(crate) fn renamed(collector: &UplinkCollector, snapshot: &Snapshot) -> Vec<(
     let links = stanzas.flat_map(|stanza| {
         collector.listed.links(stanza.interface.as_bstr()).into_iter().map(move |link| (stanza, link))
     });
-    let named: Vec<(&Stanza, String)> = links.map(|(stanza, link)| (stanza, text(link))).collect();
-    let missing: Vec<&(&Stanza, String)> = named.iter().filter(|(_, link)| !has_link(link)).collect();
+    let named: Vec<(&Stanza, Cow<str>)> = links.map(|(stanza, link)| (stanza, text(link))).collect();
+    let missing: Vec<&(&Stanza, Cow<str>)> = named.iter().filter(|(_, link)| !has_link(link)).collect();
     if missing.is_empty() {
         return Vec::new();
     }
@@ -32,14 +33,14 @@ pub(crate) fn renamed(collector: &UplinkCollector, snapshot: &Snapshot) -> Vec<(
         let link = traces.by_address(collector, stanza).or_else(|| traces.by_rule(old));
         let is_known = |new: &str| found.iter().any(|(known, link)| known == old || link == new);
         if let Some(new) = link.filter(|new| !is_of_stanza(new) && !is_known(new)) {
-            found.push((old.clone(), new.to_string()));
+            found.push((old.to_string(), new.to_string()));
         }
     }
     found
 }
 
-fn text(link: &BStr) -> String {
-    without_alias(link).to_str_lossy().into_owned()
+fn text(link: &BStr) -> Cow<'_, str> {
+    without_alias(link).to_str_lossy()
 }
 
 /// Values that identify a link without its name.

@@ -288,11 +288,8 @@ impl Uplink {
     /// The networks that other customers of its provider may use: those that contain the gateway, or else the network of the
     /// stanza with the gateway. (A LAN on the same interface is not one of them.) A point-to-point link has none.
     pub fn provider_networks(&self) -> Vec<IpNet> {
-        let with_gateway: Vec<IpNet> = self
-            .on_link()
-            .into_iter()
-            .filter(|net| self.gateway.address().is_some_and(|gateway| net.contains(&gateway)))
-            .collect();
+        let mut with_gateway = self.on_link();
+        with_gateway.retain(|net| self.gateway.address().is_some_and(|gateway| net.contains(&gateway)));
         if !with_gateway.is_empty() || self.gateway == Gateway::OnLink {
             return with_gateway;
         }
