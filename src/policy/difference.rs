@@ -1,5 +1,6 @@
 //! From a snapshot to a plan: what is missing, and which of symroute's entries are no longer needed.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -58,19 +59,34 @@ fn rule_key(rule: &Rule) -> RuleKey {
 }
 
 /// Rules or routes, sorted by the part of them that few others have. To compare a key is cheaper than to hash the whole.
-struct Sorted<'a, K, T>(Vec<(K, &'a T)>);
+struct Sorted<'a, K, T> {
+    items: Vec<(K, &'a T)>,
+    /// The place after the last one that was found: mostly that of the next search, as kernel and plan have similar orders.
+    next: Cell<usize>,
+}
 
 impl<'a, K: Ord + Copy, T: PartialEq> Sorted<'a, K, T> {
     fn new(items: impl IntoIterator<Item = &'a T>, key: fn(&T) -> K) -> Self {
-        let mut sorted: Vec<(K, &T)> = items.into_iter().map(|item| (key(item), item)).collect();
-        sort_by_key(&mut sorted, |(key, _)| *key);
-        Sorted(sorted)
+        let mut items: Vec<(K, &T)> = items.into_iter().map(|item| (key(item), item)).collect();
+        sort_by_key(&mut items, |(key, _)| *key);
+        Sorted { items, next: Cell::new(0) }
     }
 
     /// Those with this key, in their order.
     fn with(&self, key: K) -> impl Iterator<Item = &'a T> {
-        let first = self.0.partition_point(|(known, _)| *known < key);
-        self.0[first..].iter().take_while(move |(known, _)| *known == key).map(|(_, item)| *item)
+        let first = self.first_from(key);
+        self.next.set(first + 1);
+        let items = self.items.get(first..).unwrap_or_default();
+        items.iter().take_while(move |(known, _)| *known == key).map(|(_, item)| *item)
+    }
+
+    /// The place of the first one that is not before this key.
+    fn first_from(&self, key: K) -> usize {
+        let is_before = |(known, _): &(K, &T)| *known < key;
+        let next = self.next.get();
+        let is_next =
+            next > 0 && self.items.get(next - 1).is_some_and(is_before) && !self.items.get(next).is_none_or(is_before);
+        if is_next { next } else { self.items.partition_point(is_before) }
     }
 
     fn has(&self, key: K, item: &T) -> bool {

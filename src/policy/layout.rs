@@ -21,6 +21,7 @@
 //!
 //! Several uplinks on one interface have one rule for it, after the rules of all its addresses (`device`).
 
+use std::cell::LazyCell;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -36,7 +37,7 @@ use crate::network::{
     Family, INET6_METRIC, Kind, LOCAL, MAIN, PROTOCOL, Route, RouteExtras, RouteState, Rule, RuleExtras, SCOPE_LINK,
     Snapshot,
 };
-use crate::uplinks::{Gateway, Layout, Uplink};
+use crate::uplinks::{Gateway, Layout, Source, Uplink};
 
 /// `default`, `main` and `local`.
 const KERNEL_TABLES: [u32; 3] = [253, MAIN, LOCAL];
@@ -74,13 +75,13 @@ pub fn routes(
     };
     let through = |gateway: Option<IpAddr>| Hop { gateway, dev: &uplink.interface };
     let mut routes = Vec::new();
-    let mut stanza_of: FxHashMap<IpNet, Option<usize>> = FxHashMap::default();
-    for source in &uplink.sources {
-        stanza_of.entry(source.peer.map_or(source.net.trunc(), IpNet::from)).or_insert(source.stanza);
-    }
+    let stanzas = LazyCell::new(|| stanzas_by_network(uplink));
     for net in &on_link {
-        let stanza = stanza_of.get(net).copied().flatten().unwrap_or(uplink.stanza);
-        routes.push(StanzaItem { item: route(*net, through(None)), stanza });
+        let stanza = match &uplink.sources[..] {
+            [source] => source.stanza,
+            _ => stanzas.get(net).copied().flatten(),
+        };
+        routes.push(StanzaItem { item: route(*net, through(None)), stanza: stanza.unwrap_or(uplink.stanza) });
     }
     let of_uplink = |item| StanzaItem { item, stanza: uplink.stanza };
     if let Some(copies) = copies {
@@ -98,6 +99,15 @@ pub fn routes(
     let extras = uplink.lease.map(|address| Box::new(RouteExtras { prefsrc: Some(address), ..RouteExtras::default() }));
     routes.push(of_uplink(Route { extras, ..route(default, through(uplink.gateway.address())) }));
     routes
+}
+
+/// The stanza of the first source in each network.
+fn stanzas_by_network(uplink: &Uplink) -> FxHashMap<IpNet, Option<usize>> {
+    let mut stanzas = FxHashMap::default();
+    for source in &uplink.sources {
+        stanzas.entry(source.peer.map_or(source.net.trunc(), IpNet::from)).or_insert(source.stanza);
+    }
+    stanzas
 }
 
 fn is_link_local(address: &IpAddr) -> bool {
@@ -229,13 +239,14 @@ fn foreign_tables(context: &RuleContext, for_all: &[&Rule], family: Family, prio
 /// that contain them and no foreign address or network.
 fn sources(uplinks: &[Uplink], index: usize, other_networks: &[IpNet]) -> Vec<StanzaItem<IpNet>> {
     let uplink = &uplinks[index];
-    let mut seen: FxHashSet<IpNet> = FxHashSet::default();
-    let mut each: Vec<StanzaItem<IpNet>> = Vec::new();
-    for source in &uplink.sources {
-        let item = if source.by_prefix { source.net.trunc() } else { source.net.addr().into() };
-        if seen.insert(item) {
-            each.push(StanzaItem { item, stanza: source.stanza.unwrap_or(uplink.stanza) });
-        }
+    let source = |source: &Source| StanzaItem {
+        item: if source.by_prefix { source.net.trunc() } else { source.net.addr().into() },
+        stanza: source.stanza.unwrap_or(uplink.stanza),
+    };
+    let mut each: Vec<StanzaItem<IpNet>> = uplink.sources.iter().map(source).collect();
+    if each.len() > 1 {
+        let mut seen: FxHashSet<IpNet> = FxHashSet::default();
+        each.retain(|source| seen.insert(source.item));
     }
     if each.len() <= MAX_EXACT_SOURCES {
         return each;

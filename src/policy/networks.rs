@@ -5,7 +5,6 @@
 //! other destinations are on the Internet: the uplink's default route is used for them.
 
 use std::cell::{Cell, LazyCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -14,7 +13,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use super::group::Group;
 use crate::network::prefixes::Prefixes;
 use crate::network::{Family, Kind, MAIN, Route, RouteExtras, Snapshot, is_ipv4_link_local};
-use crate::sort::sort_by_key;
+use crate::sort::{sort, sort_by_key};
 use crate::uplinks::{Gateway, StaticRoute, Uplink};
 
 /// The longest prefixes, IPv4 and IPv6, that are used instead of a default route: VPNs halve the default route, and IPv6
@@ -46,9 +45,10 @@ pub struct Networks<'a> {
 /// What the uplinks of one interface have in common.
 #[derive(Debug, Default)]
 struct Interface {
-    gateways: BTreeSet<IpAddr>,
-    /// Networks of the providers' customers.
-    of_providers: FxHashSet<IpNet>,
+    /// Sorted.
+    gateways: Vec<IpAddr>,
+    /// Networks of the providers' customers, sorted.
+    of_providers: Vec<IpNet>,
     in_providers: Prefixes,
     /// A gateway is outside every network of the interface, or there is none (a point-to-point link): then the
     /// provider's network is unknown.
@@ -59,37 +59,48 @@ struct Interface {
 }
 
 impl Interface {
-    /// For these uplinks, if the main table has routes to the networks `on_link`.
-    fn new<'a>(uplinks: &[&'a Uplink], on_link: &Prefixes) -> Self {
-        let of_providers: FxHashSet<IpNet> = uplinks.iter().flat_map(|uplink| uplink.provider_networks()).collect();
-        let is_outside = |uplink: &&&'a Uplink| {
-            let is_far = |gateway: IpAddr| !on_link.hold(gateway) && !Prefixes::new(uplink.on_link()).hold(gateway);
+    /// For these uplinks. `is_on_link` tells whether the main table has a route without a gateway to an address.
+    fn new(uplinks: &[&Uplink], is_on_link: impl Fn(&IpAddr) -> bool) -> Self {
+        let mut of_providers: Vec<IpNet> = uplinks.iter().flat_map(|uplink| uplink.provider_networks()).collect();
+        sort(&mut of_providers);
+        let mut gateways: Vec<IpAddr> = uplinks.iter().filter_map(|uplink| uplink.gateway.address()).collect();
+        sort(&mut gateways);
+        let is_outside = |uplink: &&Uplink| {
+            let is_far =
+                |gateway: IpAddr| !uplink.networks().any(|net| net.contains(&gateway)) && !is_on_link(&gateway);
             uplink.gateway == Gateway::OnLink || uplink.gateway.address().is_some_and(is_far)
         };
         Interface {
-            gateways: uplinks.iter().filter_map(|uplink| uplink.gateway.address()).collect(),
+            gateways,
             in_providers: Prefixes::new(of_providers.iter().copied()),
             of_providers,
-            has_gateway_outside: uplinks.iter().any(|uplink| is_outside(&uplink)),
+            has_gateway_outside: uplinks.iter().any(is_outside),
             ..Interface::default()
         }
+    }
+
+    fn has_gateway(&self, gateway: IpAddr) -> bool {
+        self.gateways.binary_search(&gateway).is_ok()
+    }
+
+    fn has_gateway_in(&self, net: &IpNet) -> bool {
+        let first = self.gateways.partition_point(|gateway| *gateway < net.network());
+        self.gateways.get(first).is_some_and(|gateway| *gateway <= net.broadcast())
     }
 
     /// Is the destination on the Internet: behind an uplink's gateway, or in a network of a provider's customers?
     fn is_of_provider(&self, dst: &IpNet, gateway: Option<IpAddr>) -> bool {
         match gateway {
-            Some(gateway) => self.gateways.contains(&gateway),
+            Some(gateway) => self.has_gateway(gateway),
             None => {
-                self.in_providers.hold(*dst)
-                    || self.gateways.range(dst.network()..=dst.broadcast()).next().is_some()
-                    || self.has_gateway_outside && !is_private(dst)
+                self.in_providers.hold(*dst) || self.has_gateway_in(dst) || self.has_gateway_outside && !is_private(dst)
             }
         }
     }
 
     /// Is the destination neither a network of an uplink on this interface, nor behind the gateway of one?
     fn is_for_each(&self, dst: &IpNet, gateway: Option<IpAddr>) -> bool {
-        gateway.map_or_else(|| !self.of_providers.contains(dst), |gateway| !self.gateways.contains(&gateway))
+        gateway.map_or_else(|| self.of_providers.binary_search(dst).is_err(), |gateway| !self.has_gateway(gateway))
     }
 }
 
@@ -132,23 +143,28 @@ impl<'a> Networks<'a> {
 
     /// The interfaces of the uplinks of the family.
     fn interfaces(&self, family: Family) -> FxHashMap<&'a str, Interface> {
-        let mut on_link: FxHashMap<&str, Vec<IpNet>> =
-            FxHashMap::with_capacity_and_hasher(self.uplinks.len(), FxBuildHasher);
-        for (net, hops) in &self.routes {
-            for hop in hops.iter().filter(|hop| hop.gateway.is_none()) {
-                on_link.entry(hop.dev).or_default().push(*net);
-            }
-        }
+        let on_link = LazyCell::new(|| self.on_link_by_interface());
         let mut uplinks: FxHashMap<&str, Vec<&Uplink>> =
             FxHashMap::with_capacity_and_hasher(self.uplinks.len(), FxBuildHasher);
         for uplink in self.uplinks.iter().filter(|uplink| uplink.family == family) {
             uplinks.entry(&uplink.interface).or_default().push(uplink);
         }
         let interface = |(dev, uplinks): (&'a str, Vec<&Uplink>)| {
-            let on_link = Prefixes::new(on_link.remove(dev).unwrap_or_default());
-            (dev, Interface::new(&uplinks, &on_link))
+            let is_on_link = |gateway: &IpAddr| on_link.get(dev).is_some_and(|nets| nets.hold(*gateway));
+            (dev, Interface::new(&uplinks, is_on_link))
         };
         uplinks.into_iter().map(interface).collect()
+    }
+
+    /// The networks to which the main table has routes without a gateway.
+    fn on_link_by_interface(&self) -> FxHashMap<&str, Prefixes> {
+        let mut nets: FxHashMap<&str, Vec<IpNet>> = FxHashMap::default();
+        for (net, hops) in &self.routes {
+            for hop in hops.iter().filter(|hop| hop.gateway.is_none()) {
+                nets.entry(hop.dev).or_default().push(*net);
+            }
+        }
+        nets.into_iter().map(|(dev, nets)| (dev, Prefixes::new(nets))).collect()
     }
 
     /// Sorts the routes by the uplinks that may need a copy.
@@ -190,7 +206,8 @@ impl<'a> Networks<'a> {
     pub fn copies(&self, index: usize, on_link: &[IpNet]) -> Vec<(IpNet, Hop<'a>)> {
         let uplink = &self.uplinks[index];
         let default = Hop { gateway: uplink.gateway.address(), dev: &uplink.interface };
-        let own: FxHashSet<IpNet> = on_link.iter().copied().collect();
+        let mut own = on_link.to_vec();
+        sort(&mut own);
         let mut copies = Vec::new();
         // They are sorted: a network comes after those that contain it.
         let mut above: Vec<(IpNet, Hop)> = Vec::new();
@@ -199,7 +216,7 @@ impl<'a> Networks<'a> {
                 above.pop();
             }
             if above.last().map_or(default, |(_, hop)| *hop) != hop {
-                if !own.contains(&dst) {
+                if own.binary_search(&dst).is_err() {
                     copies.push((dst, hop));
                 }
                 above.push((dst, hop));
@@ -209,7 +226,8 @@ impl<'a> Networks<'a> {
     }
 
     /// The destinations for which an uplink does not use its default route, and the networks inside them for which it does.
-    fn considered(&self, uplink: &'a Uplink, own: &FxHashSet<IpNet>, default: Hop<'a>) -> BTreeMap<IpNet, Hop<'a>> {
+    /// Sorted; `own` are its networks, also sorted.
+    fn considered(&self, uplink: &'a Uplink, own: &[IpNet], default: Hop<'a>) -> Vec<(IpNet, Hop<'a>)> {
         let private: &[usize] = if is_in_private_network(uplink) { &[] } else { &self.private };
         let interface = self.interfaces.get(&uplink.interface[..]);
         let for_each = interface.iter().flat_map(|interface| &interface.for_each);
@@ -221,30 +239,32 @@ impl<'a> Networks<'a> {
             let (dst, hops) = &self.routes[*index];
             hops.iter().find(|hop| self.is_for(uplink, own, dst, hop)).map(|hop| (*dst, *hop))
         });
-        let mut considered: BTreeMap<IpNet, Hop> = copied.collect();
         let direct = Hop { gateway: None, dev: &uplink.interface };
-        considered.extend(own.iter().map(|net| (*net, direct)));
+        // Of those to one destination, the first one counts.
+        let mut considered: Vec<(IpNet, Hop)> = own.iter().map(|net| (*net, direct)).chain(copied).collect();
+        sort_by_key(&mut considered, |(net, _)| *net);
+        considered.dedup_by_key(|(net, _)| *net);
         let (mut inside, mut end) = (Vec::new(), 0);
-        for net in considered.iter().filter(|(_, hop)| **hop != default).map(|(net, _)| net) {
+        for net in considered.iter().filter(|(_, hop)| *hop != default).map(|(net, _)| net) {
             let start = self.routes.partition_point(|(dst, _)| dst < net).max(end);
             end = start + self.routes[start..].partition_point(|(dst, _)| net.contains(dst));
             inside.extend(start..end);
         }
-        for index in inside {
-            considered.entry(self.routes[index].0).or_insert(default);
-        }
+        considered.extend(inside.into_iter().map(|index| (self.routes[index].0, default)));
+        sort_by_key(&mut considered, |(net, _)| *net);
+        considered.dedup_by_key(|(net, _)| *net);
         considered
     }
 
     /// Does an uplink with these networks use the main table's next hop?
-    fn is_for(&self, uplink: &Uplink, own: &FxHashSet<IpNet>, dst: &IpNet, hop: &Hop) -> bool {
+    fn is_for(&self, uplink: &Uplink, own: &[IpNet], dst: &IpNet, hop: &Hop) -> bool {
         if hop.gateway.is_some_and(|gateway| gateway.is_ipv6() != dst.addr().is_ipv6()) {
             return false;
         }
         if hop.dev != uplink.interface {
             return !self.is_of_provider(dst, hop) || is_private(dst) && !is_in_private_network(uplink);
         }
-        let is_own = hop.gateway.map_or_else(|| own.contains(dst), |gateway| uplink.gateway.is(gateway));
+        let is_own = hop.gateway.map_or_else(|| own.binary_search(dst).is_ok(), |gateway| uplink.gateway.is(gateway));
         is_own || self.interfaces.get(hop.dev).is_none_or(|interface| interface.is_for_each(dst, hop.gateway))
     }
 
@@ -335,6 +355,8 @@ fn is_in_private_network(uplink: &Uplink) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::check::expected::tests::{snapshot, uplinks};
 
