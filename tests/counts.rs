@@ -99,9 +99,10 @@ fn a_hook_makes_few_system_calls() {
     }
 }
 
-/// The start of a program is more than a third of a hook's calls.
+/// Rust's own start would read the process's memory map and set up signal handlers. That the installed program loads no
+/// library is checked where the package is built.
 #[test]
-fn a_start_loads_the_c_library_alone() {
+fn a_start_is_that_of_the_c_library() {
     let directory = tempfile::tempdir().expect("a directory");
     let trace = directory.path().join("trace");
     let mut strace = Command::new("strace");
@@ -113,9 +114,7 @@ fn a_start_loads_the_c_library_alone() {
         return;
     }
     let text = std::fs::read_to_string(trace).expect("a trace");
-    let opened = text.lines().filter(|line| line.starts_with("openat(") && !line.contains("ENOENT"));
-    let names: Vec<&str> = opened.filter_map(|line| line.split('"').nth(1)?.rsplit('/').next()).collect();
-    assert_eq!(names, ["ld.so.cache", "libc.so.6"], "{text}");
+    assert!(!text.contains("/proc/self/maps"), "{text}");
     assert!(!text.contains("sigaltstack("), "{text}");
 }
 
