@@ -255,7 +255,9 @@ fn sources(uplinks: &[Uplink], index: usize, other_networks: &[IpNet]) -> Vec<St
     let others = uplinks.iter().filter(|other| !std::ptr::eq(*other, uplink));
     let others = others.flat_map(|other| other.sources.iter().map(|source| source.net));
     // Inside the uplink's networks, only single addresses can belong to others: two links may share a subnet.
-    let keep_out: Vec<IpNet> = others.chain(other_networks.iter().copied()).map(|net| net.addr().into()).collect();
+    let within = Prefixes::new(own_networks.iter().copied());
+    let others = others.chain(other_networks.iter().copied()).map(|net| net.addr());
+    let keep_out: Vec<IpNet> = others.filter(|address| within.hold(*address)).map(IpNet::from).collect();
     let wanted: Vec<IpNet> = each.iter().map(|source| source.item).collect();
     let covering = cover::cover(&wanted, &own_networks, &keep_out).into_iter();
     covering.map(|item| StanzaItem { item, stanza: uplink.stanza }).collect()

@@ -275,7 +275,8 @@ impl<'a> Networks<'a> {
 
 /// The main table's best route to each destination, if it leaves through the group or is a `throw` route.
 fn of_main<'a>(snapshot: &'a Snapshot, family: Family, group: &FxHashSet<&str>) -> Vec<(IpNet, Vec<Hop<'a>>)> {
-    let addresses: FxHashSet<IpAddr> = snapshot.addresses.iter().map(|address| address.net.addr()).collect();
+    let addresses = || snapshot.addresses.iter().map(|address| address.net.addr());
+    let addresses: LazyCell<FxHashSet<IpAddr>, _> = LazyCell::new(|| addresses().collect());
     // The host's own address: for IPv6, the main table has it as well.
     let is_own = |dst: &IpNet| dst.prefix_len() == dst.max_prefix_len() && addresses.contains(&dst.addr());
     let is_in_main = |route: &&Route| route.table == MAIN && route.family == family;

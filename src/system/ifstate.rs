@@ -39,15 +39,18 @@ pub fn active(files: &dyn Files, dialect: Dialect) -> Vec<(BString, BString)> {
 /// runs, and empties that file before anything else (main.c, `lock_interface` and `update_state`); so the
 /// kernel may still have an address that will be removed.
 pub fn going_down<'a>(dialect: Dialect, links: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let Some(state) = state_file(dialect).filter(|_| dialect == Dialect::Ifupdown) else { return Vec::new() };
+    let mut path = String::from(state);
     let is_going_down = |link: &&str| {
-        let Some(path) = state_file(dialect).map(|path| format!("{path}.{link}")) else { return false };
+        path.truncate(state.len());
+        path.extend([".", link]);
         // Most are there and not empty: an empty one has a line feed at most.
         if fs::metadata(&path).map_or(true, |state| state.len() > 1) {
             return false;
         }
         open_file(Path::new(&path)).is_ok_and(|file| is_locked(&file) && is_empty(&file))
     };
-    links.filter(|_| dialect == Dialect::Ifupdown).filter(is_going_down).map(String::from).collect()
+    links.filter(is_going_down).map(String::from).collect()
 }
 
 /// The directory of the files that ifupdown locks while it works, and how their names begin.
