@@ -333,6 +333,45 @@ fn generate(text: String) {
     verify(&config, &root, &changes).unwrap();
 }
 
+/// Uplinks that are all active, with their routes and rules in the kernel.
+fn installed(uplinks: usize) -> (Config, Snapshot) {
+    let text = (0..uplinks).fold(String::new(), |mut text, number| {
+        let _ = write!(text, "{} gateway {}\n metric {}\n\n", stanza(number), address(number, 1), number + 1);
+        text
+    });
+    let link = |number: usize| Link { name: format!("e{number}"), up: true, group: 97, ..Link::default() };
+    let present = |number: usize| Address {
+        dev: format!("e{number}"),
+        net: format!("{}/29", address(number, 2)).parse().unwrap(),
+        peer: None,
+        local: false,
+        duplicate: false,
+    };
+    let snapshot = Snapshot {
+        links: (0..uplinks).map(link).collect(),
+        addresses: (0..uplinks).map(present).collect(),
+        ..Snapshot::default()
+    };
+    let config = config(text);
+    let plan = plan_of(&config, Some(&snapshot));
+    let rules = plan.policies.iter().flat_map(|policy| &policy.rules).map(|rule| rule.item.clone()).collect();
+    let routes = plan.policies.iter().flat_map(|policy| &policy.routes).map(|route| &route.item);
+    let routes =
+        routes.flat_map(|route| [Route { table: MAIN, protocol: 3, ..route.clone() }, route.clone()]).collect();
+    (config, Snapshot { rules, routes, ..snapshot })
+}
+
+/// A hook compares every uplink of the host with the kernel, and `ifup -a` runs a hook for each.
+#[test]
+fn planning_takes_little_memory() {
+    const UPLINKS: usize = 200;
+    let (config, snapshot) = installed(UPLINKS);
+    let (allocations, _) = memory(|| assert_eq!(plan_of(&config, Some(&snapshot)).policies.len(), UPLINKS));
+    let allocations = allocations / UPLINKS;
+    eprintln!("planning: {allocations} allocations for each uplink");
+    assert!(allocations <= 47, "{allocations} allocations for each uplink");
+}
+
 #[test]
 fn reading_takes_little_memory() {
     let read = |text: String| assert!(!config(text).stanzas.is_empty());

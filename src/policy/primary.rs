@@ -110,14 +110,16 @@ impl Plan {
     fn equal_metrics(&self, with_default: &[usize], primary: &Primary, unset: u32, used: &[u32]) -> EqualMetrics {
         let effective = |index: usize| self.uplinks[index].metric.unwrap_or(unset);
         let mut equal = EqualMetrics::default();
-        let mut seen: Vec<usize> = vec![primary.index];
+        // The first uplink with each metric.
+        let mut seen: FxHashMap<u32, usize> = FxHashMap::from_iter([(primary.metric, primary.index)]);
         let mut proposed = Vec::new();
         for (position, &index) in with_default.iter().enumerate().filter(|(_, index)| **index != primary.index) {
             let uplink = &self.uplinks[index];
             let metric = effective(index);
-            let twin = seen.iter().copied().find(|other| effective(*other) == metric);
-            seen.push(index);
-            let Some(twin) = twin.filter(|_| uplink.same_metric != SameMetric::Joins) else { continue };
+            let twin = *seen.entry(metric).or_insert(index);
+            if twin == index || uplink.same_metric == SameMetric::Joins {
+                continue;
+            }
             let is_managed = is_managed(&self.uplinks, uplink);
             if is_managed && uplink.metric.is_none() {
                 equal.without.push((position as u32, index));
