@@ -8,7 +8,7 @@ use crate::commands::tables::Names;
 use crate::interfaces::{Config, Dialect};
 use crate::network::Snapshot;
 use crate::policy::{Plan, any_is_managed, plan};
-use crate::uplinks::{find, holds_of_files};
+use crate::uplinks::{files_satisfy, find};
 
 #[derive(Clone)]
 pub struct Configuration {
@@ -44,7 +44,7 @@ impl Configuration {
 
     /// Does any uplink of the files need a policy? As the plan has it, without making one.
     pub fn has_managed(&self) -> bool {
-        holds_of_files(&self.config, &self.names, &any_is_managed)
+        files_satisfy(&self.config, &self.names, &any_is_managed)
     }
 
     /// The same for all uplinks, those that only the kernel's main table has included.

@@ -177,21 +177,21 @@ impl<'a> UplinkCollector<'a> {
         self.mark_manual(uplinks);
     }
 
-    /// Does `holds` of the uplinks, once the first of them are known? Further ones must not make it false. If lines may
-    /// make an uplink manual, they are all needed.
-    pub(crate) fn find_until(mut self, holds: &dyn Fn(&[Uplink]) -> bool) -> bool {
+    /// Do the uplinks satisfy a condition, which has to stay true when uplinks are added? Mostly the first ones decide. If
+    /// lines may make an uplink manual, all of them are needed.
+    pub(crate) fn satisfies(mut self, condition: &dyn Fn(&[Uplink]) -> bool) -> bool {
         let may_be_manual = self.lines.iter().any(|line| line.is_policy(self.names));
         let mut uplinks = Vec::new();
         let config = self.config;
         for (index, stanza) in config.stanzas.iter().enumerate() {
             self.stanza(index, stanza, &mut uplinks);
             // At 2, 4, 8 uplinks and so on, so that the time is linear.
-            if !may_be_manual && uplinks.len().is_power_of_two() && holds(&uplinks) {
+            if !may_be_manual && uplinks.len().is_power_of_two() && condition(&uplinks) {
                 return true;
             }
         }
         self.complete(&mut uplinks);
-        holds(&uplinks)
+        condition(&uplinks)
     }
 
     /// An interface has one `metric` for both families: ifupdown-ng takes the last of its stanzas that has one,
@@ -309,9 +309,9 @@ impl<'a> UplinkCollector<'a> {
     /// Adds an uplink for each gateway, or one without a gateway.
     fn add_by_gateway(&mut self, uplinks: &mut Vec<Uplink>, uplink: Uplink, gateways: &[Gateway]) {
         let Some((last, others)) = gateways.split_last() else { return uplinks.push(uplink) };
-        others
-            .iter()
-            .for_each(|gateway| self.add_with_gateway(uplinks, Uplink { gateway: *gateway, ..uplink.clone() }));
+        for gateway in others {
+            self.add_with_gateway(uplinks, Uplink { gateway: *gateway, ..uplink.clone() });
+        }
         self.add_with_gateway(uplinks, Uplink { gateway: *last, ..uplink });
     }
 

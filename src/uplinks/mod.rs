@@ -55,9 +55,9 @@ pub fn find(config: &Config, snapshot: Option<&Snapshot>, leaving: &[&str], name
     found(collector, uplinks, unknown_defaults, snapshot)
 }
 
-/// Does `holds` of the uplinks of the files? Further uplinks must not make it false.
-pub(crate) fn holds_of_files(config: &Config, names: &Names, holds: &dyn Fn(&[Uplink]) -> bool) -> bool {
-    collector(config, None, names).find_until(holds)
+/// Do the uplinks of the files satisfy a condition? It has to stay true when uplinks are added.
+pub(crate) fn files_satisfy(config: &Config, names: &Names, condition: &dyn Fn(&[Uplink]) -> bool) -> bool {
+    collector(config, None, names).satisfies(condition)
 }
 
 /// The uplinks as they are to be, whether they are up or not: those of the files, and those that only the kernel's
