@@ -324,13 +324,13 @@ fn require_memory(what: &str, text: &str, allocations: usize, times_the_text: is
 
 /// As `symroute-gen` does it.
 fn generate(text: String) {
-    let (root, names) = (Root::new(Path::new("/nowhere")), Names::default());
+    let names = Names::default();
     let config = config(text);
     let plan = plan_of(&config, None);
     let _ = lint_with(&config, &names, &plan.in_use(None));
     let style = template::style("iproute2").unwrap();
     let changes = rewrite(&config, &plan, Some(&style)).unwrap().unwrap();
-    verify(&config, &root, &changes).unwrap();
+    verify(&config, &changes).unwrap();
 }
 
 /// Uplinks that are all active, with their routes and rules in the kernel.

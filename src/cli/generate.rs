@@ -148,7 +148,7 @@ fn run(arguments: &Arguments) -> Result<Exit> {
             bail!("nothing was written");
         }
     };
-    verify(&configuration.config, &configuration.root, &changes)?;
+    verify(&configuration.config, &changes)?;
     if filter {
         return answer_filter(arguments, &configuration, &mut changes);
     }

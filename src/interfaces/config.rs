@@ -55,6 +55,15 @@ impl Dialect {
             () => Dialect::Ifupdown,
         }
     }
+
+    /// Options that begin a stanza, or inherit from one.
+    pub(crate) fn is_statement(self, name: &[u8]) -> bool {
+        match self {
+            Dialect::Ifupdown => false,
+            Dialect::IfupdownNg => matches!(name, b"template" | b"interface" | b"inherit" | b"inherits"),
+            Dialect::Ifupdown2 => name == b"vlan",
+        }
+    }
 }
 
 /// The interface of an alias: `eth0` of `eth0:1`.

@@ -56,16 +56,6 @@ impl Config {
 
     /// The same for a top file whose bytes are given.
     pub fn parse(top: &Path, bytes: Vec<u8>, files: &dyn Files, dialect: Dialect) -> Config {
-        let mut config = Config::parse_without_lint(top, bytes, files, dialect);
-        if dialect == Dialect::Ifupdown {
-            let hints = lint(&config);
-            config.diagnostics.extend(hints);
-        }
-        config
-    }
-
-    /// The same without the mistakes that ifupdown silently accepts.
-    pub(crate) fn parse_without_lint(top: &Path, bytes: Vec<u8>, files: &dyn Files, dialect: Dialect) -> Config {
         let mut reader = Reader::new(files);
         reader.config.dialect = dialect;
         // ifupdown puts lo first in the list, whatever the file says.
@@ -86,6 +76,10 @@ impl Config {
                     entries: Entries::default(),
                 },
             );
+        }
+        if dialect == Dialect::Ifupdown {
+            let hints = lint(&config);
+            config.diagnostics.extend(hints);
         }
         config
     }
