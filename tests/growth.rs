@@ -173,7 +173,7 @@ fn many_added_lines_are_compared_in_linear_time() {
             let line = |priority: usize| format!(" up ip rule add table {number} priority {priority}\n");
             (0..10).map(line).collect::<String>()
         };
-        Change { path: "/f".into(), old: text(&|_| String::new()), new: text(&lines) }
+        Change { path: "/f".into(), old: text(&|_| String::new()).into(), new: text(&lines).into() }
     };
     grows_like_its_input("a diff of added lines", 300, &work, &change);
 }

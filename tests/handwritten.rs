@@ -183,9 +183,16 @@ fn manual_policy_is_found_and_not_doubled() {
         }
         let template = style("iproute2").unwrap();
         let written = rewrite(&config, &plan, Some(&template)).unwrap().unwrap_or_default();
-        for stanza in written.iter().flat_map(|change| read(&change.new).stanzas) {
-            let has_rule = stanza.own_options().iter().any(|option| option.value.to_string().contains(" rule "));
-            assert!(!(stanza.has_block() && has_rule), "{name}: {} has rules and gets a block", stanza.interface);
+        for config in written.iter().map(|change| read(&change.new)) {
+            for stanza in &config.stanzas {
+                let has_rule =
+                    config.own_options(stanza).iter().any(|option| option.value.to_string().contains(" rule "));
+                assert!(
+                    !(config.has_block(stanza) && has_rule),
+                    "{name}: {} has rules and gets a block",
+                    stanza.interface
+                );
+            }
         }
     }
 }

@@ -243,7 +243,7 @@ fn answer_filter(arguments: &Arguments, configuration: &Configuration, changes: 
     if arguments.check {
         return Ok(if change.is_some() { Exit::No } else { Exit::Yes });
     }
-    print(change.as_ref().map_or(top.document.bytes(), |change| &change.new))?;
+    print(change.as_ref().map_or(top.document.bytes(), |change| &change.new[..]))?;
     Ok(Exit::Yes)
 }
 

@@ -135,7 +135,7 @@ pub(crate) fn abbreviated<'a>(word: &str, keywords: &[&'a str]) -> Option<&'a st
 }
 
 pub(crate) fn keyword<'a>(word: &str, keywords: &'a [Keyword]) -> Option<&'a Keyword> {
-    let first = word.bytes().next()?;
+    let first = word.bytes().next().filter(u8::is_ascii_lowercase)?;
     keywords.iter().find(|known| {
         let may_be = known.word.as_bytes().first() == Some(&first);
         may_be && (known.word == word || known.may_be_short && known.word.starts_with(word))
@@ -168,7 +168,7 @@ pub fn number(text: &str) -> Option<u32> {
 
 /// An address as iproute2 reads it (utils.c `get_addr_ipv4`): `10` is 10.0.0.0, and `192.0.2` is 192.0.2.0.
 pub(crate) fn address(text: &str) -> Option<IpAddr> {
-    if text.contains(':') {
+    if text.bytes().any(|byte| byte == b':') {
         return text.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     }
     // Most addresses are written in full.
@@ -193,7 +193,8 @@ pub fn prefix(text: &str, inet6: bool) -> Option<IpNet> {
         let everything = if inet6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
         return IpNet::new(everything, 0).ok();
     }
-    let Some((text, length)) = text.split_once('/') else { return address(text).map(IpNet::from) };
+    let Some(slash) = text.bytes().position(|byte| byte == b'/') else { return address(text).map(IpNet::from) };
+    let (text, length) = (&text[..slash], &text[slash + 1..]);
     let length = match number(length) {
         Some(length) => u8::try_from(length).ok(),
         None => address(length).and_then(|mask| ipnet::ip_mask_to_prefix(mask).ok()),

@@ -77,9 +77,9 @@ impl Line {
 pub(crate) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
     let mut lines = Vec::new();
     for (index, stanza) in config.stanzas.iter().enumerate() {
-        for entry in stanza.entries.iter().filter(|entry| !entry.in_block) {
-            let Some((phase, value)) = phase_and_script(entry) else { continue };
-            let found = commands(&value.to_str_lossy(), &|name| variable(name, stanza, listed));
+        for entry in config.entries(stanza).filter(|entry| !entry.in_block) {
+            let Some((phase, value)) = phase_and_script(&entry) else { continue };
+            let found = commands(&value.to_str_lossy(), &|name| variable(name, config, stanza, listed));
             lines.extend(found.into_iter().map(|command| Line {
                 stanza: index,
                 phase,
@@ -92,9 +92,9 @@ pub(crate) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
 }
 
 /// `post up ip …` never runs; `lint` warns about it. Its commands count as intended.
-fn phase_and_script(entry: &Entry) -> Option<(Phase, &[u8])> {
+fn phase_and_script<'a>(entry: &Entry<'a>) -> Option<(Phase, &'a [u8])> {
     if !matches!(&entry.name[..], b"post" | b"pre") {
-        return Some((Phase::of(&entry.name)?, &entry.value));
+        return Some((Phase::of(entry.name)?, entry.value));
     }
     let (word, script) = entry.value.split_once_str(" ")?;
     let phase = match (&entry.name[..], word) {
@@ -108,7 +108,7 @@ fn phase_and_script(entry: &Entry) -> Option<(Phase, &[u8])> {
 }
 
 /// The environment that ifupdown gives to a stanza's lines (interfaces(5)).
-fn variable(name: &str, stanza: &Stanza, listed: &Listed) -> Option<String> {
+fn variable(name: &str, config: &Config, stanza: &Stanza, listed: &Listed) -> Option<String> {
     let text = |bytes: &[u8]| bytes.to_str_lossy().into_owned();
     match name {
         "IFACE" => {
@@ -120,8 +120,8 @@ fn variable(name: &str, stanza: &Stanza, listed: &Listed) -> Option<String> {
         _ => {
             let wanted = name.strip_prefix("IF_")?;
             let named = |option: &BStr| option.to_str_lossy().to_uppercase().replace('-', "_") == wanted;
-            let entry = stanza.entries.iter().find(|entry| named(entry.name.as_bstr()))?;
-            let value = text(&entry.value);
+            let entry = config.entries(stanza).find(|entry| named(entry.name.as_bstr()))?;
+            let value = text(entry.value);
             Some(match wanted {
                 "ADDRESS" => value.split('/').next().unwrap_or_default().to_string(),
                 _ => value,

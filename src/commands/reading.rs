@@ -21,6 +21,11 @@ struct Reading<'a> {
     rejection: Option<Rejection>,
 }
 
+/// Does a variable or a placeholder decide what it is?
+fn is_unknown(value: &str) -> bool {
+    value.bytes().any(|byte| matches!(byte, b'$' | b'`' | b'<'))
+}
+
 impl<'a> Reading<'a> {
     fn reject(&mut self, exit: u8, word: &str, why: String, corrected: Option<Vec<&str>>) {
         let corrected = corrected.map(|words| words.join(" "));
@@ -64,20 +69,13 @@ impl<'a> Reading<'a> {
 
     /// Is the value valid for its keyword? Unknown variables are skipped.
     fn check(&mut self, takes: Takes, keyword: &str, value: &str) {
-        if value.contains(['$', '`', '<']) {
+        if is_unknown(value) {
             return;
         }
-        let of_family =
-            |net: &IpNet| net.prefix_len() == 0 || self.inet6.is_none_or(|inet6| inet6 == net.addr().is_ipv6());
-        let is_valid = match takes {
-            Takes::Prefix => prefix(value, self.inet6 == Some(true)).as_ref().is_some_and(of_family),
-            Takes::Address | Takes::Gateway => address(value).map(IpNet::from).as_ref().is_some_and(of_family),
-            _ => true,
-        };
-        if !is_valid {
-            let what = if takes == Takes::Prefix { "address or network" } else { "address" };
-            let why = format!("'{value}' is not a valid {}{what}", self.family());
-            self.reject(1, value, why, None);
+        match takes {
+            Takes::Prefix => self.check_net(prefix(value, self.inet6 == Some(true)), value, "address or network"),
+            Takes::Address | Takes::Gateway => self.check_net(address(value).map(IpNet::from), value, "address"),
+            _ => {}
         }
         let is_number = match takes {
             Takes::Number => number(value).is_some(),
@@ -89,6 +87,16 @@ impl<'a> Reading<'a> {
         }
         if takes == Takes::Link && (value.is_empty() || value.len() > 15 || value.contains('/')) {
             self.reject(255, value, format!("'{value}' is not a valid interface name"), None);
+        }
+    }
+
+    /// Is it an address or network of the command's family?
+    fn check_net(&mut self, net: Option<IpNet>, value: &str, what: &str) {
+        let of_family =
+            |net: IpNet| net.prefix_len() == 0 || self.inet6.is_none_or(|inet6| inet6 == net.addr().is_ipv6());
+        if !net.is_some_and(of_family) {
+            let why = format!("'{value}' is not a valid {}{what}", self.family());
+            self.reject(1, value, why, None);
         }
     }
 
@@ -162,7 +170,7 @@ impl<'a> Reading<'a> {
                 }
             } else if abbreviated(word, &["nop"]).is_some() || is_type(word) {
                 self.given.insert("type", word);
-            } else if !word.contains(['$', '`', '<']) {
+            } else if !is_unknown(word) {
                 let start = self.next - 1;
                 let without_table = !self.words.iter().any(|word| matches!(&**word, "table" | "lookup"));
                 let corrected = without_table.then(|| {
@@ -235,9 +243,11 @@ impl<'a> Reading<'a> {
                 self.reject(255, word, format!("unknown 'ip route' keyword '{word}'"), None);
                 return;
             }
-            self.check(Takes::Prefix, "to", word);
-            let host_bits = prefix(word, false).filter(|net| net.addr().is_ipv4() && net.addr() != net.network());
-            if let Some(net) = host_bits {
+            let net = prefix(word, self.inet6 == Some(true));
+            if !is_unknown(word) {
+                self.check_net(net, word, "address or network");
+            }
+            if let Some(net) = net.filter(|net| net.addr().is_ipv4() && net.addr() != net.network()) {
                 let start = self.next - 1;
                 let network = net.trunc().to_string();
                 let corrected = self.with(start..start + 1, &[&network]).join(" ");

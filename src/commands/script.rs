@@ -20,7 +20,8 @@ pub fn commands(line: &str, variable: &dyn Fn(&str) -> Option<String>) -> Vec<Co
 /// Quotes and variables can make a word that is not in the line.
 fn may_have_command(line: &str) -> bool {
     let is_word_of_line = |byte: u8| !matches!(byte, b'\'' | b'"' | b'\\' | b'$');
-    line.contains("ip") || line.contains("route") || !line.bytes().all(is_word_of_line)
+    let has = |word: &str| line.as_bytes().windows(word.len()).any(|part| part == word.as_bytes());
+    has("ip") || has("route") || !line.bytes().all(is_word_of_line)
 }
 
 fn gather(
@@ -31,6 +32,7 @@ fn gather(
     found: &mut Vec<Command>,
 ) {
     let segments = shell(line);
+    let has_variables = line.bytes().any(|byte| byte == b'$');
     let mut compound = false;
     for segment in &segments {
         let first = segment.words.first().map(|word| &**word).unwrap_or_default();
@@ -38,13 +40,19 @@ fn gather(
         let words = &segment.words[segment.words.iter().take_while(|word| introduces(word)).count()..];
         let failure_propagates = failure_propagates && segment.failure_propagates;
         if let [program, option, script, ..] = words {
-            if matches!(program.rsplit('/').next(), Some("sh" | "dash" | "bash")) && option == "-c" && depth > 0 {
+            if option == "-c" && depth > 0 && matches!(program.rsplit('/').next(), Some("sh" | "dash" | "bash")) {
                 gather(script, variable, failure_propagates, depth - 1, found);
                 continue;
             }
         }
-        let expanded: Vec<Word> = words.iter().map(|word| expand(word, variable)).collect();
-        if let Some(mut command) = ip(words, &expanded).or_else(|| net_tools::route(words, &expanded)) {
+        let expanded: Vec<Word>;
+        let read = if has_variables {
+            expanded = words.iter().map(|word| expand(word, variable)).collect();
+            &expanded
+        } else {
+            words
+        };
+        if let Some(mut command) = ip(words, read).or_else(|| net_tools::route(words, read)) {
             command.failure_propagates = failure_propagates;
             command.conditional = compound || segment.before != Separator::End;
             if let Some(word) = segment.placeholder {

@@ -170,7 +170,7 @@ pub(crate) fn shell(line: &str) -> Vec<Segment<'_>> {
 }
 
 pub(crate) fn expand<'a>(word: &'a str, variable: &dyn Fn(&str) -> Option<String>) -> Word<'a> {
-    if !word.contains('$') {
+    if !word.bytes().any(|byte| byte == b'$') {
         return Cow::Borrowed(word);
     }
     let mut out = String::new();

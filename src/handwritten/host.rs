@@ -103,12 +103,12 @@ impl Host {
 
     fn add_addresses(&mut self, collector: &UplinkCollector<'_>) {
         for LinkSource { link, family, source } in &collector.sources {
-            let inet6 = *family == Family::Inet6;
+            let (link, inet6) = (link.to_string(), *family == Family::Inet6);
             self.owners.entry(source.net.addr()).or_insert_with(|| link.clone());
             let network = source.peer.map_or(source.net.trunc(), IpNet::from);
             self.networks.entry((link.clone(), inet6)).or_default().push(network);
             self.links.push(network, link.clone());
-            self.addresses.entry((link.clone(), inet6)).or_default().push(source.net.addr());
+            self.addresses.entry((link, inet6)).or_default().push(source.net.addr());
         }
     }
 
@@ -116,11 +116,11 @@ impl Host {
         let stanza_of = |known: &LinkSource| Some((known.source.stanza?, known.family));
         let with_address: FxHashSet<(usize, Family)> = collector.sources.iter().filter_map(stanza_of).collect();
         for (index, (stanza, link)) in collector.config.stanzas.iter().zip(links).enumerate() {
-            for entry in stanza.entries.iter().filter(|entry| entry.name == "address") {
+            for entry in collector.config.entries(stanza).filter(|entry| *entry.name == "address") {
                 let text = entry.value.to_str_lossy().split('/').next().unwrap_or_default().to_string();
                 self.owners_by_text.entry(text).or_insert_with(|| link.clone());
             }
-            let runs = stanza.entries.iter().any(|entry| Phase::of(&entry.name).is_some_and(Phase::is_up));
+            let runs = collector.config.entries(stanza).any(|entry| Phase::of(entry.name).is_some_and(Phase::is_up));
             let is_of = |family: &Family| {
                 stanza.family == AddressFamily::Any || Family::of_stanza(stanza.family) == Some(*family)
             };

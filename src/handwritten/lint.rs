@@ -179,8 +179,8 @@ impl ManualPolicyLint<'_> {
     /// Names of tables that are missing in the files of iproute2; each is reported once.
     pub(super) fn unknown_tables(&mut self, in_use: &FxHashSet<u32>) {
         let config = self.collector.config;
-        let names_them = |entry: &crate::interfaces::Entry| entry.value.contains_str("rt_tables");
-        if config.stanzas.iter().flat_map(|stanza| &stanza.entries).any(names_them) {
+        let names_them = |entry: crate::interfaces::Entry| entry.value.contains_str("rt_tables");
+        if config.stanzas.iter().flat_map(|stanza| config.entries(stanza)).any(names_them) {
             return;
         }
         let mut seen = FxHashSet::default();

@@ -69,7 +69,8 @@ impl ManualPolicyLint<'_> {
             .filter(|(_, line)| line.command.object != Object::Address)
             .map(|(_, line)| line.location)
             .collect();
-        let entries = self.collector.config.stanzas.iter().flat_map(|stanza| &stanza.entries);
+        let config = self.collector.config;
+        let entries = config.stanzas.iter().flat_map(|stanza| config.entries(stanza));
         let others = entries.filter(|entry| !policy.contains(&entry.location));
         let words = others.flat_map(|entry| entry.value.fields_with(|c| c.is_whitespace() || c == '='));
         words.map(<[u8]>::to_vec).collect()
@@ -183,8 +184,9 @@ impl ManualPolicyLint<'_> {
                     self.leased(index, &src, leased);
                     return;
                 }
-                let gateways = self.stanza(line).entries.iter().filter(|entry| entry.name.ends_with(b"gateway"));
-                let is_gateway = gateways.into_iter().any(|entry| entry.value == src[..]);
+                let gateways =
+                    self.collector.config.entries(self.stanza(line)).filter(|entry| entry.name.ends_with(b"gateway"));
+                let is_gateway = gateways.into_iter().any(|entry| *entry.value == src[..]);
                 let what =
                     if is_gateway { "is the address of the gateway" } else { "is not the address of any stanza" };
                 let message =

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bstr::ByteSlice;
+
 use super::diagnostic::{Diagnostic, Location};
 use super::document::{Document, Edit, trim_end, trim_start};
 
@@ -10,6 +12,8 @@ pub const BEGIN: &str = "# symroute: begin (made by symroute-gen; 'symroute-gen 
 /// The closing marker, as it is written.
 pub const END: &str = "# symroute: end";
 
+/// The beginning of both.
+const MARK: &[u8] = b"# symroute:";
 /// The beginning by which a marker is recognised: the text in brackets may change.
 const BEGIN_MARK: &[u8] = b"# symroute: begin";
 /// The text around the path of a template in the opening marker.
@@ -34,11 +38,14 @@ pub fn template_of(marker: &[u8]) -> Option<&[u8]> {
 /// which lines belong to the block is then unknown.
 pub fn find(file: usize, document: &Document) -> (Vec<Range<usize>>, Vec<Diagnostic>) {
     let (mut blocks, mut diagnostics) = (Vec::new(), Vec::new());
+    if !document.bytes().contains_str(MARK) {
+        return (blocks, diagnostics);
+    }
     let mut open = None;
     let mut report = |line: usize, what: &str| {
         diagnostics.push(Diagnostic::error(
             Location { file, line },
-            b"# symroute:",
+            MARK,
             what,
             "Restore the missing marker line. Or remove this marker and the lines that symroute-gen added.",
         ));

@@ -10,8 +10,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
-use super::document::Document;
-use super::entries::{Entries, Entry};
+use super::entries::{Entries, Entry, EntryList, Iter};
+use super::file::File;
 use super::text::Text;
 use super::wordexp::{Failure, matches};
 
@@ -150,35 +150,6 @@ pub struct Stanza {
     pub entries: Entries,
 }
 
-impl Stanza {
-    /// Its options as ifupdown stores them.
-    pub fn options(&self) -> Vec<MergedOption> {
-        merge(self.entries.iter())
-    }
-
-    /// The same without the lines of symroute-gen.
-    pub fn own_options(&self) -> Vec<MergedOption> {
-        merge(self.entries.iter().filter(|entry| !entry.in_block))
-    }
-
-    /// Are the options without the lines of symroute-gen the same?
-    pub fn has_own_options_of(&self, other: &Stanza) -> bool {
-        fn lines(stanza: &Stanza) -> impl Iterator<Item = (&Text, &Text, bool)> {
-            let own = stanza.entries.iter().filter(|entry| !entry.in_block);
-            own.map(|entry| (&entry.name, &entry.value, entry.if_unset))
-        }
-        let merged = |stanza: &Stanza| -> Vec<(Text, Text)> {
-            stanza.own_options().into_iter().map(|option| (option.name, option.value)).collect()
-        };
-        // The same lines are the same options.
-        lines(self).eq(lines(other)) || merged(self) == merged(other)
-    }
-
-    pub fn has_block(&self) -> bool {
-        self.entries.iter().any(|entry| entry.in_block)
-    }
-}
-
 /// So many options are searched one by one.
 const FEW: usize = 16;
 
@@ -186,48 +157,35 @@ pub(super) fn is_command(name: &[u8]) -> bool {
     matches!(name, b"pre-up" | b"up" | b"down" | b"post-down")
 }
 
-/// The value of an option while its lines are merged.
-enum Value<'a> {
-    One(&'a Text),
-    Joined(Vec<u8>),
-}
-
-fn merge<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<MergedOption> {
-    let mut options: Vec<(&Entry, Value)> = Vec::new();
+fn merge<'a>(entries: impl Iterator<Item = Entry<'a>>, files: &[File]) -> Vec<MergedOption> {
+    let mut options: Vec<MergedOption> = Vec::new();
     // Most stanzas have few options: these are found by a search.
-    let mut others: FxHashMap<&BStr, usize> = FxHashMap::default();
+    let mut others: FxHashMap<usize, usize> = FxHashMap::default();
+    let mut joined: FxHashMap<usize, Vec<u8>> = FxHashMap::default();
     for entry in entries {
-        let first = || options.iter().take(FEW).position(|(option, _)| option.name == entry.name);
-        let known = || first().or_else(|| others.get(entry.name.as_bstr()).copied());
-        let is_joined = entry.if_unset || !is_command(&entry.name);
+        let first = || options.iter().take(FEW).position(|option| option.name == *entry.name);
+        let known = || first().or_else(|| others.get(&entry.name_at).copied());
+        let is_joined = entry.if_unset || !is_command(entry.name);
         match is_joined.then(known).flatten() {
             Some(_) if entry.if_unset => {}
             Some(index) => {
-                let value = &mut options[index].1;
-                if let Value::One(one) = *value {
-                    *value = Value::Joined(one.to_vec());
-                }
-                if let Value::Joined(joined) = value {
-                    joined.push(b'\n');
-                    joined.extend_from_slice(&entry.value);
-                }
+                let joined = joined.entry(index).or_insert_with(|| options[index].value.to_vec());
+                joined.push(b'\n');
+                joined.extend_from_slice(entry.value);
             }
             None => {
                 if options.len() >= FEW {
-                    others.entry(entry.name.as_bstr()).or_insert(options.len());
+                    others.entry(entry.name_at).or_insert(options.len());
                 }
-                options.push((entry, Value::One(&entry.value)));
+                let value = files[entry.location.file].document.whole().part(entry.value);
+                options.push(MergedOption { name: entry.name.clone(), value, location: entry.location });
             }
         }
     }
-    let merged = options.into_iter().map(|(entry, value)| {
-        let value = match value {
-            Value::One(one) => one.clone(),
-            Value::Joined(joined) => joined.into(),
-        };
-        MergedOption { name: entry.name.clone(), value, location: entry.location }
-    });
-    merged.collect()
+    for (index, value) in joined {
+        options[index].value = value.into();
+    }
+    options
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -235,20 +193,6 @@ pub struct Mapping {
     pub patterns: Vec<Text>,
     pub script: Option<Text>,
     pub maps: Vec<Text>,
-}
-
-/// A file that was read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct File {
-    /// The path with which ifupdown opens it.
-    pub path: PathBuf,
-    pub document: Document,
-    /// The blocks in it, as ranges of logical lines.
-    pub blocks: Vec<std::ops::Range<usize>>,
-    /// Markers of a block without their partner: ifupdown ignores them, but the file must not be edited.
-    pub stray_markers: Vec<Diagnostic>,
-    /// ifupdown stops reading it at an error.
-    pub is_rejected: bool,
 }
 
 /// The named lists of interfaces: `auto` and `allow-*` by class in order of first mention, then the others.
@@ -266,6 +210,8 @@ pub struct Config {
     pub files: Vec<File>,
     pub lists: Lists,
     pub stanzas: Vec<Stanza>,
+    /// The lines of all stanzas.
+    pub(super) entries: EntryList,
     pub mappings: Vec<Mapping>,
     /// Links that are up, each with the stanza that it is up as, from ifupdown's state: only this state has the stanza that
     /// a mapping or a pattern selected. Empty if only the files are read.
@@ -279,6 +225,25 @@ impl Config {
     /// Does ifupdown reject it, or is symroute unable to use it?
     pub fn is_invalid(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// The lines of a stanza.
+    pub fn entries(&self, stanza: &Stanza) -> Iter<'_> {
+        self.entries.iter(&self.files, stanza.entries)
+    }
+
+    /// The options of a stanza as ifupdown stores them.
+    pub fn options(&self, stanza: &Stanza) -> Vec<MergedOption> {
+        merge(self.entries(stanza), &self.files)
+    }
+
+    /// The same without the lines of symroute-gen.
+    pub fn own_options(&self, stanza: &Stanza) -> Vec<MergedOption> {
+        merge(self.entries(stanza).filter(|entry| !entry.in_block), &self.files)
+    }
+
+    pub fn has_block(&self, stanza: &Stanza) -> bool {
+        self.entries(stanza).any(|entry| entry.in_block)
     }
 
     /// The raw bytes of a logical line, for messages.
@@ -359,12 +324,13 @@ impl<'a> Listed<'a> {
     /// are known only at run time, as for a pattern.
     pub fn links(&self, name: &'a BStr) -> Vec<&'a BStr> {
         let up = self.active.of_stanza(name);
-        let listed = match self.logical.get(name) {
+        let mut listed: Vec<&BStr> = match self.logical.get(name) {
             Some(links) => links.iter().copied().flatten().collect(),
             None if up.is_empty() || self.names.contains(name) => vec![name],
             None => Vec::new(),
         };
-        up.iter().copied().chain(listed.into_iter().filter(|link| !self.is_noted(link))).collect()
+        listed.retain(|link| !self.is_noted(link));
+        if up.is_empty() { listed } else { [up, &listed].concat() }
     }
 }
 

@@ -4,7 +4,6 @@
 //! ifupdown reads as one. The raw bytes are kept: printing returns them unchanged.
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use bstr::ByteSlice;
 
@@ -18,7 +17,10 @@ pub fn is_blank(byte: u8) -> bool {
 /// A file, split into logical lines without gap or overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
-    bytes: Rc<Vec<u8>>,
+    /// The file, and after it the texts of the lines that are joined.
+    whole: Text,
+    /// The number of bytes of the file.
+    length: usize,
     /// The first byte of each logical line. Lines after 4 GiB are one.
     starts: Vec<u32>,
     /// The logical lines that have several physical lines, in order.
@@ -32,6 +34,8 @@ struct Joined {
     line: usize,
     /// The number of physical lines that were joined to the line before them, up to the end of this one.
     count: usize,
+    /// The end of its text.
+    end: usize,
 }
 
 /// Replaces the logical lines `lines` by `text`; an empty range inserts before `lines.start`.
@@ -43,12 +47,13 @@ pub struct Edit {
 
 impl Document {
     /// Splits any bytes into logical lines; accepts every input.
-    pub fn parse(bytes: Vec<u8>) -> Self {
+    pub fn parse(bytes: Text) -> Self {
         let (mut starts, mut joined) = (Vec::new(), Vec::new());
-        let has_nul = bytes.contains(&0);
-        let is_continued = |physical| visible(physical, has_nul).ends_with(b"\\");
-        let (mut offset, mut count) = (0, 0);
-        while offset < bytes.len() {
+        let (has_nul, has_backslash) = (bytes.contains(&0), bytes.contains(&b'\\'));
+        let is_continued = |physical| has_backslash && visible(physical, has_nul).ends_with(b"\\");
+        let (length, mut offset, mut count) = (bytes.len(), 0, 0);
+        let mut texts = Vec::new();
+        while offset < length {
             let (start, before) = (offset, count);
             let mut physical = next_physical(&bytes, &mut offset);
             // A comment does not continue on the next line, even if it ends in a backslash.
@@ -56,24 +61,36 @@ impl Document {
             while is_open {
                 // ifupdown counts a line even if the file ends after the backslash.
                 count += 1;
-                if offset >= bytes.len() {
+                if offset >= length {
                     break;
                 }
                 physical = next_physical(&bytes, &mut offset);
                 is_open = is_continued(physical);
             }
             if count > before {
-                joined.push(Joined { line: starts.len(), count });
+                join(&bytes[start..offset], has_nul, &mut texts);
+                joined.push(Joined { line: starts.len(), count, end: length + texts.len() });
             }
             starts.push(u32::try_from(start).unwrap_or(u32::MAX));
         }
         starts.shrink_to_fit();
-        Document { bytes: Rc::new(bytes), starts, joined, has_nul }
+        let whole = if texts.is_empty() { bytes } else { [&bytes, &texts[..]].concat().into() };
+        Document { whole, length, starts, joined, has_nul }
     }
 
     /// The whole file, unchanged.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.whole[..self.length]
+    }
+
+    /// The same without a copy.
+    pub fn file(&self) -> Text {
+        self.whole.part(self.bytes())
+    }
+
+    /// The text of which the lines are parts.
+    pub(super) fn whole(&self) -> &Text {
+        &self.whole
     }
 
     /// The number of logical lines.
@@ -97,35 +114,24 @@ impl Document {
         self.start_of(index)..self.start_of(index + 1)
     }
 
+    /// The raw bytes of some logical lines, line ends included.
+    pub fn raw_lines(&self, lines: Range<usize>) -> &[u8] {
+        &self.bytes()[self.start_of(lines.start)..self.start_of(lines.end)]
+    }
+
     /// The raw bytes of logical line `index`, line ends included.
     pub fn raw(&self, index: usize) -> &[u8] {
-        &self.bytes[self.range(index)]
+        &self.bytes()[self.range(index)]
     }
 
     /// Logical line `index` as ifupdown reads it: joined, cut at NUL, without blanks at both ends; empty for a comment.
-    pub fn text(&self, index: usize) -> Text {
-        let Range { start, end } = self.range(index);
-        let (raw, mut offset) = (&self.bytes[..end], start);
-        let is_joined = self.joined.binary_search_by_key(&index, |joined| joined.line).is_ok();
-        let physical = if is_joined { next_physical(raw, &mut offset) } else { &raw[start..] };
-        let line = visible(physical, self.has_nul);
-        let first = trim_start(line);
-        if first.starts_with(b"#") {
-            return Text::of(&self.bytes, start..start);
+    pub fn text(&self, index: usize) -> &[u8] {
+        if let Ok(position) = self.joined.binary_search_by_key(&index, |joined| joined.line) {
+            let start = position.checked_sub(1).map_or(self.length, |before| self.joined[before].end);
+            return &self.whole[start..self.joined[position].end];
         }
-        if !first.ends_with(b"\\") {
-            let start = start + line.len() - first.len();
-            return Text::of(&self.bytes, start..start + trim_end(first).len());
-        }
-        let mut joined = first.to_vec();
-        while joined.last() == Some(&b'\\') {
-            joined.pop();
-            if offset < end {
-                joined.extend_from_slice(visible(next_physical(raw, &mut offset), self.has_nul));
-            }
-        }
-        joined.truncate(trim_end(&joined).len());
-        joined.into()
+        let line = trim_start(visible(self.raw(index), self.has_nul));
+        if line.starts_with(b"#") { &line[..0] } else { trim_end(line) }
     }
 
     /// Would a line inserted after logical line `index` become a part of it? (The file ends after a backslash.)
@@ -138,21 +144,35 @@ impl Document {
 
     /// The document after `edits` (in order, not overlapping).
     pub fn edited(&self, edits: &[Edit]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes.len());
+        let (bytes, added) = (self.bytes(), edits.iter().map(|edit| edit.text.len()).sum::<usize>());
+        let mut out = Vec::with_capacity(bytes.len() + added);
         let mut offset = 0;
         for edit in edits {
             let start = self.start_of(edit.lines.start);
-            out.extend_from_slice(&self.bytes[offset..start]);
+            out.extend_from_slice(&bytes[offset..start]);
             out.extend_from_slice(&edit.text);
             offset = self.start_of(edit.lines.end);
         }
-        out.extend_from_slice(&self.bytes[offset..]);
+        out.extend_from_slice(&bytes[offset..]);
         out
     }
 
     fn start_of(&self, line: usize) -> usize {
-        self.starts.get(line).map_or(self.bytes.len(), |start| *start as usize)
+        self.starts.get(line).map_or(self.length, |start| *start as usize)
     }
+}
+
+/// Appends the text of physical lines, all but the last of which end in a backslash.
+fn join(lines: &[u8], has_nul: bool, texts: &mut Vec<u8>) {
+    let (start, mut offset) = (texts.len(), 0);
+    texts.extend_from_slice(trim_start(visible(next_physical(lines, &mut offset), has_nul)));
+    while texts.len() > start && texts.ends_with(b"\\") {
+        texts.pop();
+        if offset < lines.len() {
+            texts.extend_from_slice(visible(next_physical(lines, &mut offset), has_nul));
+        }
+    }
+    texts.truncate(start + trim_end(&texts[start..]).len());
 }
 
 /// The next physical line with its line end; moves `offset` to the line after it.
@@ -186,7 +206,7 @@ mod tests {
     fn texts(input: &str) -> Vec<(String, usize)> {
         let document = Document::parse(input.into());
         (0..document.count())
-            .map(|i| (String::from_utf8_lossy(&document.text(i)).into_owned(), document.last_number(i)))
+            .map(|i| (String::from_utf8_lossy(document.text(i)).into_owned(), document.last_number(i)))
             .collect()
     }
 
@@ -207,7 +227,7 @@ mod tests {
         #[test]
         fn lines_tile_any_bytes(bytes in prop::collection::vec(prop_oneof![
             any::<u8>(), Just(b'\n'), Just(b'\\'), Just(b'#'), Just(b' '), Just(b'\r'), Just(0u8)], 0..200)) {
-            let document = Document::parse(bytes.clone());
+            let document = Document::parse(bytes.clone().into());
             let printed: Vec<u8> = (0..document.count()).flat_map(|i| document.raw(i).to_vec()).collect();
             prop_assert_eq!(&printed, &bytes);
             prop_assert_eq!(document.edited(&[]), bytes);

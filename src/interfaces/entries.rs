@@ -1,51 +1,97 @@
-//! The option lines of a stanza. What it inherits is shared, not copied: a chain of stanzas that inherit from each
-//! other takes memory that grows with the file.
+//! The option lines of all stanzas, in little memory: a file may have many. What a stanza inherits is a reference to the
+//! lines of another one: a chain of stanzas that inherit from each other takes memory that grows with the file.
 
-use std::rc::Rc;
 use std::slice;
 
+use bstr::{BStr, ByteSlice};
+use rustc_hash::FxHashMap;
+
 use super::diagnostic::Location;
+use super::file::File;
 use super::text::Text;
 
 /// One option line of a stanza. Repeated ones are not joined yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
     /// `post-up` is `up` and `pre-down` is `down`, as in ifupdown.
-    pub name: Text,
-    pub value: Text,
+    pub name: &'a Text,
+    pub value: &'a BStr,
     pub location: Location,
     /// It is from symroute-gen.
     pub in_block: bool,
     /// Written as `name?`: used only if the name has no value yet.
     pub(super) if_unset: bool,
+    /// The position of the name among all names.
+    pub(super) name_at: usize,
 }
 
-#[derive(Debug, Clone)]
-enum Part {
-    Own(Entry),
-    Inherited(Rc<Entries>),
-}
-
-/// In the order of ifupdown: inherited lines come where they were inherited.
-#[derive(Debug, Clone, Default)]
+/// The lines of one stanza, in the order of ifupdown: inherited lines come where they were inherited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Entries {
-    parts: Vec<Part>,
-    count: usize,
+    start: u32,
+    end: u32,
+    /// The number of lines.
+    count: u32,
 }
 
-impl Entries {
-    pub fn iter(&self) -> Iter<'_> {
-        Iter { parts: self.parts.iter(), outer: Vec::new() }
+/// An option line. Its value is a part of its file.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: u32,
+    value: [u32; 2],
+    line: u32,
+    file: u16,
+    in_block: bool,
+    if_unset: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Own(Line),
+    Inherited { start: u32, end: u32 },
+}
+
+/// The lines of all stanzas, and the names in them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EntryList {
+    parts: Vec<Part>,
+    names: Vec<Text>,
+    positions: FxHashMap<Text, u32>,
+}
+
+impl EntryList {
+    /// The lines of a stanza that begins here.
+    pub(super) fn begin(&self) -> Entries {
+        let start = self.parts.len() as u32;
+        Entries { start, end: start, count: 0 }
     }
 
-    /// The number of lines.
-    pub(super) fn count(&self) -> usize {
-        self.count
+    /// Adds a line to the last stanza, whose lines are `entries`. `value` is a place in its file.
+    pub(super) fn push(&mut self, entries: &mut Entries, name: &[u8], value: [u32; 2], kind: (Location, bool, bool)) {
+        let (Location { file, line }, in_block, if_unset) = kind;
+        let name = match self.positions.get(name.as_bstr()) {
+            Some(position) => *position,
+            None => {
+                let (position, name) = (self.names.len() as u32, Text::from(name));
+                self.positions.insert(name.clone(), position);
+                self.names.push(name);
+                position
+            }
+        };
+        // The reader limits the number of files, and the size of each.
+        let (line, file) = (line as u32, file as u16);
+        self.parts.push(Part::Own(Line { name, value, line, file, in_block, if_unset }));
+        (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(1));
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
-        self.count = self.count.saturating_add(1);
-        self.parts.push(Part::Own(entry));
+    /// Adds the lines of another stanza to the last one, whose lines are `entries`.
+    pub(super) fn inherit(&mut self, entries: &mut Entries, template: Entries) {
+        let part = match self.parts[template.start as usize..template.end as usize] {
+            [inherited @ Part::Inherited { .. }] => inherited,
+            _ => Part::Inherited { start: template.start, end: template.end },
+        };
+        self.parts.push(part);
+        (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(template.count));
     }
 
     /// Gives back the memory for further lines.
@@ -53,62 +99,51 @@ impl Entries {
         self.parts.shrink_to_fit();
     }
 
-    pub(super) fn inherit(&mut self, template: Rc<Entries>) {
-        self.count = self.count.saturating_add(template.count);
-        self.parts.push(Part::Inherited(template));
+    pub(super) fn iter<'a>(&'a self, files: &'a [File], entries: Entries) -> Iter<'a> {
+        Iter { list: self, files, parts: self.between(entries.start, entries.end), outer: Vec::new() }
     }
 
-    /// The same lines, to be inherited.
-    pub(super) fn share(&mut self) -> Rc<Entries> {
-        if let [Part::Inherited(shared)] = &self.parts[..] {
-            return shared.clone();
-        }
-        let shared = Rc::new(std::mem::take(self));
-        self.inherit(shared.clone());
-        shared
+    fn between(&self, start: u32, end: u32) -> slice::Iter<'_, Part> {
+        self.parts[start as usize..end as usize].iter()
     }
 }
 
-/// A long chain is dropped in a loop: recursion would overflow the stack.
-impl Drop for Entries {
-    fn drop(&mut self) {
-        let mut parts = std::mem::take(&mut self.parts);
-        while let Some(part) = parts.pop() {
-            if let Part::Inherited(template) = part {
-                parts.extend(Rc::into_inner(template).iter_mut().flat_map(|template| template.parts.drain(..)));
-            }
-        }
-    }
-}
-
-impl<'a> IntoIterator for &'a Entries {
-    type Item = &'a Entry;
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
+impl Entries {
+    pub(super) fn count(self) -> usize {
+        self.count as usize
     }
 }
 
 #[derive(Debug, Clone)]
 pub struct Iter<'a> {
+    list: &'a EntryList,
+    files: &'a [File],
     parts: slice::Iter<'a, Part>,
     /// The rest of the stanzas that inherit these.
     outer: Vec<slice::Iter<'a, Part>>,
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = &'a Entry;
+    type Item = Entry<'a>;
 
-    fn next(&mut self) -> Option<&'a Entry> {
+    fn next(&mut self) -> Option<Entry<'a>> {
         loop {
             match self.parts.next() {
-                Some(Part::Own(entry)) => return Some(entry),
-                Some(Part::Inherited(template)) => {
-                    self.outer.push(std::mem::replace(&mut self.parts, template.parts.iter()));
+                Some(Part::Own(line)) => return Some(self.entry(line)),
+                Some(Part::Inherited { start, end }) => {
+                    self.outer.push(std::mem::replace(&mut self.parts, self.list.between(*start, *end)));
                 }
                 None => self.parts = self.outer.pop()?,
             }
         }
+    }
+}
+
+impl<'a> Iter<'a> {
+    fn entry(&self, line: &Line) -> Entry<'a> {
+        let Line { name, value, line, file, in_block, if_unset } = *line;
+        let (name_at, location) = (name as usize, Location { file: usize::from(file), line: line as usize });
+        let value = self.files[location.file].document.whole().between(value).as_bstr();
+        Entry { name: &self.list.names[name_at], value, location, in_block, if_unset, name_at }
     }
 }

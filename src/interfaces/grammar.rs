@@ -4,11 +4,7 @@
 //! 79 bytes; values are not. For a longer word ifupdown reads past the end of the buffer: the result is undefined, usually
 //! the first 79 bytes.
 
-use nom::bytes::complete::{take_till1, take_while};
-use nom::combinator::rest;
-use nom::{IResult, Parser};
-
-use super::document::is_blank;
+use super::document::{is_blank, trim_start};
 
 /// The maximum length of a word, in bytes.
 const WORD: usize = 79;
@@ -35,10 +31,9 @@ pub enum Statement<'a> {
 
 /// Reads a logical line as [`super::document::Document::text`] returns it. Every line has a result.
 pub fn statement(text: &[u8]) -> Statement<'_> {
-    let Ok((_, (name, value))) = name_and_value(text) else {
-        return Statement::Nothing;
-    };
+    let (name, value) = word(text);
     match name {
+        b"" => Statement::Nothing,
         b"mapping" => Statement::Mapping(words(value)),
         b"source" => Statement::Source(value),
         b"iface" => Statement::Iface(words(value)),
@@ -53,16 +48,22 @@ pub fn statement(text: &[u8]) -> Statement<'_> {
 }
 
 /// The words of a value.
-pub fn words(value: &[u8]) -> Vec<&[u8]> {
-    nom::multi::many0(word).parse(value).map_or_else(|_: nom::Err<()>| Vec::new(), |(_, words)| words)
+pub fn words(mut value: &[u8]) -> Vec<&[u8]> {
+    let mut words = Vec::new();
+    loop {
+        let (first, rest) = word(value);
+        if first.is_empty() {
+            return words;
+        }
+        words.push(first);
+        value = rest;
+    }
 }
 
-fn name_and_value(text: &[u8]) -> IResult<&[u8], (&[u8], &[u8]), ()> {
-    (word, rest).parse(text)
-}
-
-fn word(text: &[u8]) -> IResult<&[u8], &[u8], ()> {
-    (take_till1(is_blank), take_while(is_blank)).map(|(word, _): (&[u8], _)| &word[..word.len().min(WORD)]).parse(text)
+/// The first word, and what follows the blanks after it.
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| is_blank(*byte)).unwrap_or(text.len());
+    (&text[..end.min(WORD)], trim_start(&text[end..]))
 }
 
 #[cfg(test)]

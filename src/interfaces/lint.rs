@@ -87,24 +87,26 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(other))
         || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.location.is_some());
     // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
-    let roams = config.stanzas.iter().flat_map(|stanza| &stanza.entries).any(|entry| entry.name == "wpa-roam");
+    let roams = config.stanzas.iter().flat_map(|stanza| config.entries(stanza)).any(|entry| entry.name == "wpa-roam");
     // Most names are correct, and a name is written many times.
-    let mut correct = Correct::default();
+    let mut correct: Vec<bool> = Vec::new();
     let judge_lists = whole && config.mappings.is_empty() && !roams;
     for stanza in &config.stanzas {
         let Some(location) = stanza.location else { continue };
         // Inherited lines are checked in their own stanza.
-        for entry in stanza.entries.iter().filter(|entry| is_own(stanza, entry) && !entry.in_block) {
-            if !correct.has(&entry.name) {
-                match misspelt(entry) {
-                    // Whether these are correct depends on the value.
-                    None if !matches!(&entry.name[..], b"pre" | b"post") => correct.add(&entry.name),
-                    misspelt => found.extend(misspelt),
-                }
+        for entry in config.entries(stanza).filter(|entry| is_own(stanza, entry) && !entry.in_block) {
+            if correct.len() <= entry.name_at {
+                correct.resize(entry.name_at + 1, false);
             }
-            found.extend(comment(entry));
+            if !correct[entry.name_at] {
+                let misspelt = misspelt(&entry);
+                // Whether these are correct depends on the value.
+                correct[entry.name_at] = misspelt.is_none() && !matches!(&entry.name[..], b"pre" | b"post");
+                found.extend(misspelt);
+            }
+            found.extend(comment(&entry));
         }
-        found.extend(without_effect(config.dialect, stanza));
+        found.extend(without_effect(config, stanza));
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
         if judge_lists && !manual && !listed.has(&stanza.interface) && !is_mentioned(&stanza.interface) {
             found.push(Diagnostic::warning(
@@ -125,27 +127,6 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     found
 }
 
-/// Names without a mistake. Most files have few different ones: these are found by a search.
-#[derive(Default)]
-struct Correct<'a> {
-    few: Vec<&'a [u8]>,
-    others: FxHashSet<&'a BStr>,
-}
-
-impl<'a> Correct<'a> {
-    fn has(&self, name: &[u8]) -> bool {
-        self.few.contains(&name) || self.others.contains(name.as_bstr())
-    }
-
-    fn add(&mut self, name: &'a [u8]) {
-        if self.few.len() < 16 {
-            self.few.push(name);
-        } else {
-            self.others.insert(name.as_bstr());
-        }
-    }
-}
-
 /// Is the line in this stanza itself, not inherited?
 fn is_own(stanza: &Stanza, entry: &Entry) -> bool {
     stanza.location.is_some_and(|start| entry.location.file == start.file && entry.location.line > start.line)
@@ -153,15 +134,15 @@ fn is_own(stanza: &Stanza, entry: &Entry) -> bool {
 
 /// Every word of an option of another stanza, of a mapping or an `inherits`: an interface that is named there is used.
 fn mentioned(config: &Config) -> FxHashSet<&BStr> {
-    fn words(value: &Text) -> impl Iterator<Item = &BStr> {
+    fn words(value: &[u8]) -> impl Iterator<Item = &BStr> {
         value.fields_with(|c| c.is_whitespace() || c == '=').map(BStr::new)
     }
     // Inherited lines count once, in their own stanza: otherwise a long chain takes quadratic time.
     let options = config.stanzas.iter().flat_map(|stanza| {
-        let values = stanza.entries.iter().filter(|entry| is_own(stanza, entry)).map(|entry| &entry.value);
-        values.flat_map(words).filter(|word| stanza.interface != **word)
+        let values = config.entries(stanza).filter(|entry| is_own(stanza, entry)).map(|entry| entry.value);
+        values.flat_map(|value| words(value)).filter(|word| stanza.interface != **word)
     });
-    let maps = config.mappings.iter().flat_map(|mapping| &mapping.maps).flat_map(words);
+    let maps = config.mappings.iter().flat_map(|mapping| &mapping.maps).flat_map(|map| words(map));
     let words = options.chain(maps);
     let inherited = config.stanzas.iter().filter_map(|stanza| stanza.inherits.as_ref()).map(|name| name.as_bstr());
     words.chain(inherited).chain([BStr::new("default")]).collect()
@@ -222,7 +203,7 @@ fn misspelt(entry: &Entry) -> Option<Diagnostic> {
 fn comment(entry: &Entry) -> Option<Diagnostic> {
     let is_free = || FREE_TEXT.iter().any(|word| entry.name.starts_with(word.as_bytes()));
     // The check of gateways is more exact. Commands are read by a shell, for which it begins a comment.
-    if !entry.value.contains(&b'#') || is_command(&entry.name) || entry.name == "gateway" || is_free() {
+    if !entry.value.contains(&b'#') || is_command(entry.name) || *entry.name == "gateway" || is_free() {
         return None;
     }
     let words = entry.value.fields_with(char::is_whitespace);
@@ -236,27 +217,29 @@ fn comment(entry: &Entry) -> Option<Diagnostic> {
     })
 }
 
-fn without_effect(dialect: Dialect, stanza: &Stanza) -> Vec<Diagnostic> {
-    let named =
-        |name: &'static str| stanza.entries.iter().filter(move |entry: &&Entry| !entry.in_block && entry.name == name);
+fn without_effect(config: &Config, stanza: &Stanza) -> Vec<Diagnostic> {
+    let named = |name: &'static str| config.entries(stanza).filter(move |entry| !entry.in_block && *entry.name == name);
     let mut found = Vec::new();
     let ip = matches!(stanza.family, AddressFamily::Inet | AddressFamily::Inet6);
     if ip && stanza.method == "static" {
         for second in named("address").skip(1) {
             found.push(Diagnostic::warning(
                 second.location,
-                &second.value,
+                second.value,
                 "a second 'address' in one stanza is ignored",
                 format!("Move it to a second 'iface {} {} static' stanza.", stanza.interface, stanza.family),
             ));
         }
     }
     // ifupdown-ng and ifupdown2 add a default route for it with every method.
-    if ip && dialect == Dialect::Ifupdown && matches!(&stanza.method[..], b"dhcp" | b"manual" | b"auto" | b"6to4") {
+    if ip
+        && config.dialect == Dialect::Ifupdown
+        && matches!(&stanza.method[..], b"dhcp" | b"manual" | b"auto" | b"6to4")
+    {
         for gateway in named("gateway") {
             found.push(Diagnostic::warning(
                 gateway.location,
-                &gateway.value,
+                gateway.value,
                 format!("'gateway' has no effect in a stanza with the method '{}'", stanza.method),
                 "Remove it, or set the method to 'static'.",
             ));

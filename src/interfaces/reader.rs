@@ -14,10 +14,11 @@ use bstr::ByteSlice;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::block;
-use super::config::{AddressFamily, Config, Dialect, File, Files, Lists, Mapping, Stanza};
+use super::config::{AddressFamily, Config, Dialect, Files, Lists, Mapping, Stanza};
 use super::diagnostic::{Diagnostic, Location, Severity, reason};
 use super::document::{Document, trim_end};
-use super::entries::{Entries, Entry};
+use super::entries::Entries;
+use super::file::File;
 use super::grammar::{Statement, statement};
 use super::lint::{keyword_like, lint};
 use super::text::Text;
@@ -63,6 +64,7 @@ impl Config {
         reader.seen.insert(top.as_os_str().to_os_string());
         reader.file(top, bytes, 0);
         let (mut config, has_loopback) = (reader.config, reader.has_loopback);
+        config.entries.shrink();
         if !has_loopback {
             config.stanzas.insert(
                 0,
@@ -99,7 +101,7 @@ enum Open {
 #[derive(Clone, Copy)]
 struct Place<'a> {
     location: Location,
-    /// The line itself: words of it are kept without a copy.
+    /// The text that the line is a part of: its words are kept without a copy.
     whole: &'a Text,
     /// The line is in a block of symroute-gen.
     in_block: bool,
@@ -264,17 +266,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Adds a stanza. The one before it gets no more lines.
-    fn add(&mut self, stanza: Stanza) {
-        if let Some(before) = self.config.stanzas.last_mut() {
-            before.entries.shrink();
-        }
-        self.config.stanzas.push(stanza);
-    }
-
     fn file(&mut self, path: &Path, bytes: Vec<u8>, depth: usize) {
         let file = self.config.files.len();
-        let document = Document::parse(bytes);
+        let document = Document::parse(bytes.into());
         let (blocks, stray_markers) = block::find(file, &document);
         self.config.files.push(File { path: path.to_path_buf(), document, blocks, stray_markers, is_rejected: false });
 
@@ -307,18 +301,17 @@ impl<'a> Reader<'a> {
     ) -> Option<usize> {
         let mut next_block = 0;
         for line in from..document.count() {
-            let whole = document.text(line);
-            let text = match self.config.dialect {
-                // ifupdown-ng: a comment may begin anywhere in a line.
-                Dialect::IfupdownNg => trim_end(&whole[..whole.find_byte(b'#').unwrap_or(whole.len())]),
-                _ => &whole,
-            };
+            let mut text = document.text(line);
+            if self.config.dialect == Dialect::IfupdownNg {
+                // A comment may begin anywhere in a line.
+                text = trim_end(&text[..text.find_byte(b'#').unwrap_or(text.len())]);
+            }
             let blocks = &self.config.files[file].blocks;
             while blocks.get(next_block).is_some_and(|block| block.end <= line) {
                 next_block += 1;
             }
             let in_block = blocks.get(next_block).is_some_and(|block| block.contains(&line));
-            let place = Place { location: Location { file, line }, whole: &whole, in_block, depth };
+            let place = Place { location: Location { file, line }, whole: document.whole(), in_block, depth };
             let statement = statement(text);
             if self.config.dialect != Dialect::Ifupdown {
                 self.tolerant(place, statement, open);
@@ -439,12 +432,12 @@ impl<'a> Reader<'a> {
         // A stanza that inherits from itself, or from a template twice, gets no new options.
         let again = |stanza: &Stanza| stanza.inherits.as_ref() == Some(&template);
         let entries = index.filter(|index| *index != last && !self.config.stanzas.get(last).is_some_and(again));
-        let entries = entries.map(|index| self.config.stanzas[index].entries.share());
+        let entries = entries.map(|index| self.config.stanzas[index].entries);
         let Some(stanza) = self.config.stanzas.last_mut() else { return };
         stanza.inherits = Some(template);
         let Some(entries) = entries else { return };
         if stanza.entries.count() + entries.count() <= MAX_INHERITED {
-            stanza.entries.inherit(entries);
+            self.config.entries.inherit(&mut stanza.entries, entries);
         } else if let Some(location) = stanza.location {
             let message = format!("{} inherits more than {MAX_INHERITED} options", stanza.interface);
             let help = "Move the shared options to one template.";
@@ -505,8 +498,10 @@ impl<'a> Reader<'a> {
                 if !in_block {
                     stanza.last = Some(location);
                 }
-                let (name, value) = (whole.part(name), whole.part(value));
-                stanza.entries.push(Entry { name, value, location, in_block, if_unset });
+                // No file is so large that its value has no place.
+                if let Some(value) = whole.place(value) {
+                    self.config.entries.push(&mut stanza.entries, name, value, (location, in_block, if_unset));
+                }
                 Ok(())
             }
         }
@@ -530,28 +525,29 @@ impl<'a> Reader<'a> {
             inherits: inherits.map(|template| whole.part(template)),
             location: Some(location),
             last: Some(location),
-            entries: Entries::default(),
+            entries: self.config.entries.begin(),
         };
         if let Some(template) = &stanza.inherits {
             if let Some(template) = self.template(template, family)? {
-                stanza.entries.inherit(template.entries.share());
+                let entries = template.entries;
                 if family.is_none() {
                     stanza.family = template.family;
                 }
                 if method.is_none() {
                     stanza.method = template.method.clone();
                 }
+                self.config.entries.inherit(&mut stanza.entries, entries);
             }
         }
         if method == Some(b"loopback") {
             self.has_loopback = true;
         }
-        self.add(stanza);
+        self.config.stanzas.push(stanza);
         Ok(())
     }
 
     /// The stanza that `inherits` names; nothing if it is in the part of the file that ifupdown read.
-    fn template(&mut self, name: &Text, family: Option<AddressFamily>) -> Result<Option<&mut Stanza>, Fault> {
+    fn template(&mut self, name: &Text, family: Option<AddressFamily>) -> Result<Option<&Stanza>, Fault> {
         let key = (name.clone(), family);
         self.templates.enter(&self.config.stanzas);
         let Some(index) = self.templates.first.get(&key) else {
@@ -563,6 +559,6 @@ impl<'a> Reader<'a> {
             let help = "Define that stanza earlier in the file, with the same family.";
             return Err(Fault::new(name, reason, help));
         };
-        Ok(self.config.stanzas.get_mut(*index))
+        Ok(self.config.stanzas.get(*index))
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::rc::Rc;
 
 use bstr::{BStr, ByteSlice};
@@ -16,22 +16,24 @@ pub struct Text {
 }
 
 impl Text {
-    /// A part of some bytes; a copy of it if its place needs more than 32 bits.
-    pub(super) fn of(whole: &Rc<Vec<u8>>, part: Range<usize>) -> Text {
-        match (u32::try_from(part.start), u32::try_from(part.end)) {
-            (Ok(start), Ok(end)) => Text { whole: whole.clone(), start, end },
-            _ => Text::from(whole[part].to_vec()),
+    /// A part of this text, found by its place in memory; a copy if it is elsewhere.
+    pub(super) fn part(&self, part: &[u8]) -> Text {
+        match self.place(part) {
+            Some([start, end]) => Text { whole: self.whole.clone(), start, end },
+            None => Text::from(part),
         }
     }
 
-    /// A part of this text, found by its place in memory; a copy if it is elsewhere.
-    pub(super) fn part(&self, part: &[u8]) -> Text {
+    /// The first and the last position of a part in the shared bytes; nothing if it is elsewhere.
+    pub(super) fn place(&self, part: &[u8]) -> Option<[u32; 2]> {
         let start = (part.as_ptr() as usize).wrapping_sub(self.whole.as_ptr() as usize);
-        let end = start.saturating_add(part.len());
-        match end <= self.whole.len() {
-            true => Text::of(&self.whole, start..end),
-            false => Text::from(part),
-        }
+        let end = start.checked_add(part.len()).filter(|end| *end <= self.whole.len())?;
+        Some([u32::try_from(start).ok()?, u32::try_from(end).ok()?])
+    }
+
+    /// The shared bytes between two positions.
+    pub(super) fn between(&self, [start, end]: [u32; 2]) -> &[u8] {
+        &self.whole[start as usize..end as usize]
     }
 }
 
@@ -54,6 +56,12 @@ impl From<Vec<u8>> for Text {
 impl From<&[u8]> for Text {
     fn from(bytes: &[u8]) -> Self {
         bytes.to_vec().into()
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
     }
 }
 

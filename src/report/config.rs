@@ -27,7 +27,7 @@ pub fn config_json(config: &Config, root: &dyn Files) -> Value {
     }
     let stanzas = config.stanzas.iter().map(|stanza| {
         let place = stanza.location.map(|location| file_and_line(config, root, location));
-        let options = stanza.options().into_iter().map(|option| {
+        let options = config.options(stanza).into_iter().map(|option| {
             let (file, line) = file_and_line(config, root, option.location);
             json!({"name": text(&option.name), "value": text(&option.value), "file": file, "line": line})
         });
@@ -38,7 +38,7 @@ pub fn config_json(config: &Config, root: &dyn Files) -> Value {
             "inherits": stanza.inherits.as_ref().map(|name| text(name)),
             "file": place.as_ref().map(|place| &place.0),
             "line": place.as_ref().map(|place| place.1),
-            "block": stanza.has_block(),
+            "block": config.has_block(stanza),
             "options": Value::from_iter(options),
         })
     });
@@ -83,7 +83,7 @@ pub fn config_text(config: &Config, root: &dyn Files) -> String {
         let head = format!("iface {} {} {}", stanza.interface, stanza.family, stanza.method);
         let inherits = stanza.inherits.as_ref().map_or(String::new(), |name| format!(" inherits {name}"));
         let _ = writeln!(out, "\n{:<49} # {place}", head + &inherits);
-        for option in stanza.options() {
+        for option in config.options(stanza) {
             let (_, line) = file_and_line(config, root, option.location);
             let value = option.value.to_str_lossy().replace('\n', "\\n");
             let _ = writeln!(out, "{:<49} # {line}", format!("    {} {value}", option.name));

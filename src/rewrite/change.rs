@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::interfaces::Text;
+
 /// A file whose bytes change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// As in `Config::files`.
     pub path: PathBuf,
-    pub old: Vec<u8>,
-    pub new: Vec<u8>,
+    pub old: Text,
+    pub new: Text,
 }

@@ -18,7 +18,7 @@ pub fn diff(changes: &[Change]) -> String {
 /// With one algorithm of the library: its whole text comparison, with all of them, is a tenth of the program.
 fn unified(change: &Change) -> String {
     let (old, new) = (change.old.to_str_lossy(), change.new.to_str_lossy());
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.split_inclusive('\n').collect(), new.split_inclusive('\n').collect());
+    let [old, new] = [&old, &new].map(|text| text.as_bytes().lines_with_terminator().collect::<Vec<&[u8]>>());
     let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
     let Ok(()) = compare(&mut found, &old, &new);
     let mut out = String::new();
@@ -29,15 +29,15 @@ fn unified(change: &Change) -> String {
         }
         out += &format!("{}\n", UnifiedHunkHeader::new(hunk));
         for line in hunk.iter().flat_map(|part| part.iter_changes(&old[..], &new[..])) {
-            let end = if line.value().ends_with('\n') { "" } else { "\n\\ No newline at end of file\n" };
-            out += &format!("{}{}{end}", line.tag(), line.value());
+            let end = if line.value().ends_with(b"\n") { "" } else { "\n\\ No newline at end of file\n" };
+            out += &format!("{}{}{end}", line.tag(), line.value().as_bstr());
         }
     }
     out
 }
 
 /// Finds the lines that differ. Where one file has only more lines than the other, a search is not needed.
-fn compare(found: &mut impl DiffHook<Error = Infallible>, old: &[&str], new: &[&str]) -> Result<(), Infallible> {
+fn compare(found: &mut impl DiffHook<Error = Infallible>, old: &[&[u8]], new: &[&[u8]]) -> Result<(), Infallible> {
     let (added, removed) = (more_lines(old, new), more_lines(new, old));
     let (parts, is_added) = match (added, removed) {
         (Some(added), _) => (added, true),
@@ -61,12 +61,12 @@ fn compare(found: &mut impl DiffHook<Error = Infallible>, old: &[&str], new: &[&
 
 /// The parts of `long` without which it is `short`, if `short` has none of their lines: no other comparison finds fewer
 /// differences. Lines that are the same at both ends do not count.
-fn more_lines(short: &[&str], long: &[&str]) -> Option<Vec<Range<usize>>> {
+fn more_lines(short: &[&[u8]], long: &[&[u8]]) -> Option<Vec<Range<usize>>> {
     let start = short.iter().zip(long).take_while(|(one, other)| one == other).count();
     let ends = short[start..].iter().rev().zip(long[start..].iter().rev());
     let end = ends.take_while(|(one, other)| one == other).count();
     let middle = &short[start..short.len() - end];
-    let known: FxHashSet<&str> = middle.iter().copied().collect();
+    let known: FxHashSet<&[u8]> = middle.iter().copied().collect();
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut rest = middle.iter();
     for (index, line) in long.iter().enumerate().take(long.len() - end).skip(start) {

@@ -10,7 +10,7 @@ use bstr::ByteSlice;
 use crate::commands::{Object, commands};
 use crate::interfaces::block::template_of;
 use crate::interfaces::grammar::{Statement, statement};
-use crate::interfaces::{Config, Diagnostic, Document, Location, Text};
+use crate::interfaces::{Config, Diagnostic, Document, Location};
 
 /// The source of the lines of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn kind(config: &Config) -> Option<Kind> {
 
 fn style(document: &Document, block: &Range<usize>) -> Option<&'static str> {
     let lines = inner(block).map(|line| document.text(line));
-    let commands: Vec<Text> = lines.filter(|line| is_command(line)).collect();
+    let commands: Vec<&[u8]> = lines.filter(|line| is_command(line)).collect();
     let has_word = |word: &str| commands.iter().any(|line| line.contains_str(word));
     match () {
         () if commands.is_empty() => Some("hook"),
@@ -57,7 +57,7 @@ pub fn foreign_lines(config: &Config) -> Vec<Diagnostic> {
             let tables = tables(&read.document, block);
             for line in inner(block) {
                 let text = read.document.text(line);
-                let is_ours = match statement(&text) {
+                let is_ours = match statement(text) {
                     Statement::Option { .. } if from_template => true,
                     Statement::Option { name, value } => is_ours(name, value, &tables),
                     Statement::Nothing => from_template,
@@ -96,7 +96,7 @@ fn tables(document: &Document, block: &Range<usize>) -> Vec<String> {
     let mut first = None;
     for line in inner(block) {
         let text = document.text(line);
-        let Statement::Option { name: b"post-up", value } = statement(&text) else { continue };
+        let Statement::Option { name: b"post-up", value } = statement(text) else { continue };
         // The cache is flushed after the routes and rules of each uplink.
         if value.starts_with(b"ip route flush cache") {
             tables.push("main".into());

@@ -8,6 +8,7 @@ pub mod kept;
 pub mod template;
 pub mod verify;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -43,7 +44,7 @@ pub fn rewrite(
     errors.extend(inherited(config, bodies.keys().copied()));
     for (index, file) in config.files.iter().enumerate() {
         let is_kept = |block: &&Range<usize>| {
-            let mut entries = faulty.iter().flat_map(|stanza| &config.stanzas[*stanza].entries);
+            let mut entries = faulty.iter().flat_map(|stanza| config.entries(&config.stanzas[*stanza]));
             entries.any(|entry| entry.in_block && entry.location.file == index && block.contains(&entry.location.line))
         };
         let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
@@ -79,16 +80,16 @@ pub fn rewrite(
             let what = "this file needs new lines, but ifupdown does not read it to its end";
             errors.push(Diagnostic::error(location, b"", what, "Fix the line of the warning first."));
         }
-        changes.push(Change { path: file.path.clone(), old: file.document.bytes().to_vec(), new });
+        changes.push(Change { path: file.path.clone(), old: file.document.file(), new: new.into() });
     }
     Ok(if errors.is_empty() { Ok(changes) } else { Err(errors) })
 }
 
 /// The document without these blocks.
-fn without(document: &Document, blocks: &[Range<usize>]) -> Document {
+fn without<'a>(document: &'a Document, blocks: &[Range<usize>]) -> Cow<'a, Document> {
     match blocks.is_empty() {
-        true => document.clone(),
-        false => Document::parse(document.edited(&removal(document, blocks))),
+        true => Cow::Borrowed(document),
+        false => Cow::Owned(Document::parse(document.edited(&removal(document, blocks)).into())),
     }
 }
 
@@ -154,10 +155,10 @@ fn insertion(document: &Document, iface: usize, last: usize, lines: &Lines) -> O
 fn indentation(config: &Config, stanza: &Stanza) -> Vec<u8> {
     let of_last_option = |stanza: &Stanza| {
         let start = stanza.location?;
-        let is_own = |entry: &&crate::interfaces::Entry| {
+        let is_own = |entry: &crate::interfaces::Entry| {
             !entry.in_block && entry.location.file == start.file && entry.location.line > start.line
         };
-        let entry = stanza.entries.iter().filter(is_own).last()?;
+        let entry = config.entries(stanza).filter(is_own).last()?;
         let raw = config.raw(entry.location);
         Some(raw.iter().copied().take_while(|b| matches!(b, b' ' | b'\t')).collect::<Vec<u8>>())
     };

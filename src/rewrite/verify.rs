@@ -5,9 +5,8 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 
 use super::change::Change;
-use crate::interfaces::config::File;
 use crate::interfaces::grammar::{Statement, statement};
-use crate::interfaces::{Config, Dialect, Document, Text, block};
+use crate::interfaces::{Config, Dialect, Document, File, Text, block, is_blank};
 
 /// Checks the result before it is written: outside of blocks it has the same lines, and in blocks only options of a
 /// stanza. What ifupdown reads is then the same, apart from these options.
@@ -25,50 +24,67 @@ pub fn verify(config: &Config, changes: &[Change]) -> Result<()> {
     Ok(())
 }
 
-fn has_same_lines(before: &File, new: &[u8], dialect: Dialect) -> bool {
-    let document = Document::parse(new.to_vec());
+fn has_same_lines(before: &File, new: &Text, dialect: Dialect) -> bool {
+    let document = Document::parse(new.clone());
     let (blocks, _) = block::find(0, &document);
-    let mut before = own_lines(&before.document, &before.blocks, dialect);
-    own_lines(&document, &blocks, dialect).all(|line| line.is_some() && before.next() == Some(line))
-        && before.next().is_none()
+    let without_blocks = |document, blocks| outside(document, blocks).filter(|part| !part.is_empty());
+    have_options(&document, &blocks, dialect)
+        && is_same(without_blocks(&before.document, &before.blocks), without_blocks(&document, &blocks))
 }
 
-/// The lines outside of blocks that are not comments. Nothing in place of a line of a block that is not an option of a
-/// stanza.
-fn own_lines<'a>(
-    document: &'a Document,
-    blocks: &'a [Range<usize>],
-    dialect: Dialect,
-) -> impl Iterator<Item = Option<Text>> + 'a {
-    let mut blocks = blocks.iter().peekable();
-    let mut in_stanza = false;
-    (0..document.count()).filter_map(move |line| {
-        blocks.next_if(|block| block.end <= line);
-        let text = document.text(line);
-        let read = statement(&text);
-        if blocks.peek().is_some_and(|block| block.contains(&line)) {
-            // ifupdown rejects an option outside of a stanza, the others ignore it.
-            let may_have_option = in_stanza || dialect != Dialect::Ifupdown;
-            let is_valid = match read {
-                Statement::Nothing => true,
-                Statement::Option { name, value } => {
-                    may_have_option && !value.is_empty() && !dialect.is_statement(name)
-                }
-                _ => false,
-            };
-            return (!is_valid).then_some(None);
+/// The parts of a file before, between and after blocks.
+fn outside<'a>(document: &'a Document, blocks: &'a [Range<usize>]) -> impl Iterator<Item = &'a [u8]> {
+    let ends = [0].into_iter().chain(blocks.iter().map(|block| block.end));
+    let starts = blocks.iter().map(|block| block.start).chain([document.count()]);
+    ends.zip(starts).map(|(from, to)| document.raw_lines(from..to))
+}
+
+/// Are the parts the same text, apart from blanks at its end? A file with a block ends in a newline.
+fn is_same<'a>(mut one: impl Iterator<Item = &'a [u8]>, mut other: impl Iterator<Item = &'a [u8]>) -> bool {
+    let (mut part, mut other_part): (&[u8], &[u8]) = (&[], &[]);
+    loop {
+        if part.is_empty() {
+            part = one.next().unwrap_or_default();
         }
-        in_stanza = match read {
-            Statement::Nothing => return None,
-            Statement::Iface(_) => true,
-            Statement::Option { .. } => in_stanza,
+        if other_part.is_empty() {
+            other_part = other.next().unwrap_or_default();
+        }
+        let length = part.len().min(other_part.len());
+        if length == 0 {
+            break;
+        }
+        let (same, rest) = part.split_at(length);
+        if !other_part.starts_with(same) {
+            return false;
+        }
+        (part, other_part) = (rest, &other_part[length..]);
+    }
+    [part, other_part].into_iter().chain(one).chain(other).flatten().all(|byte| is_blank(*byte))
+}
+
+/// Have blocks only comments and options of a stanza?
+fn have_options(document: &Document, blocks: &[Range<usize>], dialect: Dialect) -> bool {
+    let (mut before, mut in_stanza) = (0, false);
+    blocks.iter().all(|block| {
+        let begins_or_ends = |line: usize| match statement(document.text(line)) {
+            Statement::Nothing | Statement::Option { .. } => None,
             // Without a name they are lines of the stanza.
-            Statement::Allow(_, names) | Statement::NoAutoDown(names) | Statement::NoScripts(names) => {
-                in_stanza && names.is_empty()
+            Statement::Allow(_, names) | Statement::NoAutoDown(names) | Statement::NoScripts(names)
+                if names.is_empty() =>
+            {
+                None
             }
-            _ => false,
+            other => Some(matches!(other, Statement::Iface(_))),
         };
-        Some(Some(text))
+        in_stanza = (before..block.start).rev().find_map(begins_or_ends).unwrap_or(in_stanza);
+        before = block.end;
+        // ifupdown rejects an option outside of a stanza, the others ignore it.
+        let may_have_option = in_stanza || dialect != Dialect::Ifupdown;
+        block.clone().all(|line| match statement(document.text(line)) {
+            Statement::Nothing => true,
+            Statement::Option { name, value } => may_have_option && !value.is_empty() && !dialect.is_statement(name),
+            _ => false,
+        })
     })
 }
 
@@ -88,10 +104,11 @@ mod tests {
             let change = Change { path: "/f".into(), old: old.into(), new: new.into() };
             verify(&config, &[change]).is_ok()
         };
-        let with = |lines: &str| old.replace("# end", &format!("{BEGIN}\n{lines}\n{END}"));
+        let with = |lines: &str| old.replace("# end", &format!("{BEGIN}\n{lines}\n{END}\n# end"));
         for (new, is_same) in [
             (with(" metric 5\n # comment"), true),
-            (old.replace("# end", "") + "\n", true),
+            (format!("{old}\n"), true),
+            (old.replace("# end", ""), false),
             (with(" metric"), false),
             (with("iface eth1 inet dhcp"), false),
             (with(" auto"), false),

@@ -9,13 +9,13 @@ use crate::interfaces::{Config, Files, Stanza, Text};
 /// The stanzas with the method `ppp` whose interface is known, each with the interface.
 pub fn interfaces(files: &dyn Files, config: &Config) -> Vec<(Text, String)> {
     let stanzas = config.stanzas.iter().filter(|stanza| stanza.method == "ppp");
-    stanzas.filter_map(|stanza| Some((stanza.interface.clone(), interface(files, stanza)?))).collect()
+    stanzas.filter_map(|stanza| Some((stanza.interface.clone(), interface(files, config, stanza)?))).collect()
 }
 
 /// By pppd's options: `ifname`, `linkname` (pppd writes its interface into a file), `unit`. ifup runs
 /// `pon PROVIDER unit N OPTIONS` (inet.defn): options of the stanza have precedence.
-fn interface(files: &dyn Files, stanza: &Stanza) -> Option<String> {
-    let options = stanza.own_options();
+fn interface(files: &dyn Files, config: &Config, stanza: &Stanza) -> Option<String> {
+    let options = config.own_options(stanza);
     let option = |name: &str| options.iter().find(|option| option.name == name).map(|option| &option.value[..]);
     let mut words = peer(files, option("provider").unwrap_or(b"provider"));
     words.extend(option("unit").map(|unit| [b"unit", unit].map(BString::from)).into_iter().flatten());

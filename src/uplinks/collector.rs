@@ -1,6 +1,7 @@
 //! From stanzas to uplinks: which stanzas are uplinks, on which interface, with which addresses, and which are manual.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
@@ -39,7 +40,7 @@ fn is_link_name(name: &[u8]) -> bool {
 /// An address that a stanza adds to a link.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkSource {
-    pub(crate) link: String,
+    pub(crate) link: Rc<str>,
     pub(crate) family: Family,
     pub(crate) source: Source,
 }
@@ -49,8 +50,9 @@ struct Part<'a, 'b> {
     /// Index into `Config::stanzas`.
     index: usize,
     stanza: &'a Stanza,
-    interface: &'b str,
-    name: &'b str,
+    /// The link, by ifupdown's name and by the kernel's.
+    link: &'a BStr,
+    interface: Rc<str>,
     family: Family,
     options: &'b [MergedOption],
 }
@@ -61,14 +63,15 @@ impl Part<'_, '_> {
     }
 
     /// May the stanza's uplink be of this family? By its addresses, or else by the family in its `iface` line.
-    fn is_of_stanza(&self) -> bool {
-        let has_address = self.stanza.own_options().iter().any(|option| option.name == "address");
+    fn is_of_stanza(&self, config: &Config) -> bool {
+        let has_address = config.own_options(self.stanza).iter().any(|option| option.name == "address");
         let is_of_family = || Family::of_stanza(self.stanza.family).is_none_or(|family| family == self.family);
         self.get("address").is_some() || !has_address && is_of_family()
     }
 
     fn uplink(&self, location: Location, gateway: Gateway) -> Uplink {
-        let uplink = Uplink::new(self.interface, self.name, self.family, (self.index, location), gateway);
+        let name = name(self.link, self.stanza.interface.as_bstr());
+        let uplink = Uplink::new(&self.interface, &name, self.family, (self.index, location), gateway);
         match &self.stanza.method[..] {
             b"tunnel" | b"v4tunnel" => Uplink { same_metric: SameMetric::Fails, ..uplink },
             _ => uplink,
@@ -225,7 +228,7 @@ impl<'a> UplinkCollector<'a> {
             // With these dialects, every stanza may have addresses of both families.
             (Dialect::IfupdownNg | Dialect::Ifupdown2, _) => &Family::ALL,
         };
-        let options = stanza.own_options();
+        let options = self.config.own_options(stanza);
         let links = self.links_of(stanza);
         let by_files = self.config.active.is_empty();
         let has_address = has_address(self.config.dialect, stanza);
@@ -246,10 +249,10 @@ impl<'a> UplinkCollector<'a> {
         }
         self.added_addresses(index);
         for link in links {
-            let (interface, name) = (self.interface_of(link), name(link, stanza.interface.as_bstr()));
+            let interface: Rc<str> = self.interface_of(link).into();
             for family in families {
-                let part =
-                    Part { index, stanza, interface: &interface, name: &name, family: *family, options: &options };
+                let interface = interface.clone();
+                let part = Part { index, stanza, link, interface, family: *family, options: &options };
                 if self.config.dialect == Dialect::Ifupdown {
                     self.part(&part, uplinks);
                     continue;
@@ -273,7 +276,8 @@ impl<'a> UplinkCollector<'a> {
         let makes_default =
             |option: &&MergedOption| !dynamic && makes_default(self.config.dialect, stanza, &option.value);
         let own_gateway = part.get("gateway").filter(makes_default);
-        let table_gateway = part.get("symroute-gateway").filter(|option| option.value != "none" || part.is_of_stanza());
+        let table_gateway =
+            part.get("symroute-gateway").filter(|option| option.value != "none" || part.is_of_stanza(self.config));
         if own_gateway.is_none() && table_gateway.is_none() && !dynamic {
             return;
         }
@@ -336,7 +340,7 @@ impl<'a> UplinkCollector<'a> {
         for source in self.addresses_of(part.stanza, part.family, part.index, part.options) {
             match source {
                 Ok(source) => {
-                    let (link, family) = (part.interface.to_string(), part.family);
+                    let (link, family) = (part.interface.clone(), part.family);
                     self.sources.push(LinkSource { link, family, source });
                 }
                 Err(error) => invalid.push(error),
@@ -437,7 +441,7 @@ impl<'a> UplinkCollector<'a> {
             if let (Object::Address, true, Some(net)) = (command.object, command.adds(), command.prefix("to")) {
                 let family = Family::of_inet6(command.inet6);
                 let source = Source { stanza: Some(index), ..Source::of(net) };
-                self.sources.push(LinkSource { link: self.interface_of(BStr::new(dev)), family, source });
+                self.sources.push(LinkSource { link: self.interface_of(BStr::new(dev)).into(), family, source });
             }
         }
     }
@@ -457,7 +461,7 @@ impl<'a> UplinkCollector<'a> {
             let alone = uplink.origin == Origin::Options || counts[&(uplink.stanza, uplink.family)] == 1;
             let is_of_uplink = |LinkSource { link, family, source }: &&LinkSource| {
                 let belongs = alone || uplink.gateway.address().is_some_and(|gateway| source.net.contains(&gateway));
-                *link == uplink.interface && *family == uplink.family && belongs
+                **link == uplink.interface && *family == uplink.family && belongs
             };
             let first = of_stanza(uplink.stanza).find(is_of_uplink);
             uplink.sources.extend(first.map(|first| first.source.clone()));
@@ -471,7 +475,7 @@ impl<'a> UplinkCollector<'a> {
             let gateway = uplink.gateway;
             if uplink.sources.iter().any(|source| gateway.is(source.net.addr())) {
                 let stanza = &self.config.stanzas[uplink.stanza];
-                let line = stanza.own_options().into_iter().find(|option| option.name.ends_with(b"gateway"));
+                let line = self.config.own_options(stanza).into_iter().find(|option| option.name.ends_with(b"gateway"));
                 uplink.faults.push(Diagnostic::error(
                     line.map_or(uplink.location, |option| option.location),
                     b"gateway",

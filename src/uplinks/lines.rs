@@ -49,7 +49,10 @@ impl UplinkCollector<'_> {
 
     fn default_line(&self, line: &Line) -> Option<DefaultLine> {
         let command = &line.command;
-        let adds = line.phase.is_up() && command.object == Object::Route && command.adds() && command.is_default();
+        let adds = line.phase.is_up() && command.object == Object::Route && command.adds();
+        if !adds || !command.is_default() {
+            return None;
+        }
         let in_main = command.get("table").is_none_or(|table| self.names.number(table) == Some(MAIN));
         let plain = command.rejection.is_none() && ["nexthop", "type"].iter().all(|word| command.get(word).is_none());
         let gateway = match (command.get("via"), command.get("dev")) {
@@ -63,7 +66,7 @@ impl UplinkCollector<'_> {
         let unset = if command.inet6 { INET6_METRIC } else { 0 };
         let metric = command.get("metric").and_then(number).filter(|metric| *metric > 0).unwrap_or(unset);
         let dev = command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
-        (adds && in_main && plain && may_come_up).then_some(DefaultLine {
+        (in_main && plain && may_come_up).then_some(DefaultLine {
             family: Family::of_inet6(command.inet6),
             gateway,
             interface: dev,
@@ -82,9 +85,9 @@ impl UplinkCollector<'_> {
             let peer = source.peer == Some(gateway);
             *family == line.family && (peer || source.peer.is_none() && source.net.contains(&gateway))
         });
-        let towards: Vec<&String> = towards.map(|known| &known.link).collect();
+        let towards: Vec<&str> = towards.map(|known| &*known.link).collect();
         match towards.first() {
-            Some(first) if !towards.contains(&&own) => Some((*first).clone()),
+            Some(first) if !towards.contains(&&own[..]) => Some((*first).to_string()),
             _ => Some(own),
         }
     }
@@ -93,7 +96,7 @@ impl UplinkCollector<'_> {
     /// second router in its network is not another uplink; and the gateway of a lease is not known here.
     fn is_known(&self, line: &DefaultLine, interface: &str, uplinks: &mut [Uplink]) -> bool {
         let on_interface = |uplink: &&mut Uplink| uplink.interface == interface && uplink.family == line.family;
-        let is_on_link = |source: &&LinkSource| source.link == interface && source.family == line.family;
+        let is_on_link = |source: &&LinkSource| *source.link == *interface && source.family == line.family;
         let networks: Vec<_> = self.sources.iter().filter(is_on_link).map(|known| known.source.net.trunc()).collect();
         for known in uplinks.iter_mut().filter(on_interface) {
             if known.gateway == line.gateway && !known.in_main {
@@ -137,7 +140,7 @@ impl UplinkCollector<'_> {
         let stanza = &self.config.stanzas[index];
         let link = self.links_of(stanza).into_iter().find(|link| self.interface_of(link) == interface)?;
         let before = self.diagnostics.len();
-        let overrides = self.overrides(&stanza.own_options());
+        let overrides = self.overrides(&self.config.own_options(stanza));
         let faults = self.take_errors(before);
         let written = self.written(stanza, family, Some(0));
         let name = name(link, stanza.interface.as_bstr());

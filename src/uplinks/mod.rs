@@ -101,7 +101,7 @@ fn found(
     Discovery {
         other_networks,
         unknown_defaults,
-        static_routes: collector.static_routes(),
+        static_routes: collector.static_routes(&uplinks),
         tables_in_use: manual().filter_map(|command| names.number(command.get("table")?)).collect(),
         priorities_in_use: manual().filter_map(Command::priority).collect(),
         unset_metrics: match config.dialect {

@@ -17,7 +17,7 @@ impl UplinkCollector<'_> {
     }
 
     fn warning(&self, uplink: &Uplink) -> Option<Diagnostic> {
-        let options = self.config.stanzas[uplink.stanza].own_options();
+        let options = self.config.own_options(&self.config.stanzas[uplink.stanza]);
         let option = options.iter().find(|option| option.name == "symroute-gateway")?;
         let protocol = if uplink.family.version() == "IPv6" { "NDP" } else { "ARP" };
         Some(Diagnostic::warning(

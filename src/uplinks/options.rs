@@ -11,12 +11,12 @@ use rustc_hash::FxHashMap;
 
 use super::collector::UplinkCollector;
 use super::gateway::Gateway;
-use super::stanza::{has_address, of_family};
+use super::stanza::{has_address, is_of_address, of_family};
 use super::uplink::{BlockState, DEVICE_RULE, Layout, MAX_PRIORITY, Overrides, Source, Uplink};
 use crate::commands::tables::RESERVED;
 use crate::commands::{Command, Object, commands, number};
 use crate::interfaces::config::MergedOption;
-use crate::interfaces::{Diagnostic, Dialect, Stanza};
+use crate::interfaces::{Config, Diagnostic, Dialect, Stanza};
 use crate::network::{Family, MAIN, table_name};
 
 impl UplinkCollector<'_> {
@@ -85,7 +85,8 @@ impl UplinkCollector<'_> {
 
     /// The addresses that a stanza's method sets, of both families.
     pub(crate) fn all_addresses_of(&self, stanza: &Stanza) -> Vec<IpAddr> {
-        let options = stanza.own_options();
+        let mut options = self.config.own_options(stanza);
+        options.retain(is_of_address);
         let of = |family: Family| {
             let own: Vec<MergedOption> = options.iter().filter_map(|option| of_family(option, family)).collect();
             self.addresses_of(stanza, family, 0, &own).into_iter().flatten().map(|source| source.net.addr())
@@ -209,16 +210,16 @@ impl UplinkCollector<'_> {
     /// The numbers that symroute-gen wrote into the stanza with the gateway; the priority is in the stanzas of the
     /// addresses as well.
     pub(crate) fn written(&self, stanza: &Stanza, family: Family, own_metric: Option<u32>) -> Option<BlockState> {
-        if !stanza.has_block() {
+        if !self.config.has_block(stanza) {
             return None;
         }
         let mut written = BlockState::default();
-        for entry in stanza.entries.iter().filter(|entry| entry.in_block) {
+        for entry in self.config.entries(stanza).filter(|entry| entry.in_block) {
             let text = entry.value.to_str_lossy();
             match &entry.name[..] {
                 b"metric" if own_metric.is_none() => written.metric = text.parse().ok(),
                 b"symroute-layout" => {
-                    written.layout = Layout::parse(&entry.value);
+                    written.layout = Layout::parse(entry.value);
                 }
                 b"up" => {
                     written.lines = true;
@@ -253,7 +254,7 @@ impl UplinkCollector<'_> {
             let stanzas: BTreeSet<usize> =
                 sources.chain(uplink.same_gateway.iter().copied()).chain([uplink.stanza]).collect();
             for stanza in &stanzas {
-                blocks.entry(*stanza).or_insert_with(|| rules_of_block(&self.config.stanzas[*stanza]));
+                blocks.entry(*stanza).or_insert_with(|| rules_of_block(self.config, &self.config.stanzas[*stanza]));
             }
             let rules = || stanzas.iter().filter_map(|stanza| blocks.get(stanza)).flatten();
             let rules = || rules().filter(|rule| rule.inet6 == (uplink.family == Family::Inet6));
@@ -292,8 +293,8 @@ fn default_route(family: Family, words: &[u8]) -> Option<Command> {
 }
 
 /// The rules that a block adds.
-fn rules_of_block(stanza: &Stanza) -> Vec<Command> {
-    let lines = stanza.entries.iter().filter(|entry| entry.in_block && entry.name == "up");
+fn rules_of_block(config: &Config, stanza: &Stanza) -> Vec<Command> {
+    let lines = config.entries(stanza).filter(|entry| entry.in_block && *entry.name == "up");
     let added = lines.flat_map(|line| commands(&line.value.to_str_lossy(), &|_| None));
     added.filter(|command| command.object == Object::Rule && command.adds()).collect()
 }

@@ -27,6 +27,11 @@ pub(crate) fn is_point_to_point(stanza: &Stanza) -> bool {
     matches!(&stanza.method[..], b"ppp" | b"wvdial")
 }
 
+/// Does the option belong to an address of the stanza?
+pub(crate) fn is_of_address(option: &MergedOption) -> bool {
+    matches!(&option.name[..], b"address" | b"netmask" | b"pointopoint" | b"point-to-point" | b"dstaddr")
+}
+
 /// The lines of an address or gateway option that are of one family; others belong to both.
 pub(crate) fn of_family(option: &MergedOption, family: Family) -> Option<MergedOption> {
     if !matches!(
@@ -39,6 +44,9 @@ pub(crate) fn of_family(option: &MergedOption, family: Family) -> Option<MergedO
     // one of both families.
     let is_of_both = |line: &&[u8]| option.name == "symroute-gateway" && *line == b"none";
     let here = |line: &&[u8]| is_of_both(line) || line.contains(&b':') == (family == Family::Inet6);
+    if !option.value.contains(&b'\n') {
+        return here(&&option.value[..]).then(|| option.clone());
+    }
     let lines: Vec<&[u8]> = option.value.split_str("\n").filter(here).collect();
     (!lines.is_empty()).then(|| MergedOption { value: bstr::join("\n", lines).into(), ..option.clone() })
 }

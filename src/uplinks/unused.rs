@@ -16,10 +16,10 @@ impl UplinkCollector<'_> {
             uplinks.iter().flat_map(|uplink| uplink.same_gateway.iter().chain([&uplink.stanza])).copied().collect();
         let stanzas = self.config.stanzas.iter().enumerate().filter(|(index, _)| !of_uplinks.contains(index));
         let unused = stanzas.filter_map(|(_, stanza)| {
-            if !stanza.entries.iter().any(|entry| entry.name.starts_with(b"symroute")) {
+            if !self.config.entries(stanza).any(|entry| entry.name.starts_with(b"symroute")) {
                 return None;
             }
-            let options = stanza.own_options();
+            let options = self.config.own_options(stanza);
             let option = options.iter().find(|option| is_request(option))?;
             let is_off = options.iter().any(|option| option.name == "symroute" && option.value == "no");
             (!is_off && !self.may_be_uplink(stanza, &options)).then(|| without_gateway(stanza, option))

@@ -133,7 +133,7 @@ fn a_chain_of_inheritance_needs_little_memory() {
     let chain = "iface t0 inet static\n mtu 1400\n".to_string() + &(1..4000).map(links).collect::<String>();
     let config = read(chain.as_bytes());
     assert!(!config.is_invalid());
-    assert_eq!(config.stanzas.last().unwrap().entries.iter().count(), 4000);
+    assert_eq!(config.entries(config.stanzas.last().unwrap()).count(), 4000);
     let memory = fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = memory.split(' ').nth(1).unwrap().parse().unwrap();
     assert!(pages < 30_000, "{pages} pages");

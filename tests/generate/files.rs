@@ -137,7 +137,7 @@ fn a_file_that_changed_meanwhile_is_not_overwritten() {
     let root = root(TWO, &[]);
     let file = root.path().join("etc/network/interfaces");
     let path = PathBuf::from("/etc/network/interfaces");
-    let change = Change { path, old: b"the content when it was read".to_vec(), new: b"new".to_vec() };
+    let change = Change { path, old: b"the content when it was read"[..].into(), new: b"new"[..].into() };
     let inside = Root::new(root.path());
     let error = symroute::system::store::write(&inside, &[change]).unwrap_err();
     assert!(format!("{error:#}").contains("was changed by another program"), "{error:#}");
@@ -303,7 +303,7 @@ fn a_file_with_two_names_is_not_written() {
     refused("has 2 hard links");
     fs::remove_file(&outside).unwrap();
     symlink("interfaces.d/eth5", files[0].with_file_name("eth5")).unwrap();
-    let change = |path: &str| Change { path: path.into(), old: old[1].clone(), new: b"new".to_vec() };
+    let change = |path: &str| Change { path: path.into(), old: old[1].clone().into(), new: b"new"[..].into() };
     let twice = ["/etc/network/interfaces.d/eth5", "/etc/network/eth5"].map(change);
     let error = symroute::system::store::write(&Root::new(root.path()), &twice).unwrap_err();
     assert!(format!("{error:#}").contains("are the same file"), "{error:#}");

@@ -9,7 +9,6 @@ use bstr::ByteSlice;
 use super::{Open, Place, Reader};
 use crate::interfaces::config::{AddressFamily, Dialect, Stanza};
 use crate::interfaces::diagnostic::{Diagnostic, Location};
-use crate::interfaces::entries::Entries;
 use crate::interfaces::grammar::{Statement, words};
 
 impl Reader<'_> {
@@ -69,14 +68,14 @@ impl Reader<'_> {
         let method =
             words.iter().skip(1).find(|word| matches!(**word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
         self.has_loopback |= method == Some(&&b"loopback"[..]) || *name == b"lo";
-        self.add(Stanza {
+        self.config.stanzas.push(Stanza {
             interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Any),
             method: method.map_or("static".into(), |method| whole.part(method)),
             inherits: None,
             location: Some(location),
             last: Some(location),
-            entries: Entries::default(),
+            entries: self.config.entries.begin(),
         });
         *open = Open::Stanza;
         if let Some(keyword) = words.iter().position(|word| matches!(*word, b"inherits" | b"inherit")) {
