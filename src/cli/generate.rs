@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::common::{Color, Exit, INTERFACES, exit, print, print_diagnostics, print_error, print_json};
 use crate::commands::tables::Names;
-use crate::handwritten::lint_lines;
+use crate::handwritten::lint_with;
 use crate::interfaces::{Config, Diagnostic, Dialect, Files, Severity, reason};
 use crate::netlink::{self, Socket};
 use crate::network::MAIN;
@@ -169,7 +169,7 @@ fn planned(arguments: &Arguments, configuration: &Configuration) -> Plan {
         Layout::Layered => uplinks::Layout::Layered,
         Layout::Article => uplinks::Layout::Article,
     });
-    let mut found = find(&configuration.config, None, &[], &configuration.names);
+    let found = find(&configuration.config, None, &[], &configuration.names);
     // For the host's own file, the running kernel has the numbers that other programs use.
     let own = arguments.root.as_os_str() == "/" && arguments.file == Path::new(INTERFACES);
     let snapshot = if own { Socket::open().and_then(|mut socket| netlink::snapshot(&mut socket)).ok() } else { None };
@@ -178,10 +178,12 @@ fn planned(arguments: &Arguments, configuration: &Configuration) -> Plan {
         snapshot.routes.retain(|route| route.table != MAIN);
         snapshot
     });
-    let lines = found.lines.take();
+    let may_be_manual = found.may_be_manual;
     let mut plan = plan(found, snapshot.as_ref(), &configuration.names, layout);
     let in_use = plan.in_use(snapshot.as_ref());
-    plan.diagnostics.extend(lint_lines(&configuration.config, &configuration.names, &in_use, lines));
+    if may_be_manual {
+        plan.diagnostics.extend(lint_with(&configuration.config, &configuration.names, &in_use));
+    }
     plan
 }
 

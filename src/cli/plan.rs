@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::common::{Common, Exit, Json, Selected, print, print_diagnostics, print_json};
-use crate::handwritten::lint_lines;
+use crate::handwritten::lint_with;
 use crate::interfaces::{Diagnostic, Severity};
 use crate::netlink::{Socket, snapshot};
 use crate::policy::{self, Plan};
@@ -20,11 +20,13 @@ pub fn plan(common: &Common, selected: &Selected, json: Json) -> Result<Exit> {
         true => Some(snapshot(&mut Socket::open()?)?),
         false => None,
     };
-    let mut found = intended(config, snapshot.as_ref(), names);
-    let lines = found.lines.take();
+    let found = intended(config, snapshot.as_ref(), names);
+    let may_be_manual = found.may_be_manual;
     let mut plan = policy::plan(found, snapshot.as_ref(), names, None);
     let in_use = plan.in_use(snapshot.as_ref());
-    plan.diagnostics.extend(lint_lines(config, names, &in_use, lines));
+    if may_be_manual {
+        plan.diagnostics.extend(lint_with(config, names, &in_use));
+    }
     let selection = selected.of(&plan)?;
     if json.json {
         print_json(&report::plan_json(&plan, &selection, config, root))?;

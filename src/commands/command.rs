@@ -114,7 +114,9 @@ impl Command {
 
     /// Is it a default route (`default`, `0.0.0.0/0`)?
     pub fn is_default(&self) -> bool {
-        self.prefix("to").is_some_and(|net| net.prefix_len() == 0)
+        // Most destinations have another length: their address need not be read.
+        let length = self.get("to").and_then(|to| to.split_once('/')).and_then(|(_, length)| number(length));
+        length.is_none_or(|length| length == 0) && self.prefix("to").is_some_and(|net| net.prefix_len() == 0)
     }
 
     pub fn priority(&self) -> Option<u32> {

@@ -76,19 +76,20 @@ impl Line {
 /// All `ip` commands that are not symroute-gen's, by stanza.
 pub(crate) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
     let mut lines = Vec::new();
+    for_each_line(config, listed, &mut |line| lines.push(line));
+    lines
+}
+
+/// The same, one after the other: most are for interfaces that are no uplinks, and need not be kept.
+pub(crate) fn for_each_line(config: &Config, listed: &Listed, found: &mut dyn FnMut(Line)) {
     for (index, stanza) in config.stanzas.iter().enumerate() {
         for entry in config.entries(stanza).filter(|entry| !entry.in_block) {
             let Some((phase, value)) = phase_and_script(&entry) else { continue };
-            let found = commands(&value.to_str_lossy(), &|name| variable(name, config, stanza, listed));
-            lines.extend(found.into_iter().map(|command| Line {
-                stanza: index,
-                phase,
-                location: entry.location,
-                command,
-            }));
+            for command in commands(&value.to_str_lossy(), &|name| variable(name, config, stanza, listed)) {
+                found(Line { stanza: index, phase, location: entry.location, command });
+            }
         }
     }
-    lines
 }
 
 /// `post up ip …` never runs; `lint` warns about it. Its commands count as intended.

@@ -15,6 +15,8 @@ use nom::sequence::{delimited, preceded};
 
 use super::words::Word;
 
+/// Most commands have no more words.
+const USUAL_WORDS: usize = 10;
 /// The longest `${…}` that is read, so that the time to read a line is linear in its length.
 const LONGEST_VARIABLE: usize = 256;
 
@@ -24,8 +26,8 @@ pub(crate) fn introduces(word: &str) -> bool {
         "if", "then", "else", "elif", "do", "while", "until", "!", "sudo", "exec", "command", "time", "env", "nohup",
         "-",
     ];
-    let assigns = word.split_once('=').is_some_and(|(name, _)| is_name(name));
-    BEFORE.contains(&word) || assigns
+    let equals = word.bytes().position(|byte| byte == b'=');
+    BEFORE.contains(&word) || equals.is_some_and(|equals| is_name(&word[..equals]))
 }
 
 fn is_name(text: &str) -> bool {
@@ -85,7 +87,9 @@ fn is_plain(byte: u8) -> bool {
 
 /// The words of a line that is one command of plain words, as most lines are.
 fn plain(line: &str) -> Option<Vec<Word<'_>>> {
-    line.bytes().all(is_plain).then(|| line.split_ascii_whitespace().map(Word::from).collect())
+    let mut words = Vec::with_capacity(USUAL_WORDS);
+    line.bytes().all(is_plain).then(|| words.extend(line.split_ascii_whitespace().map(Word::from)))?;
+    Some(words)
 }
 
 fn grammar(line: &str) -> Vec<Token<'_>> {

@@ -21,7 +21,7 @@ use rustc_hash::FxHashSet;
 use self::added::{AddedRules, suggest_priorities};
 use self::host::Host;
 use self::lint::ManualPolicyLint;
-use crate::commands::lines::{Line, lines};
+use crate::commands::lines::lines;
 use crate::commands::tables::Names;
 use crate::interfaces::{Config, Diagnostic, without_alias};
 use crate::policy::InUse;
@@ -35,12 +35,7 @@ pub fn lint(config: &Config, names: &Names) -> Vec<Diagnostic> {
 
 /// The same where these numbers are in use.
 pub fn lint_with(config: &Config, names: &Names, in_use: &InUse) -> Vec<Diagnostic> {
-    lint_lines(config, names, in_use, None)
-}
-
-/// The same with the commands of the files, if they are read already.
-pub(crate) fn lint_lines(config: &Config, names: &Names, in_use: &InUse, known: Option<Vec<Line>>) -> Vec<Diagnostic> {
-    let lines = known.unwrap_or_else(|| lines(config, &config.listed()));
+    let lines = lines(config, &config.listed());
     if config.is_invalid() || !lines.iter().any(|line| line.is_policy(names) || line.deletes_route()) {
         return Vec::new();
     }

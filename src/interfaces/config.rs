@@ -150,6 +150,8 @@ pub struct Stanza {
     pub entries: Entries,
 }
 
+/// Most stanzas have no more options.
+const USUAL: usize = 8;
 /// So many options are searched one by one.
 const FEW: usize = 16;
 
@@ -158,7 +160,7 @@ pub(super) fn is_command(name: &[u8]) -> bool {
 }
 
 fn merge<'a>(entries: impl Iterator<Item = Entry<'a>>, files: &[File]) -> Vec<MergedOption> {
-    let mut options: Vec<MergedOption> = Vec::new();
+    let mut options: Vec<MergedOption> = Vec::with_capacity(USUAL);
     // Most stanzas have few options: these are found by a search.
     let mut others: FxHashMap<usize, usize> = FxHashMap::default();
     let mut joined: FxHashMap<usize, Vec<u8>> = FxHashMap::default();

@@ -7,12 +7,13 @@ use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::added_route::AddedRoute;
 use super::gateway::Gateway;
 use super::owners::Owners;
 use super::ppp::PppInterfaces;
 use super::stanza::{has_address, is_point_to_point, makes_default, of_family};
 use super::uplink::{Origin, Source, Uplink, name};
-use crate::commands::lines::{Line, lines};
+use crate::commands::lines::{Line, for_each_line};
 use crate::commands::tables::Names;
 use crate::commands::{Object, SameMetric};
 use crate::interfaces::config::{Listed, MergedOption};
@@ -96,47 +97,52 @@ pub(crate) struct UplinkCollector<'a> {
     pub(crate) are_on_own_links: bool,
     /// The gateways of the uplinks of the options, on any interface.
     gateways: FxHashSet<(Family, Gateway)>,
-    /// The `ip` commands that the administrator wrote.
+    /// The `ip` commands that the administrator wrote, without the added routes.
     pub(crate) lines: Vec<Line>,
-    /// They do not depend on the kernel's links.
-    pub(crate) has_lines_of_files: bool,
+    pub(crate) added_routes: Vec<AddedRoute>,
+    /// They may be manual policy routing, or a part of it.
+    pub(crate) may_be_manual: bool,
 }
 
 impl<'a> UplinkCollector<'a> {
     pub(crate) fn new(config: &'a Config, snapshot: Option<&'a Snapshot>, names: &'a Names) -> Self {
-        let listed = config.listed();
-        let lines = lines(config, &listed);
-        UplinkCollector::with_lines(config, snapshot, names, listed, lines)
-    }
-
-    fn with_lines(
-        config: &'a Config,
-        snapshot: Option<&'a Snapshot>,
-        names: &'a Names,
-        listed: Listed<'a>,
-        lines: Vec<Line>,
-    ) -> Self {
         let links = snapshot.map(|snapshot| LinkNames::new(&snapshot.links)).unwrap_or_default();
-        let (renamed, diagnostics) = (Vec::new(), Vec::new());
-        UplinkCollector {
-            config,
-            links,
-            renamed,
-            has_unknown_ppp: false,
-            listed,
-            names,
-            diagnostics,
-            sources: Vec::new(),
-            are_on_own_links: false,
-            gateways: FxHashSet::default(),
-            lines,
-            has_lines_of_files: true,
-        }
+        let mut collector = UplinkCollector { links, ..UplinkCollector::of_files(config, names, Vec::new()) };
+        collector.read_lines();
+        collector
     }
 
     /// The same for the files alone, with their commands, which were read before.
     pub(crate) fn of_files(config: &'a Config, names: &'a Names, lines: Vec<Line>) -> Self {
-        UplinkCollector::with_lines(config, None, names, config.listed(), lines)
+        UplinkCollector {
+            config,
+            links: LinkNames::default(),
+            renamed: Vec::new(),
+            has_unknown_ppp: false,
+            listed: config.listed(),
+            names,
+            diagnostics: Vec::new(),
+            sources: Vec::new(),
+            are_on_own_links: false,
+            gateways: FxHashSet::default(),
+            lines,
+            added_routes: Vec::new(),
+            may_be_manual: false,
+        }
+    }
+
+    /// Reads the commands of the files, and keeps those that concern uplinks.
+    fn read_lines(&mut self) {
+        let (mut lines, mut added_routes) = (Vec::new(), Vec::new());
+        for_each_line(self.config, &self.listed, &mut |line| {
+            let is_policy = line.is_policy(self.names);
+            self.may_be_manual |= is_policy || line.deletes_route();
+            match AddedRoute::of(&line, is_policy) {
+                Some(route) => added_routes.push(route),
+                None => lines.push(line),
+            }
+        });
+        (self.lines, self.added_routes) = (lines, added_routes);
     }
 
     /// Uses the interfaces of pppd.
@@ -154,8 +160,8 @@ impl<'a> UplinkCollector<'a> {
         let renamed = &self.renamed;
         // The lines may name the links, by `$IFACE`.
         if self.listed.retain_up(|link| is_there(link, links, renamed)) {
-            self.lines = lines(self.config, &self.listed);
-            self.has_lines_of_files = false;
+            self.read_lines();
+            self.may_be_manual = true;
         }
         self
     }
@@ -183,13 +189,12 @@ impl<'a> UplinkCollector<'a> {
     /// Do the uplinks satisfy a condition, which has to stay true when uplinks are added? Mostly the first ones decide. If
     /// lines may make an uplink manual, all of them are needed.
     pub(crate) fn satisfies(mut self, condition: &dyn Fn(&[Uplink]) -> bool) -> bool {
-        let may_be_manual = self.lines.iter().any(|line| line.is_policy(self.names));
         let mut uplinks = Vec::new();
         let config = self.config;
         for (index, stanza) in config.stanzas.iter().enumerate() {
             self.stanza(index, stanza, &mut uplinks);
             // At 2, 4, 8 uplinks and so on, so that the time is linear.
-            if !may_be_manual && uplinks.len().is_power_of_two() && condition(&uplinks) {
+            if !self.may_be_manual && uplinks.len().is_power_of_two() && condition(&uplinks) {
                 return true;
             }
         }

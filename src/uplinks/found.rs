@@ -4,7 +4,6 @@ use ipnet::IpNet;
 
 use super::routes::StaticRoute;
 use super::uplink::Uplink;
-use crate::commands::lines::Line;
 use crate::interfaces::Diagnostic;
 use crate::network::Route;
 
@@ -26,7 +25,7 @@ pub struct Discovery {
     pub unset_metrics: [u32; 2],
     /// An interface has one metric for both families, whichever of its stanzas names it.
     pub one_metric: bool,
-    /// The `ip` commands of the stanzas, as the files have them; nothing if `$IFACE` in them depends on the kernel.
-    pub(crate) lines: Option<Vec<Line>>,
+    /// The `ip` commands of the stanzas may be manual policy routing.
+    pub(crate) may_be_manual: bool,
     pub diagnostics: Vec<Diagnostic>,
 }

@@ -5,6 +5,7 @@
 //!
 //! Uses the files, their commands and a snapshot. Must not use tables and priorities other than those in the files.
 
+mod added_route;
 pub(crate) mod by_network;
 pub(crate) mod collector;
 mod found;
@@ -109,7 +110,7 @@ fn found(
             _ => [0, INET6_METRIC],
         },
         one_metric: config.dialect != Dialect::Ifupdown,
-        lines: collector.has_lines_of_files.then_some(collector.lines),
+        may_be_manual: collector.may_be_manual,
         diagnostics: collector.diagnostics.into_iter().chain(unused).collect(),
         uplinks,
     }

@@ -303,8 +303,6 @@ fn rules_of_block(config: &Config, stanza: &Stanza) -> Vec<Command> {
 fn prefix_length(text: &[u8], address: IpAddr) -> Option<u8> {
     let text = text.to_str_lossy();
     let text = text.split(|c: char| c.is_whitespace()).next().unwrap_or_default();
-    match (text.parse::<IpAddr>(), address) {
-        (Ok(mask), IpAddr::V4(_)) => ipnet::ip_mask_to_prefix(mask).ok(),
-        _ => text.parse().ok(),
-    }
+    let of_mask = || ipnet::ip_mask_to_prefix(text.parse().ok().filter(|_| address.is_ipv4())?).ok();
+    text.parse().ok().or_else(of_mask)
 }
