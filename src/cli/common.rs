@@ -1,6 +1,6 @@
 //! What the subcommands have in common: their options, exit codes and printing.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -183,9 +183,13 @@ pub fn print_diagnostics<'a>(
 ) -> bool {
     let color = color.is_for(&io::stderr());
     let mut failed = false;
+    // A configuration may have many.
+    let mut out = BufWriter::new(io::stderr().lock());
     for diagnostic in diagnostics {
         failed |= diagnostic.severity == Severity::Error;
-        print_error(&report::diagnostic(&configuration.config, &configuration.root, diagnostic, color));
+        let text = report::diagnostic(&configuration.config, &configuration.root, diagnostic, color);
+        // A failure cannot be reported.
+        let _ = out.write_all(text.as_bytes());
     }
     failed
 }

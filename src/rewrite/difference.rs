@@ -1,10 +1,12 @@
 //! The changes of files as text, as `diff -u` and `patch` have them.
 
 use std::convert::Infallible;
-use std::ops::Range;
+use std::fmt::Write;
+use std::ops::{Index, Range};
 
 use bstr::ByteSlice;
 use rustc_hash::FxHashSet;
+use similar::DiffTag;
 use similar::algorithms::{Capture, Compact, DiffHook, Replace, myers};
 use similar::udiff::UnifiedHunkHeader;
 
@@ -15,34 +17,76 @@ pub fn diff(changes: &[Change]) -> String {
     changes.iter().map(unified).collect()
 }
 
+/// A text, split into lines. Of each only its place is kept: a file may have many.
+struct Lines<'a> {
+    text: &'a [u8],
+    /// The first byte of each line, and the end of the text.
+    starts: Vec<u32>,
+}
+
+impl<'a> Lines<'a> {
+    /// Files are much smaller than 4 GiB.
+    fn new(text: &'a [u8]) -> Self {
+        let mut starts = vec![0];
+        let mut end = 0;
+        for line in text.lines_with_terminator() {
+            end += line.len() as u32;
+            starts.push(end);
+        }
+        Lines { text, starts }
+    }
+
+    fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+}
+
+impl Index<usize> for Lines<'_> {
+    type Output = [u8];
+
+    fn index(&self, line: usize) -> &[u8] {
+        &self.text[self.starts[line] as usize..self.starts[line + 1] as usize]
+    }
+}
+
 /// With one algorithm of the library: its whole text comparison, with all of them, is a tenth of the program.
 fn unified(change: &Change) -> String {
     let (old, new) = (change.old.to_str_lossy(), change.new.to_str_lossy());
-    let [old, new] = [&old, &new].map(|text| text.as_bytes().lines_with_terminator().collect::<Vec<&[u8]>>());
-    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
+    let (old, new) = (Lines::new(old.as_bytes()), Lines::new(new.as_bytes()));
+    let mut found = Compact::new(Replace::new(Capture::new()), &old, &new);
     let Ok(()) = compare(&mut found, &old, &new);
+    let add = |out: &mut String, sign: char, text: &Lines, lines: Range<usize>| {
+        for line in lines.map(|line| &text[line]) {
+            let end = if line.ends_with(b"\n") { "" } else { "\n\\ No newline at end of file\n" };
+            let _ = write!(out, "{sign}{}{end}", line.as_bstr());
+        }
+    };
     let mut out = String::new();
     for hunk in found.into_inner().into_inner().into_grouped_ops(3).iter().filter(|hunk| !hunk.is_empty()) {
         if out.is_empty() {
             let path = change.path.display();
-            out += &format!("--- {path}\n+++ {path}\n");
+            let _ = write!(out, "--- {path}\n+++ {path}\n");
         }
-        out += &format!("{}\n", UnifiedHunkHeader::new(hunk));
-        for line in hunk.iter().flat_map(|part| part.iter_changes(&old[..], &new[..])) {
-            let end = if line.value().ends_with(b"\n") { "" } else { "\n\\ No newline at end of file\n" };
-            out += &format!("{}{}{end}", line.tag(), line.value().as_bstr());
+        let _ = writeln!(out, "{}", UnifiedHunkHeader::new(hunk));
+        for part in hunk {
+            if part.tag() == DiffTag::Equal {
+                add(&mut out, ' ', &old, part.old_range());
+            } else {
+                add(&mut out, '-', &old, part.old_range());
+                add(&mut out, '+', &new, part.new_range());
+            }
         }
     }
     out
 }
 
 /// Finds the lines that differ. Where one file has only more lines than the other, a search is not needed.
-fn compare(found: &mut impl DiffHook<Error = Infallible>, old: &[&[u8]], new: &[&[u8]]) -> Result<(), Infallible> {
+fn compare(found: &mut impl DiffHook<Error = Infallible>, old: &Lines, new: &Lines) -> Result<(), Infallible> {
     let (added, removed) = (more_lines(old, new), more_lines(new, old));
     let (parts, is_added) = match (added, removed) {
         (Some(added), _) => (added, true),
         (None, Some(removed)) => (removed, false),
-        (None, None) => return myers::diff(found, old, 0..old.len(), new, 0..new.len()),
+        (None, None) => return myers::diff(found, old, 0..old.count(), new, 0..new.count()),
     };
     let (mut in_old, mut in_new) = (0, 0);
     for part in parts {
@@ -55,31 +99,32 @@ fn compare(found: &mut impl DiffHook<Error = Infallible>, old: &[&[u8]], new: &[
         }
         *(if is_added { &mut in_new } else { &mut in_old }) += part.len();
     }
-    found.equal(in_old, in_new, old.len() - in_old)?;
+    found.equal(in_old, in_new, old.count() - in_old)?;
     found.finish()
 }
 
 /// The parts of `long` without which it is `short`, if `short` has none of their lines: no other comparison finds fewer
 /// differences. Lines that are the same at both ends do not count.
-fn more_lines(short: &[&[u8]], long: &[&[u8]]) -> Option<Vec<Range<usize>>> {
-    let start = short.iter().zip(long).take_while(|(one, other)| one == other).count();
-    let ends = short[start..].iter().rev().zip(long[start..].iter().rev());
-    let end = ends.take_while(|(one, other)| one == other).count();
-    let middle = &short[start..short.len() - end];
-    let known: FxHashSet<&[u8]> = middle.iter().copied().collect();
+fn more_lines(short: &Lines, long: &Lines) -> Option<Vec<Range<usize>>> {
+    let least = short.count().min(long.count());
+    let start = (0..least).take_while(|line| short[*line] == long[*line]).count();
+    let is_same_end = |back: &usize| short[short.count() - back] == long[long.count() - back];
+    let end = (1..=least - start).take_while(is_same_end).count();
+    let mut middle = start..short.count() - end;
+    let known: FxHashSet<&[u8]> = middle.clone().map(|line| &short[line]).collect();
     let mut parts: Vec<Range<usize>> = Vec::new();
-    let mut rest = middle.iter();
-    for (index, line) in long.iter().enumerate().take(long.len() - end).skip(start) {
+    for index in start..long.count() - end {
+        let line = &long[index];
         if !known.contains(line) {
             match parts.last_mut().filter(|part| part.end == index) {
                 Some(part) => part.end += 1,
                 None => parts.push(index..index + 1),
             }
-        } else if rest.next() != Some(line) {
+        } else if middle.next().is_none_or(|other| short[other] != *line) {
             return None;
         }
     }
-    rest.next().is_none().then_some(parts)
+    middle.next().is_none().then_some(parts)
 }
 
 #[cfg(test)]
