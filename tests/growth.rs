@@ -375,6 +375,6 @@ fn planning_takes_little_memory() {
 #[test]
 fn reading_takes_little_memory() {
     let read = |text: String| assert!(!config(text).stanzas.is_empty());
-    require_memory("reading", &plain(2000), 5, 5, &read);
-    require_memory("writing", &plain(2000), 45, 9, &generate);
+    require_memory("reading", &plain(2000), 3, 4, &read);
+    require_memory("writing", &plain(2000), 27, 5, &generate);
 }

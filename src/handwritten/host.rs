@@ -116,7 +116,7 @@ impl Host {
         let stanza_of = |known: &LinkSource| Some((known.source.stanza?, known.family));
         let with_address: FxHashSet<(usize, Family)> = collector.sources.iter().filter_map(stanza_of).collect();
         for (index, (stanza, link)) in collector.config.stanzas.iter().zip(links).enumerate() {
-            for entry in collector.config.entries(stanza).filter(|entry| *entry.name == "address") {
+            for entry in collector.config.entries(stanza).filter(|entry| entry.name == "address") {
                 let text = entry.value.to_str_lossy().split('/').next().unwrap_or_default().to_string();
                 self.owners_by_text.entry(text).or_insert_with(|| link.clone());
             }

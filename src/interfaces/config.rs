@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
-use super::entries::{Entries, Entry, EntryList, Iter};
+use super::entries::{Entries, EntryList, Iter};
 use super::file::File;
 use super::text::Text;
 use super::wordexp::{Failure, matches};
@@ -159,37 +159,6 @@ pub(super) fn is_command(name: &[u8]) -> bool {
     matches!(name, b"pre-up" | b"up" | b"down" | b"post-down")
 }
 
-fn merge<'a>(entries: impl Iterator<Item = Entry<'a>>, files: &[File]) -> Vec<MergedOption> {
-    let mut options: Vec<MergedOption> = Vec::with_capacity(USUAL);
-    // Most stanzas have few options: these are found by a search.
-    let mut others: FxHashMap<usize, usize> = FxHashMap::default();
-    let mut joined: FxHashMap<usize, Vec<u8>> = FxHashMap::default();
-    for entry in entries {
-        let first = || options.iter().take(FEW).position(|option| option.name == *entry.name);
-        let known = || first().or_else(|| others.get(&entry.name_at).copied());
-        let is_joined = entry.if_unset || !is_command(entry.name);
-        match is_joined.then(known).flatten() {
-            Some(_) if entry.if_unset => {}
-            Some(index) => {
-                let joined = joined.entry(index).or_insert_with(|| options[index].value.to_vec());
-                joined.push(b'\n');
-                joined.extend_from_slice(entry.value);
-            }
-            None => {
-                if options.len() >= FEW {
-                    others.entry(entry.name_at).or_insert(options.len());
-                }
-                let value = files[entry.location.file].document.whole().part(entry.value);
-                options.push(MergedOption { name: entry.name.clone(), value, location: entry.location });
-            }
-        }
-    }
-    for (index, value) in joined {
-        options[index].value = value.into();
-    }
-    options
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
     pub patterns: Vec<Text>,
@@ -234,14 +203,55 @@ impl Config {
         self.entries.iter(&self.files, stanza.entries)
     }
 
+    /// Has any stanza an option with such a name?
+    pub fn has_option(&self, is_such: impl FnMut(&Text) -> bool) -> bool {
+        self.entries.names().iter().any(is_such)
+    }
+
     /// The options of a stanza as ifupdown stores them.
     pub fn options(&self, stanza: &Stanza) -> Vec<MergedOption> {
-        merge(self.entries(stanza), &self.files)
+        self.merged(stanza, true)
     }
 
     /// The same without the lines of symroute-gen.
     pub fn own_options(&self, stanza: &Stanza) -> Vec<MergedOption> {
-        merge(self.entries(stanza).filter(|entry| !entry.in_block), &self.files)
+        self.merged(stanza, false)
+    }
+
+    fn merged(&self, stanza: &Stanza, with_blocks: bool) -> Vec<MergedOption> {
+        let mut options: Vec<MergedOption> = Vec::with_capacity(USUAL);
+        // Most stanzas have few options: these are found by a search.
+        let mut others: FxHashMap<usize, u32> = FxHashMap::default();
+        // By option; empty for one line.
+        let mut joined: Vec<Vec<u8>> = Vec::new();
+        for entry in self.entries(stanza).filter(|entry| with_blocks || !entry.in_block) {
+            let first = || options.iter().take(FEW).position(|option| option.name == *entry.name);
+            let known = || first().or_else(|| others.get(&entry.name_at).map(|known| *known as usize));
+            let is_joined = entry.if_unset || !is_command(entry.name);
+            match is_joined.then(known).flatten() {
+                Some(_) if entry.if_unset => {}
+                Some(index) => {
+                    joined.resize_with(options.len(), Vec::new);
+                    let value = &mut joined[index];
+                    if value.is_empty() {
+                        value.extend_from_slice(&options[index].value);
+                    }
+                    value.push(b'\n');
+                    value.extend_from_slice(entry.value);
+                }
+                None => {
+                    if options.len() >= FEW {
+                        others.entry(entry.name_at).or_insert(options.len() as u32);
+                    }
+                    let value = self.files[entry.location.file].document.whole().part(entry.value);
+                    options.push(MergedOption { name: entry.name.clone(), value, location: entry.location });
+                }
+            }
+        }
+        for (option, value) in options.iter_mut().zip(joined).filter(|(_, value)| !value.is_empty()) {
+            option.value = value.into();
+        }
+        options
     }
 
     pub fn has_block(&self, stanza: &Stanza) -> bool {

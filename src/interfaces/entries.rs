@@ -4,7 +4,6 @@
 use std::slice;
 
 use bstr::{BStr, ByteSlice};
-use rustc_hash::FxHashMap;
 
 use super::diagnostic::Location;
 use super::file::File;
@@ -56,7 +55,6 @@ enum Part {
 pub(super) struct EntryList {
     parts: Vec<Part>,
     names: Vec<Text>,
-    positions: FxHashMap<Text, u32>,
 }
 
 impl EntryList {
@@ -66,20 +64,17 @@ impl EntryList {
         Entries { start, end: start, count: 0 }
     }
 
-    /// Adds a line to the last stanza, whose lines are `entries`. `value` is a place in its file.
-    pub(super) fn push(&mut self, entries: &mut Entries, name: &[u8], value: [u32; 2], kind: (Location, bool, bool)) {
+    /// Adds a name; returns its position.
+    pub(super) fn add_name(&mut self, name: Text) -> usize {
+        self.names.push(name);
+        self.names.len() - 1
+    }
+
+    /// Adds a line to the last stanza, whose lines are `entries`. `name` is a position, `value` a place in the file.
+    pub(super) fn push(&mut self, entries: &mut Entries, name: usize, value: [u32; 2], kind: (Location, bool, bool)) {
         let (Location { file, line }, in_block, if_unset) = kind;
-        let name = match self.positions.get(name.as_bstr()) {
-            Some(position) => *position,
-            None => {
-                let (position, name) = (self.names.len() as u32, Text::from(name));
-                self.positions.insert(name.clone(), position);
-                self.names.push(name);
-                position
-            }
-        };
         // The reader limits the number of files, and the size of each.
-        let (line, file) = (line as u32, file as u16);
+        let (name, line, file) = (name as u32, line as u32, file as u16);
         self.parts.push(Part::Own(Line { name, value, line, file, in_block, if_unset }));
         (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(1));
     }
@@ -92,6 +87,11 @@ impl EntryList {
         };
         self.parts.push(part);
         (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(template.count));
+    }
+
+    /// The different names of all lines.
+    pub(super) fn names(&self) -> &[Text] {
+        &self.names
     }
 
     /// Gives back the memory for further lines.

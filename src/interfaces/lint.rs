@@ -87,7 +87,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(other))
         || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.location.is_some());
     // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
-    let roams = config.stanzas.iter().flat_map(|stanza| config.entries(stanza)).any(|entry| entry.name == "wpa-roam");
+    let roams = config.has_option(|name| *name == "wpa-roam");
     // Most names are correct, and a name is written many times.
     let mut correct: Vec<bool> = Vec::new();
     let judge_lists = whole && config.mappings.is_empty() && !roams;
@@ -203,7 +203,7 @@ fn misspelt(entry: &Entry) -> Option<Diagnostic> {
 fn comment(entry: &Entry) -> Option<Diagnostic> {
     let is_free = || FREE_TEXT.iter().any(|word| entry.name.starts_with(word.as_bytes()));
     // The check of gateways is more exact. Commands are read by a shell, for which it begins a comment.
-    if !entry.value.contains(&b'#') || is_command(entry.name) || *entry.name == "gateway" || is_free() {
+    if !entry.value.contains(&b'#') || is_command(entry.name) || entry.name == "gateway" || is_free() {
         return None;
     }
     let words = entry.value.fields_with(char::is_whitespace);

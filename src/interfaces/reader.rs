@@ -230,6 +230,8 @@ struct Reader<'a> {
     last_list: usize,
     /// The names in each list.
     listed: Vec<FxHashSet<Text>>,
+    /// The positions of the names of options.
+    names: FxHashMap<Text, usize>,
     templates: Templates,
     has_loopback: bool,
     /// Set while the reader only looks for further errors in a file that ifupdown rejected: the templates before it.
@@ -245,6 +247,7 @@ impl<'a> Reader<'a> {
             classes: FxHashMap::default(),
             last_list: 0,
             listed: Vec::new(),
+            names: FxHashMap::default(),
             templates: Templates::default(),
             has_loopback: false,
             rest_after: None,
@@ -500,7 +503,14 @@ impl<'a> Reader<'a> {
                 }
                 // No file is so large that its value has no place.
                 if let Some(value) = whole.place(value) {
-                    self.config.entries.push(&mut stanza.entries, name, value, (location, in_block, if_unset));
+                    let entries = &mut self.config.entries;
+                    let name = match self.names.get(name.as_bstr()) {
+                        Some(position) => *position,
+                        None => {
+                            *self.names.entry(name.into()).or_insert_with_key(|name| entries.add_name(name.clone()))
+                        }
+                    };
+                    entries.push(&mut stanza.entries, name, value, (location, in_block, if_unset));
                 }
                 Ok(())
             }

@@ -294,7 +294,7 @@ fn default_route(family: Family, words: &[u8]) -> Option<Command> {
 
 /// The rules that a block adds.
 fn rules_of_block(config: &Config, stanza: &Stanza) -> Vec<Command> {
-    let lines = config.entries(stanza).filter(|entry| entry.in_block && *entry.name == "up");
+    let lines = config.entries(stanza).filter(|entry| entry.in_block && entry.name == "up");
     let added = lines.flat_map(|line| commands(&line.value.to_str_lossy(), &|_| None));
     added.filter(|command| command.object == Object::Rule && command.adds()).collect()
 }

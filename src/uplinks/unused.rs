@@ -12,6 +12,9 @@ use crate::interfaces::{AddressFamily, Diagnostic, Stanza};
 impl UplinkCollector<'_> {
     /// One warning for each stanza that has options of symroute but no gateway.
     pub(crate) fn unused_options(&self, uplinks: &[Uplink]) -> Vec<Diagnostic> {
+        if !self.config.has_option(|name| name.starts_with(b"symroute")) {
+            return Vec::new();
+        }
         let of_uplinks: FxHashSet<usize> =
             uplinks.iter().flat_map(|uplink| uplink.same_gateway.iter().chain([&uplink.stanza])).copied().collect();
         let stanzas = self.config.stanzas.iter().enumerate().filter(|(index, _)| !of_uplinks.contains(index));
