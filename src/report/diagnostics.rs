@@ -58,14 +58,16 @@ fn simple(diagnostic: &Diagnostic, place: &Place) -> Option<String> {
     let Place { file, line, column, text, span } = place;
     let blanks = text.len() - text.trim_start().len();
     let is_whole = text.len() <= LONGEST_WHOLE && blanks <= MOST_BLANKS && !span.is_empty();
-    let is_printed = |text: &&String| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if !is_whole || ![text, file, message, help].iter().all(is_printed) {
+    let is_printed = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let has_lines = help.split('\n').all(|line| !line.is_empty() && is_printed(line));
+    if !is_whole || !has_lines || ![text, file, message].into_iter().all(|text| is_printed(text)) {
         return None;
     }
     let severity = severity.name();
     let id = id.map_or(String::new(), |id| format!("[{id}]"));
     let margin = " ".repeat(line.to_string().len());
     let mark = " ".repeat(span.start) + &"^".repeat(span.len());
+    let help = help.replace('\n', &format!("\n{margin} {}", " ".repeat("= help: ".len())));
     Some(format!(
         "{severity}{id}: {message}\n{margin}--> {file}:{line}:{column}\n{margin} |\n{line} | {text}\n{margin} | {mark}\n\
          {margin} |\n{margin} = help: {help}\n"
@@ -142,7 +144,7 @@ mod tests {
     proptest! {
         #[test]
         fn simple_texts_are_printed_as_by_the_library(
-            (blanks, text, message, help) in (0..30_usize, "[!-~]([ -~]{0,130}[!-~])?", "[ -~\t\u{e9}]{0,150}", "[ -~]{0,150}"),
+            (blanks, text, message, help) in (0..30_usize, "[!-~]([ -~]{0,130}[!-~])?", "[ -~]{0,150}[\t\u{e9}]?", "([ -~]{0,40}\n?){0,4}"),
             (start, length, line) in (0..120_usize, 0..120_usize, 1..20_000_usize),
             (id, severity) in (
                 prop::option::of(Just("manual-never-runs")),
