@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::ops::{Index, Range};
 
-use bstr::ByteSlice;
+use bstr::{BStr, ByteSlice};
 use rustc_hash::FxHashSet;
 use similar::DiffTag;
 use similar::algorithms::{Capture, Compact, DiffHook, Replace, myers};
@@ -111,11 +111,11 @@ fn more_lines(short: &Lines, long: &Lines) -> Option<Vec<Range<usize>>> {
     let is_same_end = |back: &usize| short[short.count() - back] == long[long.count() - back];
     let end = (1..=least - start).take_while(is_same_end).count();
     let mut middle = start..short.count() - end;
-    let known: FxHashSet<&[u8]> = middle.clone().map(|line| &short[line]).collect();
+    let known: FxHashSet<&BStr> = middle.clone().map(|line| short[line].as_bstr()).collect();
     let mut parts: Vec<Range<usize>> = Vec::new();
     for index in start..long.count() - end {
         let line = &long[index];
-        if !known.contains(line) {
+        if !known.contains(line.as_bstr()) {
             match parts.last_mut().filter(|part| part.end == index) {
                 Some(part) => part.end += 1,
                 None => parts.push(index..index + 1),

@@ -27,7 +27,7 @@ pub struct StaticRoute {
 impl UplinkCollector<'_> {
     /// Only those through interfaces of uplinks: no plan uses others.
     pub(crate) fn static_routes(&self, uplinks: &[Uplink]) -> Vec<StaticRoute> {
-        if self.lines.is_empty() {
+        if self.added_routes.is_empty() {
             return Vec::new();
         }
         let links: FxHashSet<&str> = uplinks.iter().map(|uplink| &uplink.interface[..]).collect();
