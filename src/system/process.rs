@@ -1,8 +1,8 @@
 //! The start of this program; runs another program and reads its standard output; finds the processes that started this
 //! one.
 //!
-//! Without `std::process::Command`: built on Debian 13, that refers to `pidfd_spawnp` of glibc 2.39, and a program
-//! that refers to it does not start on Debian 12.
+//! Without `std::process::Command`: a dynamic program with it, built on Debian 13, refers to `pidfd_spawnp` of glibc 2.39
+//! and does not start on Debian 12.
 
 use std::ffi::CStr;
 use std::fs::File;
