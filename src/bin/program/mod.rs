@@ -21,3 +21,13 @@ extern "C" fn main() -> c_int {
         _ => cli::symroute::main() as c_int,
     })
 }
+
+/// fmod(3), for minijinja: Debian 13's C library has a version of it that Debian 12's lacks. The test lab runs a dynamic
+/// program that is built on either, in roots of both.
+// SAFETY: the symbol has the type and the meaning that C gives to it (C17, 7.12.10.1).
+#[cfg(not(target_feature = "crt-static"))]
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+extern "C" fn fmod(x: f64, y: f64) -> f64 {
+    libm::fmod(x, y)
+}
