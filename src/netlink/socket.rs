@@ -154,7 +154,7 @@ impl Transport for Kernel {
     }
 
     fn datagram(&self) -> &[u8] {
-        &self.buffer[self.last.clone()]
+        self.buffer.get(self.last.clone()).unwrap_or_default()
     }
 
     fn reopen(&mut self) -> Result<()> {
