@@ -73,7 +73,7 @@ impl Tree {
         let template = style.map(|style| template::style(style).unwrap());
         let mut tree = self.clone();
         for change in rewrite(&config, &plan, template.as_ref()).ok()?.ok()? {
-            tree.0.insert(change.path, change.new.to_vec());
+            tree.0.insert(change.file.path.clone(), change.new_parts().collect::<Vec<_>>().concat());
         }
         Some(tree)
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use symroute::commands::tables::Names;
 use symroute::handwritten::{lint, lint_with};
-use symroute::interfaces::{Config, Dialect};
+use symroute::interfaces::{Config, Dialect, Document, Edit, File};
 use symroute::network::{Address, Family, Link, MAIN, Route, RouteState, Snapshot};
 use symroute::policy::{Plan, plan};
 use symroute::rewrite::{Change, diff, rewrite, template, verify::verify};
@@ -166,7 +166,9 @@ fn many_networks_of_one_interface_need_linear_time() {
 /// The lines of a block between those of each stanza.
 #[test]
 fn many_added_lines_are_compared_in_linear_time() {
-    let work = |change: &Change| assert!(!diff(std::slice::from_ref(change)).is_empty());
+    let work = |(file, edits): &(File, Vec<Edit>)| {
+        assert!(!diff(&[Change { file, edits: edits.clone() }]).is_empty());
+    };
     let change = |stanzas: usize| {
         let text = |block: &dyn Fn(usize) -> String| {
             let stanza = |number: usize| format!("iface e inet static\n address {}/29\n", address(number, 2));
@@ -176,7 +178,9 @@ fn many_added_lines_are_compared_in_linear_time() {
             let line = |priority: usize| format!(" up ip rule add table {number} priority {priority}\n");
             (0..10).map(line).collect::<String>()
         };
-        Change { path: "/f".into(), old: text(&|_| String::new()).into(), new: text(&lines).into() }
+        let document = Document::parse(text(&|_| String::new()).into());
+        let edits = vec![Edit { lines: 0..document.count(), text: text(&lines) }];
+        (File { document, ..File::default() }, edits)
     };
     grows_like_its_input("a diff of added lines", 300, &work, &change);
 }
@@ -333,7 +337,7 @@ fn generate(text: String) {
     let _ = lint_with(&config, &names, &plan.in_use(None));
     let style = template::style("iproute2").unwrap();
     let changes = rewrite(&config, &plan, Some(&style)).unwrap().unwrap();
-    verify(&config, &changes).unwrap();
+    verify(&changes, config.dialect).unwrap();
 }
 
 /// Uplinks that are all active, with their routes and rules in the kernel.

@@ -183,7 +183,7 @@ fn manual_policy_is_found_and_not_doubled() {
         }
         let template = style("iproute2").unwrap();
         let written = rewrite(&config, &plan, Some(&template)).unwrap().unwrap_or_default();
-        for config in written.iter().map(|change| read(&change.new)) {
+        for config in written.iter().map(|change| read(&change.new_parts().collect::<Vec<_>>().concat())) {
             for stanza in &config.stanzas {
                 let has_rule =
                     config.own_options(stanza).iter().any(|option| option.value.to_string().contains(" rule "));

@@ -148,7 +148,7 @@ fn run(arguments: &Arguments) -> Result<Exit> {
             bail!("nothing was written");
         }
     };
-    verify(&configuration.config, &changes)?;
+    verify(&changes, configuration.config.dialect)?;
     if filter {
         return answer_filter(arguments, &configuration, &mut changes);
     }
@@ -234,18 +234,21 @@ fn read_template(path: &Path) -> Result<Template> {
 /// Standard output is the filtered text and nothing else.
 fn answer_filter(arguments: &Arguments, configuration: &Configuration, changes: &mut Vec<Change>) -> Result<Exit> {
     let Some(top) = configuration.config.files.first() else { return Ok(Exit::Error) };
-    let at = changes.iter().position(|change| change.path == top.path);
+    let at = changes.iter().position(|change| std::ptr::eq(change.file, top));
     let change = at.map(|at| changes.remove(at));
     for other in changes {
         print_error(&format!(
             "symroute-gen: {} needs changes too, but '-' prints only the file from standard input\n",
-            other.path.display()
+            other.file.path.display()
         ));
     }
     if arguments.check {
         return Ok(if change.is_some() { Exit::No } else { Exit::Yes });
     }
-    print(change.as_ref().map_or(top.document.bytes(), |change| &change.new[..]))?;
+    match change {
+        Some(change) => print(change.new_parts().collect::<Vec<_>>().concat())?,
+        None => print(top.document.bytes())?,
+    }
     Ok(Exit::Yes)
 }
 
@@ -265,7 +268,7 @@ fn removed(config: &Config, hooks: bool) -> String {
 }
 
 fn report(arguments: &Arguments, configuration: &Configuration, plan: &Plan, changes: &[Change]) -> Result<()> {
-    let shown = |change: &Change| configuration.root.locate(&change.path).display().to_string();
+    let shown = |change: &Change| configuration.root.locate(&change.file.path).display().to_string();
     if arguments.json {
         let files = changes.iter().map(|change| {
             json!({"path": shown(change), "written": arguments.write, "diff": diff(std::slice::from_ref(change))})

@@ -71,22 +71,22 @@ pub fn find(file: usize, document: &Document) -> (Vec<Range<usize>>, Vec<Diagnos
 
 /// The edits that remove `blocks` and restore the bytes from before they were added.
 pub fn removal(document: &Document, blocks: &[Range<usize>]) -> Vec<Edit> {
-    blocks
-        .iter()
-        .map(|block| {
-            let ends_file = !document.raw(block.end - 1).ends_with(b"\n");
-            match block.start.checked_sub(1) {
-                // The file had no final newline: the block added one to the line before it.
-                Some(before) if ends_file => {
-                    let raw = document.raw(before);
-                    let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
-                    let text = raw.strip_suffix(b"\r").filter(|_| is_crlf(document, block)).unwrap_or(raw);
-                    Edit { lines: before..block.end, text: text.to_vec() }
-                }
-                _ => Edit { lines: block.clone(), text: Vec::new() },
+    let remove = |blocks: &[Range<usize>]| {
+        let block = blocks[0].start..blocks[blocks.len() - 1].end;
+        let ends_file = !document.raw(block.end - 1).ends_with(b"\n");
+        match block.start.checked_sub(1) {
+            // The file had no final newline: the block added one to the line before it.
+            Some(before) if ends_file => {
+                let raw = document.raw(before);
+                let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
+                let text = raw.strip_suffix(b"\r").filter(|_| is_crlf(document, &block)).unwrap_or(raw);
+                Edit { lines: before..block.end, text: text.to_vec() }
             }
-        })
-        .collect()
+            _ => Edit { lines: block, text: Vec::new() },
+        }
+    };
+    // Blocks without a line between them are removed as one.
+    blocks.chunk_by(|block, next| block.end == next.start).map(remove).collect()
 }
 
 fn is_crlf(document: &Document, block: &Range<usize>) -> bool {
@@ -106,5 +106,17 @@ mod tests {
         let earlier = earlier.replace("gen;", "gen --template /etc/mine.j2;");
         assert_eq!(template_of(earlier.as_bytes()), Some(&b"/etc/mine.j2"[..]));
         assert_eq!(template_of(begin_from("/etc/mine.j2").as_bytes()), Some(&b"/etc/mine.j2"[..]));
+    }
+
+    #[test]
+    fn blocks_without_a_line_between_them_are_removed() {
+        let block = format!("{BEGIN}\n metric 20\n{END}");
+        for (before, end) in [("iface eth0 inet dhcp\n", "\n"), ("iface eth0 inet dhcp", ""), ("", "\n"), ("", "")] {
+            let newline = if end.is_empty() && !before.is_empty() { "\n" } else { "" };
+            let document = Document::parse(format!("{before}{newline}{block}\n{block}{end}").into());
+            let edits = removal(&document, &find(0, &document).0);
+            let left = document.edited(0..document.count(), &edits).collect::<Vec<_>>().concat();
+            assert_eq!(left, before.as_bytes());
+        }
     }
 }

@@ -142,19 +142,16 @@ impl Document {
         !comment && visible(&raw[start..], self.has_nul).ends_with(b"\\")
     }
 
-    /// The document after `edits` (in order, not overlapping).
-    pub fn edited(&self, edits: &[Edit]) -> Vec<u8> {
-        let (bytes, added) = (self.bytes(), edits.iter().map(|edit| edit.text.len()).sum::<usize>());
-        let mut out = Vec::with_capacity(bytes.len() + added);
-        let mut offset = 0;
-        for edit in edits {
-            let start = self.start_of(edit.lines.start);
-            out.extend_from_slice(&bytes[offset..start]);
-            out.extend_from_slice(&edit.text);
-            offset = self.start_of(edit.lines.end);
-        }
-        out.extend_from_slice(&bytes[offset..]);
-        out
+    /// The parts of some lines after `edits` (in order, not overlapping, of these lines).
+    pub fn edited<'a>(&'a self, lines: Range<usize>, edits: &'a [Edit]) -> impl Iterator<Item = &'a [u8]> {
+        let mut start = lines.start;
+        let changed = edits.iter().flat_map(move |edit| {
+            let kept = self.raw_lines(start..edit.lines.start);
+            start = edit.lines.end;
+            [kept, &edit.text]
+        });
+        let end = edits.last().map_or(lines.start, |edit| edit.lines.end);
+        changed.chain([self.raw_lines(end..lines.end)])
     }
 
     fn start_of(&self, line: usize) -> usize {
@@ -230,7 +227,7 @@ mod tests {
             let document = Document::parse(bytes.clone().into());
             let printed: Vec<u8> = (0..document.count()).flat_map(|i| document.raw(i).to_vec()).collect();
             prop_assert_eq!(&printed, &bytes);
-            prop_assert_eq!(document.edited(&[]), bytes);
+            prop_assert_eq!(document.raw_lines(0..document.count()), bytes);
             let mut next = 1;
             for i in 0..document.count() {
                 prop_assert_eq!(document.first_number(i), next);

@@ -8,7 +8,6 @@ pub mod kept;
 pub mod template;
 pub mod verify;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -27,11 +26,11 @@ use crate::sort::sort_by_key;
 ///
 /// # Errors
 /// If a file cannot be edited safely, or a line of the template is not an option.
-pub fn rewrite(
-    config: &Config,
+pub fn rewrite<'a>(
+    config: &'a Config,
     plan: &Plan,
     template: Option<&Template>,
-) -> anyhow::Result<Result<Vec<Change>, Vec<Diagnostic>>> {
+) -> anyhow::Result<Result<Vec<Change<'a>>, Vec<Diagnostic>>> {
     let mut bodies: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     if let Some(template) = template {
         bodies = template.bodies(plan)?;
@@ -48,10 +47,7 @@ pub fn rewrite(
             entries.any(|entry| entry.in_block && entry.location.file == index && block.contains(&entry.location.line))
         };
         let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
-        let stripped = without(&file.document, &blocks);
-        let moved = |line: usize| {
-            line - blocks.iter().filter(|block| block.start < line).map(|block| block.end - block.start).sum::<usize>()
-        };
+        let removed = removal(&file.document, &blocks);
         let mut edits = Vec::new();
         for (stanza, body) in &bodies {
             let stanza = &config.stanzas[*stanza];
@@ -60,7 +56,7 @@ pub fn rewrite(
                 continue;
             }
             let lines = Lines { marker, indent: indentation(config, stanza), body };
-            match insertion(&stripped, moved(first.line), moved(last.line), &lines) {
+            match insertion(&file.document, &removed, [first.line, last.line], &lines) {
                 Some(edit) => edits.push(edit),
                 None => errors.push(Diagnostic::error(
                     first,
@@ -70,9 +66,8 @@ pub fn rewrite(
                 )),
             }
         }
-        sort_by_key(&mut edits, |edit| edit.lines.start);
-        let new = stripped.edited(&edits);
-        if new == file.document.bytes() {
+        let edits = changing(&file.document, [removed, edits].concat());
+        if edits.is_empty() {
             continue;
         }
         if file.is_rejected {
@@ -80,17 +75,26 @@ pub fn rewrite(
             let what = "this file needs new lines, but ifupdown does not read it to its end";
             errors.push(Diagnostic::error(location, b"", what, "Fix the line of the warning first."));
         }
-        changes.push(Change { path: file.path.clone(), old: file.document.file(), new: new.into() });
+        changes.push(Change { file, edits });
     }
     Ok(if errors.is_empty() { Ok(changes) } else { Err(errors) })
 }
 
-/// The document without these blocks.
-fn without<'a>(document: &'a Document, blocks: &[Range<usize>]) -> Cow<'a, Document> {
-    match blocks.is_empty() {
-        true => Cow::Borrowed(document),
-        false => Cow::Owned(Document::parse(document.edited(&removal(document, blocks)).into())),
+/// The edits in order, with those that touch as one, and without those that change nothing.
+fn changing(document: &Document, mut edits: Vec<Edit>) -> Vec<Edit> {
+    sort_by_key(&mut edits, |edit| (edit.lines.start, edit.lines.end));
+    let mut joined: Vec<Edit> = Vec::new();
+    for edit in edits {
+        match joined.last_mut().filter(|before| before.lines.end >= edit.lines.start) {
+            Some(before) => {
+                before.lines.end = edit.lines.end;
+                before.text.extend(edit.text);
+            }
+            None => joined.push(edit),
+        }
     }
+    joined.retain(|edit| document.raw_lines(edit.lines.clone()) != edit.text);
+    joined
 }
 
 /// The stanzas of the interfaces of faulty uplinks.
@@ -127,28 +131,28 @@ struct Lines<'a> {
     body: &'a [String],
 }
 
-/// The edit that inserts the block after the stanza's last line; nothing if it cannot be inserted safely.
-fn insertion(document: &Document, iface: usize, last: usize, lines: &Lines) -> Option<Edit> {
-    let crlf = document.raw(iface).ends_with(b"\r\n");
-    let end: &[u8] = if crlf { b"\r\n" } else { b"\n" };
-    let mut text = Vec::new();
-    for line in [lines.marker].into_iter().chain(lines.body.iter().map(String::as_str)).chain([END]) {
-        text.extend_from_slice(&lines.indent);
-        text.extend_from_slice(line.as_bytes());
-        text.extend_from_slice(end);
-    }
-    let mut line = last + 1;
+/// The edit that inserts the block after the stanza's last line, once `removed` blocks are not there; nothing if it cannot
+/// be inserted safely. `iface` and `last` are the stanza's first and last line.
+fn insertion(document: &Document, removed: &[Edit], [iface, last]: [usize; 2], lines: &Lines) -> Option<Edit> {
+    let end: &[u8] = if document.raw(iface).ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+    let body = [lines.marker].into_iter().chain(lines.body.iter().map(String::as_str)).chain([END]);
+    let block = body.flat_map(|line| [&lines.indent, line.as_bytes(), end]);
     if document.ends_in_continuation(last) {
-        if last == iface {
-            return None;
-        }
-        line = last;
-    } else if !document.raw(last).ends_with(b"\n") {
-        // The file has no final newline, and has none afterwards.
-        text.truncate(text.len() - end.len());
-        text.splice(0..0, end.iter().copied());
+        let lines = last..last;
+        return (last != iface).then(|| Edit { lines, text: block.collect::<Vec<_>>().concat() });
     }
-    Some(Edit { lines: line..line, text })
+    let raw = document.raw(last);
+    let is_removed = removed.iter().any(|edit| edit.lines.contains(&last));
+    let (lines, before) = match (is_removed, raw.ends_with(b"\n")) {
+        (false, true) => (last + 1..last + 1, None),
+        // The file has no final newline, and has none afterwards.
+        (false, false) => (last..last + 1, Some(raw)),
+        // The same where this line became the last one.
+        (true, _) => (document.count()..document.count(), Some(&b""[..])),
+    };
+    let mut text: Vec<&[u8]> = before.into_iter().flat_map(|before| [before, end]).chain(block).collect();
+    text.truncate(text.len() - usize::from(before.is_some()));
+    Some(Edit { lines, text: text.concat() })
 }
 
 /// The blanks before the stanza's last option; if it has none, before the last option of the first stanza that has one.

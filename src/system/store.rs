@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
@@ -23,7 +23,7 @@ use xattr::FileExt;
 use crate::interfaces::reason;
 use crate::rewrite::Change;
 use crate::sort::sort;
-use crate::system::files::{Root, read_file};
+use crate::system::files::{Root, require_file};
 
 /// How temporary files begin: with a dot, so that neither `source DIR/*` nor `source-directory` reads them.
 const TEMPORARY: &str = ".symroute-gen-";
@@ -61,11 +61,11 @@ pub fn write(root: &Root, changes: &[Change]) -> Result<()> {
 fn targets(root: &Root, changes: &[Change]) -> Result<Vec<PathBuf>> {
     let mut targets: Vec<PathBuf> = Vec::new();
     for change in changes {
-        let path = root.locate(&change.path);
-        let found = root.resolve(&change.path).and_then(|target| Ok((target.metadata()?.nlink(), target)));
+        let path = root.locate(&change.file.path);
+        let found = root.resolve(&change.file.path).and_then(|target| Ok((target.metadata()?.nlink(), target)));
         let (links, target) = found.map_err(|error| anyhow!("cannot find {}: {}", path.display(), reason(&error)))?;
         if let Some(first) = targets.iter().position(|known| *known == target) {
-            let first = root.locate(&changes[first].path);
+            let first = root.locate(&changes[first].file.path);
             bail!(
                 "{} and {} are the same file, which ifup reads twice; remove one of the 'source' lines",
                 first.display(),
@@ -167,10 +167,10 @@ impl<'a> Replacement<'a> {
     fn prepare(directory: &'a Directory, path: &'a Path, change: &'a Change, number: usize) -> Result<Self> {
         let name = path.file_name().unwrap_or_default();
         let temporary = OsString::from(format!("{TEMPORARY}{number}"));
-        let mut file =
-            Replacement { directory, path, name, temporary, old: &change.old, inode: 0, replaced: false, keep: false };
+        let old = change.file.document.bytes();
+        let mut file = Replacement { directory, path, name, temporary, old, inode: 0, replaced: false, keep: false };
         file.require_bytes(name)?;
-        let made = file.make(&change.new);
+        let made = file.make(change);
         file.inode = made.map_err(|error| anyhow!("cannot write {}: {}", path.display(), reason(&error)))?;
         Ok(file)
     }
@@ -181,10 +181,13 @@ impl<'a> Replacement<'a> {
     }
 
     /// The new file with the mode, owner and extended attributes of the old one, on disk; gives its inode.
-    fn make(&self, bytes: &[u8]) -> io::Result<u64> {
+    fn make(&self, change: &Change) -> io::Result<u64> {
         let old = self.open(self.name, OFlag::O_RDONLY)?;
-        let mut new = self.open(&self.temporary, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
-        new.write_all(bytes)?;
+        let new = self.open(&self.temporary, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        let mut out = BufWriter::new(&new);
+        change.new_parts().try_for_each(|part| out.write_all(part))?;
+        out.flush()?;
+        drop(out);
         let (from, made) = (old.metadata()?, new.metadata()?);
         if (made.uid(), made.gid()) != (from.uid(), from.gid()) {
             fchown(&new, Some(from.uid()), Some(from.gid()))?;
@@ -244,8 +247,8 @@ impl<'a> Replacement<'a> {
 
     fn require_bytes(&self, name: &OsStr) -> Result<()> {
         let path = self.path.display();
-        let now = self.open(name, OFlag::O_RDONLY).and_then(|file| read_file(&file));
-        if now.map_err(|error| anyhow!("cannot read {path}: {}", reason(&error)))? != self.old {
+        let same = self.open(name, OFlag::O_RDONLY).and_then(|file| has_bytes(&file, self.old));
+        if !same.map_err(|error| anyhow!("cannot read {path}: {}", reason(&error)))? {
             bail!("{path} was changed by another program since it was read; run this again");
         }
         Ok(())
@@ -283,6 +286,21 @@ impl Drop for Replacement<'_> {
     }
 }
 
+/// Are these the bytes of the file?
+fn has_bytes(file: &File, mut bytes: &[u8]) -> io::Result<bool> {
+    require_file(file)?;
+    let mut reader = BufReader::new(file);
+    loop {
+        let read = reader.fill_buf()?;
+        match bytes.strip_prefix(read) {
+            Some(rest) if !read.is_empty() => bytes = rest,
+            rest => return Ok(rest.is_some_and(<[u8]>::is_empty)),
+        }
+        let length = read.len();
+        reader.consume(length);
+    }
+}
+
 /// A program that writes a file at once closes it within milliseconds. So does a process that was just forked by one that
 /// has it open.
 const CLOSE_TRIES: usize = 10;
@@ -312,6 +330,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::interfaces::{self, Document, Edit};
 
     thread_local! {
         /// How many files are written to disk before one fails.
@@ -335,13 +354,15 @@ mod tests {
                 fs::create_dir_all(file(name).parent().unwrap()).unwrap();
                 fs::write(file(name), format!("old {name}")).unwrap();
             }
-            let change = |name: &&str| Change {
+            let read = names.map(|name| interfaces::File {
                 path: file(name),
-                old: format!("old {name}").into(),
-                new: format!("new {name}").into(),
-            };
+                document: Document::parse(format!("old {name}").into()),
+                ..interfaces::File::default()
+            });
+            let edits = |name: &str| vec![Edit { lines: 0..1, text: format!("new {name}").into() }];
+            let change = |(file, name)| Change { file, edits: edits(name) };
             SYNCS.set(failing);
-            let written = write(&Root::new(Path::new("/")), &names.iter().map(change).collect::<Vec<_>>());
+            let written = write(&Root::new(Path::new("/")), &read.iter().zip(names).map(change).collect::<Vec<_>>());
             SYNCS.set(usize::MAX);
             let state = if written.is_ok() { "new" } else { "old" };
             for name in names {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use symroute::interfaces::{Document, Edit, File};
 use symroute::rewrite::Change;
 use symroute::system::files::Root;
 
@@ -132,12 +133,17 @@ fn one_of_several_writers_succeeds() {
     }
 }
 
+/// A file as it was read.
+fn read_as(path: &str, bytes: &[u8]) -> File {
+    File { path: path.into(), document: Document::parse(bytes.into()), ..File::default() }
+}
+
 #[test]
 fn a_file_that_changed_meanwhile_is_not_overwritten() {
     let root = root(TWO, &[]);
     let file = root.path().join("etc/network/interfaces");
-    let path = PathBuf::from("/etc/network/interfaces");
-    let change = Change { path, old: b"the content when it was read"[..].into(), new: b"new"[..].into() };
+    let read = read_as("/etc/network/interfaces", b"the content when it was read");
+    let change = Change { file: &read, edits: vec![Edit { lines: 0..1, text: b"new".to_vec() }] };
     let inside = Root::new(root.path());
     let error = symroute::system::store::write(&inside, &[change]).unwrap_err();
     assert!(format!("{error:#}").contains("was changed by another program"), "{error:#}");
@@ -303,8 +309,9 @@ fn a_file_with_two_names_is_not_written() {
     refused("has 2 hard links");
     fs::remove_file(&outside).unwrap();
     symlink("interfaces.d/eth5", files[0].with_file_name("eth5")).unwrap();
-    let change = |path: &str| Change { path: path.into(), old: old[1].clone().into(), new: b"new"[..].into() };
-    let twice = ["/etc/network/interfaces.d/eth5", "/etc/network/eth5"].map(change);
+    let names = ["/etc/network/interfaces.d/eth5", "/etc/network/eth5"].map(|path| read_as(path, &old[1]));
+    let edits = vec![Edit { lines: 0..1, text: b"new".to_vec() }];
+    let twice: Vec<Change> = names.iter().map(|file| Change { file, edits: edits.clone() }).collect();
     let error = symroute::system::store::write(&Root::new(root.path()), &twice).unwrap_err();
     assert!(format!("{error:#}").contains("are the same file"), "{error:#}");
     assert_eq!([fs::read(&files[0]).unwrap(), fs::read(&files[1]).unwrap()], old);
