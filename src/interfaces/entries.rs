@@ -104,7 +104,8 @@ impl EntryList {
     }
 
     fn between(&self, start: u32, end: u32) -> slice::Iter<'_, Part> {
-        self.parts[start as usize..end as usize].iter()
+        let parts: &[Part] = &self.parts;
+        parts[start as usize..end as usize].iter()
     }
 }
 
@@ -144,6 +145,7 @@ impl<'a> Iter<'a> {
         let Line { name, value, line, file, in_block, if_unset } = *line;
         let (name_at, location) = (name as usize, Location { file: usize::from(file), line: line as usize });
         let value = self.files[location.file].document.whole().between(value).as_bstr();
-        Entry { name: &self.list.names[name_at], value, location, in_block, if_unset, name_at }
+        let names: &[Text] = &self.list.names;
+        Entry { name: &names[name_at], value, location, in_block, if_unset, name_at }
     }
 }

@@ -104,9 +104,11 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
                 correct[entry.name_at] = misspelt.is_none() && !matches!(&entry.name[..], b"pre" | b"post");
                 found.extend(misspelt);
             }
-            found.extend(comment(&entry));
+            if let Some(comment) = comment(&entry) {
+                found.push(comment);
+            }
         }
-        found.extend(without_effect(config, stanza));
+        without_effect(config, stanza, &mut found);
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
         if judge_lists && !manual && !listed.has(&stanza.interface) && !is_mentioned(&stanza.interface) {
             found.push(Diagnostic::warning(
@@ -203,7 +205,7 @@ fn misspelt(entry: &Entry) -> Option<Diagnostic> {
 fn comment(entry: &Entry) -> Option<Diagnostic> {
     let is_free = || FREE_TEXT.iter().any(|word| entry.name.starts_with(word.as_bytes()));
     // The check of gateways is more exact. Commands are read by a shell, for which it begins a comment.
-    if !entry.value.contains(&b'#') || is_command(entry.name) || entry.name == "gateway" || is_free() {
+    if is_command(entry.name) || !entry.value.contains(&b'#') || entry.name == "gateway" || is_free() {
         return None;
     }
     let words = entry.value.fields_with(char::is_whitespace);
@@ -217,9 +219,8 @@ fn comment(entry: &Entry) -> Option<Diagnostic> {
     })
 }
 
-fn without_effect(config: &Config, stanza: &Stanza) -> Vec<Diagnostic> {
+fn without_effect(config: &Config, stanza: &Stanza, found: &mut Vec<Diagnostic>) {
     let named = |name: &'static str| config.entries(stanza).filter(move |entry| !entry.in_block && *entry.name == name);
-    let mut found = Vec::new();
     let ip = matches!(stanza.family, AddressFamily::Inet | AddressFamily::Inet6);
     if ip && stanza.method == "static" {
         for second in named("address").skip(1) {
@@ -245,7 +246,6 @@ fn without_effect(config: &Config, stanza: &Stanza) -> Vec<Diagnostic> {
             ));
         }
     }
-    found
 }
 
 /// A backslash joins lines only if it is the last byte.

@@ -407,10 +407,11 @@ impl<'a> Reader<'a> {
         for name in names.iter().take(count) {
             self.allow(&class, &whole.part(name));
         }
-        self.config.diagnostics.extend(names.get(count).map(|name| {
+        if let Some(name) = names.get(count) {
             let what = format!("'{}' is ignored: ifupdown-ng reads one name from this line", name.as_bstr());
-            Diagnostic::warning(location, name, what, "Write one line for each interface.")
-        }));
+            let help = "Write one line for each interface.";
+            self.config.diagnostics.push(Diagnostic::warning(location, name, what, help));
+        }
         *open = Open::Nothing;
     }
 
@@ -520,14 +521,11 @@ impl<'a> Reader<'a> {
     fn iface(&mut self, place: Place<'_>, words: &[&[u8]]) -> Result<(), Fault> {
         let Place { location, whole, .. } = place;
         let IfaceLine { name, family, method, inherits, extra } = iface_line(words)?;
-        self.config.diagnostics.extend(extra.map(|extra| {
-            Diagnostic::warning(
-                location,
-                extra,
-                "extra parameter for the iface line not understood and ignored",
-                "Remove it. Inline comments are not supported.",
-            )
-        }));
+        if let Some(extra) = extra {
+            let what = "extra parameter for the iface line not understood and ignored";
+            let help = "Remove it. Inline comments are not supported.";
+            self.config.diagnostics.push(Diagnostic::warning(location, extra, what, help));
+        }
         let mut stanza = Stanza {
             interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Meta),

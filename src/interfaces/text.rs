@@ -33,7 +33,8 @@ impl Text {
 
     /// The shared bytes between two positions.
     pub(super) fn between(&self, [start, end]: [u32; 2]) -> &[u8] {
-        &self.whole[start as usize..end as usize]
+        let whole: &[u8] = &self.whole;
+        &whole[start as usize..end as usize]
     }
 }
 
@@ -41,7 +42,7 @@ impl Deref for Text {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.whole[self.start as usize..self.end as usize]
+        self.between([self.start, self.end])
     }
 }
 
