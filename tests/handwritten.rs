@@ -141,7 +141,7 @@ proptest! {
         let config = read(text.as_bytes());
         for found in lint(&config, &Names::default()) {
             let location = found.location.expect("a location");
-            prop_assert!(found.id.is_some() && config.files[location.file].document.count() > location.line);
+            prop_assert!(found.id.is_some() && config.files[location.file()].document.count() > location.line());
             prop_assert!(!found.message.is_empty() && !found.help.is_empty(), "{:?}", found);
         }
     }

@@ -44,7 +44,7 @@ pub fn find(file: usize, document: &Document) -> (Vec<Range<usize>>, Vec<Diagnos
     let mut open = None;
     let mut report = |line: usize, what: &str| {
         diagnostics.push(Diagnostic::error(
-            Location { file, line },
+            Location::new(file, line),
             MARK,
             what,
             "Restore the missing marker line. Or remove this marker and the lines that symroute-gen added.",

@@ -243,7 +243,7 @@ impl Config {
                     if options.len() >= FEW {
                         others.entry(entry.name_at).or_insert(options.len() as u32);
                     }
-                    let value = self.files[entry.location.file].document.whole().part(entry.value);
+                    let value = self.files[entry.location.file()].document.whole().part(entry.value);
                     options.push(MergedOption { name: entry.name.clone(), value, location: entry.location });
                 }
             }
@@ -260,7 +260,7 @@ impl Config {
 
     /// The raw bytes of a logical line, for messages.
     pub fn raw(&self, location: Location) -> &[u8] {
-        self.files[location.file].document.raw(location.line)
+        self.files[location.file()].document.raw(location.line())
     }
 
     /// The names in the `auto` and `allow-*` lists, and the active interfaces.

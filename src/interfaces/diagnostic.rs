@@ -4,13 +4,28 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// A logical line of one of the files of a [`super::Config`].
+/// A logical line of one of the files of a [`super::Config`]. Small, because each stanza has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location {
+    file: u32,
+    line: u32,
+}
+
+impl Location {
+    /// The reader limits the number of files, and the size of each.
+    pub fn new(file: usize, line: usize) -> Self {
+        Location { file: file as u32, line: line as u32 }
+    }
+
     /// Index into `Config::files`.
-    pub file: usize,
+    pub fn file(self) -> usize {
+        self.file as usize
+    }
+
     /// Index into that document's logical lines.
-    pub line: usize,
+    pub fn line(self) -> usize {
+        self.line as usize
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

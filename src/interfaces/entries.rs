@@ -72,9 +72,9 @@ impl EntryList {
 
     /// Adds a line to the last stanza, whose lines are `entries`. `name` is a position, `value` a place in the file.
     pub(super) fn push(&mut self, entries: &mut Entries, name: usize, value: [u32; 2], kind: (Location, bool, bool)) {
-        let (Location { file, line }, in_block, if_unset) = kind;
+        let (location, in_block, if_unset) = kind;
         // The reader limits the number of files, and the size of each.
-        let (name, line, file) = (name as u32, line as u32, file as u16);
+        let (name, line, file) = (name as u32, location.line() as u32, location.file() as u16);
         self.parts.push(Part::Own(Line { name, value, line, file, in_block, if_unset }));
         (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(1));
     }
@@ -143,8 +143,8 @@ impl<'a> Iterator for Iter<'a> {
 impl<'a> Iter<'a> {
     fn entry(&self, line: &Line) -> Entry<'a> {
         let Line { name, value, line, file, in_block, if_unset } = *line;
-        let (name_at, location) = (name as usize, Location { file: usize::from(file), line: line as usize });
-        let value = self.files[location.file].document.whole().between(value).as_bstr();
+        let (name_at, location) = (name as usize, Location::new(file.into(), line as usize));
+        let value = self.files[location.file()].document.whole().between(value).as_bstr();
         let names: &[Text] = &self.list.names;
         Entry { name: &names[name_at], value, location, in_block, if_unset, name_at }
     }

@@ -122,7 +122,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let files = config.files.iter().enumerate();
     for (file, read) in files.filter(|(_, read)| read.document.bytes().contains(&b'\\')) {
         for line in 0..read.document.count() {
-            found.extend(broken_continuation(Location { file, line }, read.document.raw(line)));
+            found.extend(broken_continuation(Location::new(file, line), read.document.raw(line)));
         }
     }
     sort_by_key(&mut found, |diagnostic| diagnostic.location);
@@ -131,7 +131,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
 
 /// Is the line in this stanza itself, not inherited?
 fn is_own(stanza: &Stanza, entry: &Entry) -> bool {
-    stanza.location.is_some_and(|start| entry.location.file == start.file && entry.location.line > start.line)
+    stanza.location.is_some_and(|start| entry.location.file() == start.file() && entry.location.line() > start.line())
 }
 
 /// Every word of an option of another stanza, of a mapping or an `inherits`: an interface that is named there is used.
@@ -292,7 +292,7 @@ mod tests {
 
     fn warnings(text: &str) -> Vec<(usize, String)> {
         let config = Config::parse(Path::new("/f"), text.into(), &One, Dialect::Ifupdown);
-        config.diagnostics.iter().map(|d| (d.location.unwrap().line + 1, d.message.clone())).collect()
+        config.diagnostics.iter().map(|d| (d.location.unwrap().line() + 1, d.message.clone())).collect()
     }
 
     #[test]

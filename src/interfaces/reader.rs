@@ -79,6 +79,7 @@ impl Config {
                 },
             );
         }
+        config.stanzas.shrink_to_fit();
         if dialect == Dialect::Ifupdown {
             let hints = lint(&config);
             config.diagnostics.extend(hints);
@@ -314,7 +315,7 @@ impl<'a> Reader<'a> {
                 next_block += 1;
             }
             let in_block = blocks.get(next_block).is_some_and(|block| block.contains(&line));
-            let place = Place { location: Location { file, line }, whole: document.whole(), in_block, depth };
+            let place = Place { location: Location::new(file, line), whole: document.whole(), in_block, depth };
             let statement = statement(text);
             if self.config.dialect != Dialect::Ifupdown {
                 self.tolerant(place, statement, open);
@@ -342,7 +343,7 @@ impl<'a> Reader<'a> {
         reader.lines(0, from, &mut { open }, depth);
         let Config { mut files, diagnostics, .. } = reader.config;
         let here = |diagnostic: Diagnostic| {
-            let location = diagnostic.location.map(|location| Location { file, ..location });
+            let location = diagnostic.location.map(|location| Location::new(file, location.line()));
             Diagnostic { location, ..diagnostic }
         };
         self.config.diagnostics.extend(diagnostics.into_iter().map(here));

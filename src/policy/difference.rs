@@ -367,7 +367,7 @@ pub(crate) mod tests {
             name: format!("eth{n}"),
             family: Family::Inet,
             stanza: usize::from(n),
-            location: Location { file: 0, line: 0 },
+            location: Location::new(0, 0),
             gateway: Gateway::Address([10, n, 0, 1].into()),
             lease: None,
             same_gateway: Vec::new(),

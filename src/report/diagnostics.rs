@@ -20,9 +20,9 @@ struct Place {
 }
 
 fn place(config: &Config, root: &dyn Files, location: Location, word: &[u8]) -> Place {
-    let file = &config.files[location.file];
-    let is_there = location.line < file.document.count();
-    let raw = if is_there { file.document.raw(location.line) } else { b"" };
+    let file = &config.files[location.file()];
+    let is_there = location.line() < file.document.count();
+    let raw = if is_there { file.document.raw(location.line()) } else { b"" };
     let last = raw.strip_suffix(b"\n").unwrap_or(raw).rsplit(|b| *b == b'\n').next().unwrap_or_default();
     let text: String = last.to_str_lossy().trim_end().chars().take(LONGEST).collect();
     let start = text.len() - text.trim_start().len();
@@ -33,7 +33,7 @@ fn place(config: &Config, root: &dyn Files, location: Location, word: &[u8]) -> 
     };
     Place {
         file: root.shown(&file.path).display().to_string(),
-        line: if is_there { file.document.last_number(location.line) } else { 1 },
+        line: if is_there { file.document.last_number(location.line()) } else { 1 },
         column: text[..span.start].chars().count() + 1,
         text,
         span,
@@ -98,6 +98,6 @@ pub fn diagnostics_json<'a>(
 
 /// File and number of the first line of a logical line.
 pub(super) fn file_and_line(config: &Config, root: &dyn Files, location: Location) -> (String, usize) {
-    let file = &config.files[location.file];
-    (root.shown(&file.path).display().to_string(), file.document.first_number(location.line))
+    let file = &config.files[location.file()];
+    (root.shown(&file.path).display().to_string(), file.document.first_number(location.line()))
 }

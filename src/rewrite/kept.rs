@@ -28,7 +28,7 @@ pub fn kind(config: &Config) -> Option<Kind> {
     blocks.find_map(|(file, document, block)| {
         if let Some(path) = template_of(document.raw(block.start)) {
             let path = PathBuf::from(OsStr::from_bytes(path));
-            return Some(Kind::Template { path, location: Location { file, line: block.start } });
+            return Some(Kind::Template { path, location: Location::new(file, block.start) });
         }
         style(document, block).map(Kind::Style)
     })
@@ -65,7 +65,7 @@ pub fn foreign_lines(config: &Config) -> Vec<Diagnostic> {
                 };
                 if !is_ours {
                     found.push(Diagnostic::error(
-                        Location { file, line },
+                        Location::new(file, line),
                         b"",
                         "this line in the block was not written by symroute-gen; replacing the block would remove it",
                         "Move the line out of the block: above 'symroute: begin' or below 'symroute: end'.",

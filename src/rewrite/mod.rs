@@ -44,7 +44,8 @@ pub fn rewrite<'a>(
     for (index, file) in config.files.iter().enumerate() {
         let is_kept = |block: &&Range<usize>| {
             let mut entries = faulty.iter().flat_map(|stanza| config.entries(&config.stanzas[*stanza]));
-            entries.any(|entry| entry.in_block && entry.location.file == index && block.contains(&entry.location.line))
+            entries
+                .any(|entry| entry.in_block && entry.location.file() == index && block.contains(&entry.location.line()))
         };
         let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
         let removed = removal(&file.document, &blocks);
@@ -52,11 +53,11 @@ pub fn rewrite<'a>(
         for (stanza, body) in &bodies {
             let stanza = &config.stanzas[*stanza];
             let (Some(first), Some(last)) = (stanza.location, stanza.last) else { continue };
-            if first.file != index {
+            if first.file() != index {
                 continue;
             }
             let lines = Lines { marker, indent: indentation(config, stanza), body };
-            match insertion(&file.document, &removed, [first.line, last.line], &lines) {
+            match insertion(&file.document, &removed, [first.line(), last.line()], &lines) {
                 Some(edit) => edits.push(edit),
                 None => errors.push(Diagnostic::error(
                     first,
@@ -71,7 +72,7 @@ pub fn rewrite<'a>(
             continue;
         }
         if file.is_rejected {
-            let location = crate::interfaces::Location { file: index, line: 0 };
+            let location = crate::interfaces::Location::new(index, 0);
             let what = "this file needs new lines, but ifupdown does not read it to its end";
             errors.push(Diagnostic::error(location, b"", what, "Fix the line of the warning first."));
         }
@@ -160,7 +161,7 @@ fn indentation(config: &Config, stanza: &Stanza) -> Vec<u8> {
     let of_last_option = |stanza: &Stanza| {
         let start = stanza.location?;
         let is_own = |entry: &crate::interfaces::Entry| {
-            !entry.in_block && entry.location.file == start.file && entry.location.line > start.line
+            !entry.in_block && entry.location.file() == start.file() && entry.location.line() > start.line()
         };
         let entry = config.entries(stanza).filter(is_own).last()?;
         let raw = config.raw(entry.location);

@@ -564,9 +564,9 @@ fn manual(config: &Config, uplink: &Uplink, stanza: usize) -> Diagnostic {
 fn damaged_block<'a>(config: &'a Config, stanza: &Stanza) -> Option<&'a Diagnostic> {
     let start = stanza.location?;
     let starts =
-        config.stanzas.iter().filter_map(|other| other.location).filter(|location| location.file == start.file);
-    let end = starts.map(|location| location.line).filter(|line| *line > start.line).min();
-    let markers = config.files.get(start.file)?.stray_markers.iter();
-    let is_inside = |line: usize| line > start.line && end.is_none_or(|end| line < end);
-    markers.into_iter().find(|marker| marker.location.is_some_and(|location| is_inside(location.line)))
+        config.stanzas.iter().filter_map(|other| other.location).filter(|location| location.file() == start.file());
+    let end = starts.map(|location| location.line()).filter(|line| *line > start.line()).min();
+    let markers = config.files.get(start.file())?.stray_markers.iter();
+    let is_inside = |line: usize| line > start.line() && end.is_none_or(|end| line < end);
+    markers.into_iter().find(|marker| marker.location.is_some_and(|location| is_inside(location.line())))
 }

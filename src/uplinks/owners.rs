@@ -283,7 +283,7 @@ mod tests {
     fn uplink() -> impl Strategy<Value = Uplink> {
         let gateway = prop::option::weighted(0.8, 0u8..32);
         (0u8..3, gateway, 0usize..4, any::<bool>(), 0u8..8).prop_map(|(link, gateway, stanza, dynamic, skipped)| {
-            let location = Location { file: 0, line: 0 };
+            let location = Location::new(0, 0);
             let gateway = match gateway {
                 None => Gateway::Unknown,
                 Some(0) => Gateway::OnLink,

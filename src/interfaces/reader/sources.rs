@@ -61,7 +61,7 @@ impl Reader<'_> {
         if value.starts_with(b"/") {
             return value.to_vec();
         }
-        let including = &self.config.files[location.file].path;
+        let including = &self.config.files[location.file()].path;
         let directory = including.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         [directory.as_os_str().as_bytes(), b"/", value].concat()
     }

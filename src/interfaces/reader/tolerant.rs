@@ -94,7 +94,7 @@ impl Reader<'_> {
         if let Some(line) = found {
             self.config.files[file].is_rejected = true;
             self.config.diagnostics.push(Diagnostic::warning(
-                Location { file, line },
+                Location::new(file, line),
                 b"",
                 "this file is a mako template; symroute reads it without rendering it and does not write to it",
                 "Use the hooks, and write the uplinks as plain stanzas.",
