@@ -14,15 +14,15 @@ const WORD: usize = 79;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Statement<'a> {
     Nothing,
-    Mapping(Vec<&'a [u8]>),
+    Mapping(Words<'a>),
     Source(&'a [u8]),
     SourceDirectory(&'a [u8]),
-    Iface(Vec<&'a [u8]>),
+    Iface(Words<'a>),
     /// `auto` and `allow-CLASS`: the class and the names; `auto` is the class `auto`.
-    Allow(&'a [u8], Vec<&'a [u8]>),
-    NoAutoDown(Vec<&'a [u8]>),
-    NoScripts(Vec<&'a [u8]>),
-    Rename(Vec<&'a [u8]>),
+    Allow(&'a [u8], Words<'a>),
+    NoAutoDown(Words<'a>),
+    NoScripts(Words<'a>),
+    Rename(Words<'a>),
     Option {
         name: &'a [u8],
         value: &'a [u8],
@@ -34,29 +34,41 @@ pub fn statement(text: &[u8]) -> Statement<'_> {
     let (name, value) = word(text);
     match name {
         b"" => Statement::Nothing,
-        b"mapping" => Statement::Mapping(words(value)),
+        b"mapping" => Statement::Mapping(Words(value)),
         b"source" => Statement::Source(value),
-        b"iface" => Statement::Iface(words(value)),
-        b"auto" => Statement::Allow(name, words(value)),
-        b"no-auto-down" => Statement::NoAutoDown(words(value)),
-        b"no-scripts" => Statement::NoScripts(words(value)),
-        b"rename" => Statement::Rename(words(value)),
+        b"iface" => Statement::Iface(Words(value)),
+        b"auto" => Statement::Allow(name, Words(value)),
+        b"no-auto-down" => Statement::NoAutoDown(Words(value)),
+        b"no-scripts" => Statement::NoScripts(Words(value)),
+        b"rename" => Statement::Rename(Words(value)),
         _ if name.starts_with(b"source-dir") => Statement::SourceDirectory(value),
-        _ if name.starts_with(b"allow-") && name.len() > 6 => Statement::Allow(&name[6..], words(value)),
+        _ if name.starts_with(b"allow-") && name.len() > 6 => Statement::Allow(&name[6..], Words(value)),
         _ => Statement::Option { name, value },
     }
 }
 
 /// The words of a value.
-pub fn words(mut value: &[u8]) -> Vec<&[u8]> {
-    let mut words = Vec::new();
-    loop {
-        let (first, rest) = word(value);
-        if first.is_empty() {
-            return words;
-        }
-        words.push(first);
-        value = rest;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words<'a>(&'a [u8]);
+
+impl<'a> Words<'a> {
+    /// Of a value as in [`Statement::Option`].
+    pub(super) fn of(value: &'a [u8]) -> Self {
+        Words(value)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (first, rest) = word(self.0);
+        self.0 = rest;
+        (!first.is_empty()).then_some(first)
     }
 }
 
@@ -73,7 +85,7 @@ mod tests {
     #[test]
     fn keywords_are_exact() {
         assert_eq!(statement(b""), Statement::Nothing);
-        assert_eq!(statement(b"allow-auto eth0"), Statement::Allow(b"auto", vec![b"eth0"]));
+        assert_eq!(statement(b"allow-auto eth0"), Statement::Allow(b"auto", Words(b"eth0")));
         assert_eq!(statement(b"allow- eth0"), Statement::Option { name: b"allow-", value: b"eth0" });
         assert_eq!(statement(b"source-dirXYZ a b"), Statement::SourceDirectory(b"a b"));
         assert_eq!(statement(b"Iface eth0"), Statement::Option { name: b"Iface", value: b"eth0" });
@@ -82,6 +94,7 @@ mod tests {
             Statement::Option { name: b"up", value: b"echo  a\tb" },
             "blanks inside a value stay"
         );
+        assert!(Words(b"a  b\tc").eq([b"a", b"b", b"c"]));
         assert_eq!(statement(&[b'x'; 200]), Statement::Option { name: &[b'x'; WORD], value: b"" });
     }
 }

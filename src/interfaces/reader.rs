@@ -19,7 +19,7 @@ use super::diagnostic::{Diagnostic, Location, Severity, reason};
 use super::document::{Document, trim_end};
 use super::entries::Entries;
 use super::file::File;
-use super::grammar::{Statement, statement};
+use super::grammar::{Statement, Words, statement};
 use super::lint::{keyword_like, lint};
 use super::text::Text;
 
@@ -185,9 +185,10 @@ struct IfaceLine<'a> {
 }
 
 /// `NAME FAMILY METHOD [inherits NAME]`; `inherits` may also replace the method, or the family.
-fn iface_line<'a>(words: &[&'a [u8]]) -> Result<IfaceLine<'a>, Fault> {
+fn iface_line(mut words: Words<'_>) -> Result<IfaceLine<'_>, Fault> {
     const FORM: &str = "Write 'iface NAME inet|inet6 METHOD'.";
-    let word = |position: usize| words.get(position).copied();
+    let words: [Option<&[u8]>; 5] = std::array::from_fn(|_| words.next());
+    let word = |position: usize| words[position];
     let Some(name) = word(0) else {
         return Err(Fault::new(b"iface", "too few parameters for iface line", FORM));
     };
@@ -355,7 +356,7 @@ impl<'a> Reader<'a> {
         match statement {
             Statement::Nothing => {}
             Statement::Mapping(words) => {
-                let patterns = words.into_iter().map(|word| place.whole.part(word)).collect();
+                let patterns = words.map(|word| place.whole.part(word)).collect();
                 self.config.mappings.push(Mapping { patterns, ..Mapping::default() });
                 *open = Open::Mapping;
             }
@@ -376,14 +377,14 @@ impl<'a> Reader<'a> {
             }
             Statement::Iface(words) => {
                 *open = Open::Unknown;
-                self.iface(place, &words)?;
+                self.iface(place, words)?;
                 *open = Open::Stanza;
             }
-            Statement::Allow(class, names) => self.allow_line(place, class, &names, open),
-            Statement::NoAutoDown(names) => self.named(place, &names, open, |lists| &mut lists.no_auto_down),
-            Statement::NoScripts(names) => self.named(place, &names, open, |lists| &mut lists.no_scripts),
+            Statement::Allow(class, names) => self.allow_line(place, class, names, open),
+            Statement::NoAutoDown(names) => self.named(place, names, open, |lists| &mut lists.no_auto_down),
+            Statement::NoScripts(names) => self.named(place, names, open, |lists| &mut lists.no_scripts),
             Statement::Rename(names) => {
-                self.config.lists.rename.extend(names.into_iter().map(|name| place.whole.part(name)));
+                self.config.lists.rename.extend(names.map(|name| place.whole.part(name)));
                 *open = Open::Nothing;
             }
             Statement::Option { name, value } => self.option(place, name, value, *open)?,
@@ -392,7 +393,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `auto` and `allow-CLASS`: without a name in a stanza they mean its interface.
-    fn allow_line(&mut self, place: Place<'_>, class: &[u8], names: &[&[u8]], open: &mut Open) {
+    fn allow_line(&mut self, place: Place<'_>, class: &[u8], mut names: Words<'_>, open: &mut Open) {
         let Place { location, whole, .. } = place;
         let class = whole.part(class);
         if let (Open::Stanza, true) = (*open, names.is_empty()) {
@@ -403,12 +404,12 @@ impl<'a> Reader<'a> {
             }
             return;
         }
-        self.warn_of_comment(location, names);
-        let count = if self.config.dialect == Dialect::IfupdownNg { 1 } else { names.len() };
-        for name in names.iter().take(count) {
+        self.warn_of_comment(location, names.clone());
+        let count = if self.config.dialect == Dialect::IfupdownNg { 1 } else { usize::MAX };
+        for name in names.by_ref().take(count) {
             self.allow(&class, &whole.part(name));
         }
-        if let Some(name) = names.get(count) {
+        if let Some(name) = names.next() {
             let what = format!("'{}' is ignored: ifupdown-ng reads one name from this line", name.as_bstr());
             let help = "Write one line for each interface.";
             self.config.diagnostics.push(Diagnostic::warning(location, name, what, help));
@@ -417,8 +418,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of names cannot have an inline comment.
-    fn warn_of_comment(&mut self, location: Location, names: &[&[u8]]) {
-        if let Some(word) = names.iter().find(|name| name.starts_with(b"#")) {
+    fn warn_of_comment(&mut self, location: Location, mut names: Words<'_>) {
+        if let Some(word) = names.find(|name| name.starts_with(b"#")) {
             self.config.diagnostics.push(Diagnostic::warning(
                 location,
                 word,
@@ -451,15 +452,15 @@ impl<'a> Reader<'a> {
     }
 
     /// `no-auto-down` and `no-scripts`: without a name in a stanza they mean its interface.
-    fn named(&mut self, place: Place<'_>, names: &[&[u8]], open: &mut Open, list: fn(&mut Lists) -> &mut Vec<Text>) {
+    fn named(&mut self, place: Place<'_>, names: Words<'_>, open: &mut Open, list: fn(&mut Lists) -> &mut Vec<Text>) {
         match (self.config.stanzas.last_mut(), *open) {
             (Some(stanza), Open::Stanza) if names.is_empty() => {
                 stanza.last = Some(place.location);
                 list(&mut self.config.lists).push(stanza.interface.clone());
             }
             _ => {
-                self.warn_of_comment(place.location, names);
-                list(&mut self.config.lists).extend(names.iter().map(|name| place.whole.part(name)));
+                self.warn_of_comment(place.location, names.clone());
+                list(&mut self.config.lists).extend(names.map(|name| place.whole.part(name)));
                 *open = Open::Nothing;
             }
         }
@@ -519,7 +520,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn iface(&mut self, place: Place<'_>, words: &[&[u8]]) -> Result<(), Fault> {
+    fn iface(&mut self, place: Place<'_>, words: Words<'_>) -> Result<(), Fault> {
         let Place { location, whole, .. } = place;
         let IfaceLine { name, family, method, inherits, extra } = iface_line(words)?;
         if let Some(extra) = extra {

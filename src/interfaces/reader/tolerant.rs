@@ -9,7 +9,7 @@ use bstr::ByteSlice;
 use super::{Open, Place, Reader};
 use crate::interfaces::config::{AddressFamily, Dialect, Stanza};
 use crate::interfaces::diagnostic::{Diagnostic, Location};
-use crate::interfaces::grammar::{Statement, words};
+use crate::interfaces::grammar::{Statement, Words};
 
 impl Reader<'_> {
     /// One statement, as ifupdown-ng and ifupdown2 read it: they ignore what they do not understand.
@@ -17,19 +17,19 @@ impl Reader<'_> {
         let Place { location, whole, depth, .. } = place;
         let ng = self.config.dialect == Dialect::IfupdownNg;
         match statement {
-            Statement::Iface(words) => self.tolerant_iface(place, &words, open),
+            Statement::Iface(words) => self.tolerant_iface(place, words, open),
             Statement::Option { name: b"template" | b"interface", value } if ng => {
-                self.tolerant_iface(place, &words(value), open);
+                self.tolerant_iface(place, Words::of(value), open);
             }
-            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(place, &words(value), open),
+            Statement::Option { name: b"vlan", value } if !ng => self.tolerant_iface(place, Words::of(value), open),
             Statement::Source(value) if ng => {
                 // A path, not a pattern, relative to the working directory of ifup.
-                if let Some(path) = words(value).first() {
+                if let Some(path) = Words::of(value).next() {
                     self.include(location, Path::new(OsStr::from_bytes(path)), depth + 1);
                 }
             }
             Statement::SourceDirectory(value) if ng => {
-                if let Some(directory) = words(value).first().map(|word| Path::new(OsStr::from_bytes(word))) {
+                if let Some(directory) = Words::of(value).next().map(|word| Path::new(OsStr::from_bytes(word))) {
                     for name in self.files.list(directory).unwrap_or_default() {
                         self.include(location, &directory.join(OsStr::from_bytes(&name)), depth + 1);
                     }
@@ -40,7 +40,7 @@ impl Reader<'_> {
                 match (stanza, name) {
                     (Some(stanza), b"inherit" | b"inherits") if ng => {
                         stanza.last = Some(location);
-                        let template = words(value).first().map(|word| whole.part(word));
+                        let template = Words::of(value).next().map(|word| whole.part(word));
                         self.inherit(template);
                     }
                     (Some(_), _) if !value.is_empty() => {
@@ -52,7 +52,7 @@ impl Reader<'_> {
                 }
             }
             Statement::Mapping(_) | Statement::NoAutoDown(_) | Statement::NoScripts(_) | Statement::Rename(_) => {}
-            Statement::Allow(_, ref names) if names.is_empty() => {}
+            Statement::Allow(_, names) if names.is_empty() => {}
             statement => {
                 // Lists and sources are the same for all three.
                 let _ = self.statement(place, statement, open);
@@ -60,14 +60,14 @@ impl Reader<'_> {
         }
     }
 
-    fn tolerant_iface(&mut self, place: Place<'_>, words: &[&[u8]], open: &mut Open) {
+    fn tolerant_iface(&mut self, place: Place<'_>, mut words: Words<'_>, open: &mut Open) {
         let Place { location, whole, .. } = place;
         *open = Open::Unknown;
-        let Some(name) = words.first() else { return };
-        let family = words.iter().find_map(|word| AddressFamily::parse(word));
-        let method =
-            words.iter().skip(1).find(|word| matches!(**word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
-        self.has_loopback |= method == Some(&&b"loopback"[..]) || *name == b"lo";
+        let family = words.clone().find_map(AddressFamily::parse);
+        let mut inherited = words.clone().skip_while(|word| !matches!(*word, b"inherits" | b"inherit"));
+        let Some(name) = words.next() else { return };
+        let method = words.find(|word| matches!(*word, b"dhcp" | b"loopback" | b"manual" | b"auto" | b"ppp"));
+        self.has_loopback |= method == Some(b"loopback") || name == b"lo";
         self.config.stanzas.push(Stanza {
             interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Any),
@@ -78,8 +78,8 @@ impl Reader<'_> {
             entries: self.config.entries.begin(),
         });
         *open = Open::Stanza;
-        if let Some(keyword) = words.iter().position(|word| matches!(*word, b"inherits" | b"inherit")) {
-            self.inherit(words.get(keyword + 1).map(|word| whole.part(word)));
+        if inherited.next().is_some() {
+            self.inherit(inherited.next().map(|word| whole.part(word)));
         }
     }
 
