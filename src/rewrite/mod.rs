@@ -17,7 +17,7 @@ pub use self::change::Change;
 pub use self::difference::diff;
 use self::template::Template;
 use crate::interfaces::block::{BEGIN, END, removal};
-use crate::interfaces::{Config, Diagnostic, Document, Edit, Stanza, Text, without_alias};
+use crate::interfaces::{Config, Diagnostic, Document, Edit, File, Location, Stanza, Text, without_alias};
 use crate::policy::Plan;
 use crate::sort::sort_by_key;
 
@@ -37,48 +37,49 @@ pub fn rewrite<'a>(
     }
     let faulty = if template.is_some() { faulty_stanzas(config, plan) } else { FxHashSet::default() };
     bodies.retain(|stanza, _| !faulty.contains(stanza));
-    let mut changes = Vec::new();
-    let marker = template.map_or(BEGIN, |template| template.marker());
     let mut errors = kept::foreign_lines(config);
     errors.extend(inherited(config, bodies.keys().copied()));
+    // By file.
+    let removed = removed(config, &faulty);
+    let mut edits = removed.clone();
+    for (stanza, body) in &bodies {
+        let stanza = &config.stanzas[*stanza];
+        let (Some(first), Some(last)) = (stanza.location, stanza.last) else { continue };
+        let (document, removed) = (&config.files[first.file()].document, &removed[first.file()]);
+        let marker = template.map_or(BEGIN, |template| template.marker());
+        let lines = Lines { marker, indent: indentation(config, stanza), body };
+        match insertion(document, removed, [first.line(), last.line()], &lines) {
+            Some(edit) => edits[first.file()].push(edit),
+            None => errors.push(Diagnostic::error(
+                first,
+                b"",
+                "the file ends with a backslash; added lines would become part of this line",
+                "Remove the backslash, or add an empty line at the end of the file.",
+            )),
+        }
+    }
+    let change = |(file, edits): (&'a File, _)| Change { file, edits: changing(&file.document, edits) };
+    let changes = config.files.iter().zip(edits).map(change);
+    let changes: Vec<Change> = changes.filter(|change| !change.edits.is_empty()).collect();
     for (index, file) in config.files.iter().enumerate() {
-        let is_kept = |block: &&Range<usize>| {
-            let mut entries = faulty.iter().flat_map(|stanza| config.entries(&config.stanzas[*stanza]));
-            entries
-                .any(|entry| entry.in_block && entry.location.file() == index && block.contains(&entry.location.line()))
-        };
-        let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
-        let removed = removal(&file.document, &blocks);
-        let mut edits = Vec::new();
-        for (stanza, body) in &bodies {
-            let stanza = &config.stanzas[*stanza];
-            let (Some(first), Some(last)) = (stanza.location, stanza.last) else { continue };
-            if first.file() != index {
-                continue;
-            }
-            let lines = Lines { marker, indent: indentation(config, stanza), body };
-            match insertion(&file.document, &removed, [first.line(), last.line()], &lines) {
-                Some(edit) => edits.push(edit),
-                None => errors.push(Diagnostic::error(
-                    first,
-                    b"",
-                    "the file ends with a backslash; added lines would become part of this line",
-                    "Remove the backslash, or add an empty line at the end of the file.",
-                )),
-            }
-        }
-        let edits = changing(&file.document, [removed, edits].concat());
-        if edits.is_empty() {
-            continue;
-        }
-        if file.is_rejected {
-            let location = crate::interfaces::Location::new(index, 0);
+        if file.is_rejected && changes.iter().any(|change| std::ptr::eq(change.file, file)) {
             let what = "this file needs new lines, but ifupdown does not read it to its end";
-            errors.push(Diagnostic::error(location, b"", what, "Fix the line of the warning first."));
+            errors.push(Diagnostic::error(Location::new(index, 0), b"", what, "Fix the line of the warning first."));
         }
-        changes.push(Change { file, edits });
     }
     Ok(if errors.is_empty() { Ok(changes) } else { Err(errors) })
+}
+
+/// The edits that remove the blocks of each file, apart from those of faulty stanzas.
+fn removed(config: &Config, faulty: &FxHashSet<usize>) -> Vec<Vec<Edit>> {
+    let entries = faulty.iter().flat_map(|stanza| config.entries(&config.stanzas[*stanza]));
+    let kept: FxHashSet<Location> = entries.filter(|entry| entry.in_block).map(|entry| entry.location).collect();
+    let of_file = |(index, file): (usize, &File)| {
+        let is_kept = |block: &Range<usize>| block.clone().any(|line| kept.contains(&Location::new(index, line)));
+        let blocks: Vec<Range<usize>> = file.blocks.iter().filter(|block| !is_kept(block)).cloned().collect();
+        removal(&file.document, &blocks)
+    };
+    config.files.iter().enumerate().map(of_file).collect()
 }
 
 /// The edits in order, with those that touch as one, and without those that change nothing.
