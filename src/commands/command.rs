@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::keywords::{Keyword, ROUTE, RULE, abbreviated, keyword, number, prefix};
-use super::words::{Given, Words};
+use super::words::{Given, Word, owned};
 
 /// What a command changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,20 +34,20 @@ pub enum SameMetric {
     Joins,
 }
 
-/// A command that changes rules, routes or addresses.
+/// A command that changes rules, routes or addresses. Its words are parts of its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
+pub struct Command<'a> {
     pub object: Object,
     pub verb: Verb,
     /// `-6`, or an address with a colon in it.
     pub inet6: bool,
     /// iproute2's keywords in full with their values: for rules `from`, `to`, `priority`, `table`, `iif` and so
     /// on; for routes `to` (the destination), `via`, `dev`, `src`, `table`, …; for addresses `to` and `dev`.
-    pub(super) given: Given,
+    pub(super) given: Given<'a>,
     /// Why `ip` or the shell rejects it; nothing if variables decide.
     pub rejection: Option<Box<Rejection>>,
     /// Its words, with variables as they were written.
-    pub(super) words: Words,
+    pub(super) words: Vec<Word<'a>>,
     /// The position of the verb among the words.
     pub(super) verb_at: usize,
     /// Its failure is the failure of the line: nothing like `|| true` comes after it.
@@ -69,7 +69,14 @@ pub struct Rejection {
     pub corrected: Option<String>,
 }
 
-impl Command {
+impl<'a> Command<'a> {
+    /// A copy, which outlives the line.
+    pub(super) fn into_owned(self) -> Command<'static> {
+        let Command { object, verb, inet6, given, rejection, words, verb_at, failure_propagates, conditional } = self;
+        let (given, words) = (given.into_owned(), words.into_iter().map(owned).collect());
+        Command { object, verb, inet6, given, rejection, words, verb_at, failure_propagates, conditional }
+    }
+
     pub fn get(&self, keyword: &str) -> Option<&str> {
         self.given.get(keyword)
     }
@@ -85,7 +92,7 @@ impl Command {
 
     /// What the command does with a route of the table that has this destination and metric.
     pub fn same_metric(&self) -> SameMetric {
-        let route8 = self.words.iter().any(|word| matches!(word, "gw" | "gateway"));
+        let route8 = self.words.iter().any(|word| matches!(&**word, "gw" | "gateway"));
         match self.adding_verb() {
             Some("add") if !route8 => SameMetric::Fails,
             Some("change" | "chg" | "replace") => SameMetric::Replaces,
@@ -99,7 +106,7 @@ impl Command {
     }
 
     fn adding_verb(&self) -> Option<&'static str> {
-        abbreviated(self.words.get(self.verb_at), &["add", "change", "chg", "replace", "prepend", "append"])
+        abbreviated(&self.words[self.verb_at], &["add", "change", "chg", "replace", "prepend", "append"])
     }
 
     /// A value that is a prefix; nothing if it is missing or invalid.
@@ -127,13 +134,13 @@ impl Command {
     pub fn text(&self) -> String {
         match self.rejection.as_ref().and_then(|rejection| rejection.corrected.as_ref()) {
             Some(corrected) => corrected.clone(),
-            None => self.words.text().to_string(),
+            None => self.words.join(" "),
         }
     }
 
     /// The same with another verb, for the opposite of a command.
     pub fn with_verb(&self, verb: &str) -> String {
-        let own = format!(" {} ", self.words.get(self.verb_at));
+        let own = format!(" {} ", self.words[self.verb_at]);
         self.text().replacen(&own, &format!(" {verb} "), 1)
     }
 
@@ -141,8 +148,8 @@ impl Command {
     pub fn written(&self, name: &str) -> String {
         let keywords: &[Keyword] = if self.object == Object::Rule { &RULE } else { &ROUTE };
         let is_keyword = |(word, _): &(&str, &str)| keyword(word, keywords).is_some_and(|known| known.name == name);
-        let pairs = self.words.iter().rev().skip(1).zip(self.words.iter().rev());
-        pairs.into_iter().find(is_keyword).map_or(String::new(), |(word, value)| format!("{word} {value}"))
+        let mut pairs = self.words.windows(2).rev().map(|pair| (&*pair[0], &*pair[1]));
+        pairs.find(is_keyword).map_or(String::new(), |(word, value)| format!("{word} {value}"))
     }
 
     /// Replaces the value of a keyword, if the command has it.
@@ -157,9 +164,9 @@ impl Command {
         words[position + 1] = value;
         match self.rejection.as_mut().and_then(|rejection| rejection.corrected.as_mut()) {
             Some(corrected) => *corrected = words.join(" "),
-            None => self.words = Words::new(&words),
+            None => self.words = words.into_iter().map(|word| owned(word.into())).collect(),
         }
-        self.given.insert(name, value);
+        self.given.insert(name, owned(value.into()));
     }
 
     /// Its text with another value of a keyword.

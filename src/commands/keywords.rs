@@ -131,7 +131,8 @@ pub(crate) const ADDRESS: [Keyword; 13] = [
 
 /// iproute2's `matches()`: an abbreviation stands for the first keyword that begins with it.
 pub(crate) fn abbreviated<'a>(word: &str, keywords: &[&'a str]) -> Option<&'a str> {
-    keywords.iter().find(|keyword| !word.is_empty() && keyword.starts_with(word)).copied()
+    let first = word.as_bytes().first()?;
+    keywords.iter().find(|keyword| keyword.as_bytes().first() == Some(first) && keyword.starts_with(word)).copied()
 }
 
 pub(crate) fn keyword<'a>(word: &str, keywords: &'a [Keyword]) -> Option<&'a Keyword> {
@@ -166,14 +167,19 @@ pub fn number(text: &str) -> Option<u32> {
     if digits.starts_with(['+', '-']) { None } else { u32::from_str_radix(digits, base).ok() }
 }
 
+/// Without a colon, every address is of IPv4.
+pub(crate) fn has_colon(text: &str) -> bool {
+    text.bytes().any(|byte| byte == b':')
+}
+
 /// An address as iproute2 reads it (utils.c `get_addr_ipv4`): `10` is 10.0.0.0, and `192.0.2` is 192.0.2.0.
 pub(crate) fn address(text: &str) -> Option<IpAddr> {
-    if text.bytes().any(|byte| byte == b':') {
-        return text.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
-    }
     // Most addresses are written in full.
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Some(IpAddr::V4(address));
+    }
+    if has_colon(text) {
+        return text.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     }
     let mut octets = [0u8; 4];
     let mut parts = text.split('.');

@@ -3,7 +3,7 @@
 use bstr::{BStr, ByteSlice};
 
 use super::command::{Command, Object, Verb};
-use super::script::commands;
+use super::script::for_each_command;
 use super::tables::{MAIN, Names};
 use crate::interfaces::config::Listed;
 use crate::interfaces::{Config, Entry, Location, Stanza};
@@ -45,15 +45,15 @@ impl Phase {
 
 /// An `ip` command in a stanza.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct Line<'a> {
     /// Index into `Config::stanzas`.
     pub stanza: usize,
     pub phase: Phase,
     pub location: Location,
-    pub command: Command,
+    pub command: Command<'a>,
 }
 
-impl Line {
+impl Line<'_> {
     pub(crate) fn adds_rule(&self) -> bool {
         self.phase.is_up() && self.command.object == Object::Rule && self.command.adds()
     }
@@ -74,20 +74,21 @@ impl Line {
 }
 
 /// All `ip` commands that are not symroute-gen's, by stanza.
-pub(crate) fn lines(config: &Config, listed: &Listed) -> Vec<Line> {
+pub(crate) fn lines<'a>(config: &'a Config, listed: &Listed) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     for_each_line(config, listed, &mut |line| lines.push(line));
     lines
 }
 
 /// The same, one after the other: most are for interfaces that are no uplinks, and need not be kept.
-pub(crate) fn for_each_line(config: &Config, listed: &Listed, found: &mut dyn FnMut(Line)) {
+pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut dyn FnMut(Line<'a>)) {
     for (index, stanza) in config.stanzas.iter().enumerate() {
         for entry in config.entries(stanza).filter(|entry| !entry.in_block) {
             let Some((phase, value)) = phase_and_script(&entry) else { continue };
-            for command in commands(&value.to_str_lossy(), &|name| variable(name, config, stanza, listed)) {
+            let variable = |name: &str| variable(name, config, stanza, listed);
+            for_each_command(&value.to_str_lossy(), &variable, &mut |command| {
                 found(Line { stanza: index, phase, location: entry.location, command });
-            }
+            });
         }
     }
 }

@@ -20,3 +20,4 @@ pub use command::{Command, Object, Rejection, SameMetric, Verb};
 pub use keywords::number;
 pub(crate) use keywords::prefix;
 pub use script::commands;
+pub(crate) use script::for_each_command;

@@ -6,18 +6,20 @@
 use ipnet::IpNet;
 
 use super::command::{Command, Object, Rejection, Verb};
-use super::keywords::{ADDRESS, Keyword, ROUTE, RULE, Takes, abbreviated, address, is_type, keyword, number, prefix};
-use super::words::{Given, Word, Words};
+use super::keywords::{
+    ADDRESS, Keyword, ROUTE, RULE, Takes, abbreviated, address, has_colon, is_type, keyword, number, prefix,
+};
+use super::words::{Given, Word};
 
 /// A command that is being read.
-struct Reading<'a> {
+struct Reading<'w, 'a> {
     /// The words as they were written, and as the shell passes them to `ip`.
-    written: &'a [Word<'a>],
-    words: &'a [Word<'a>],
+    written: &'w [Word<'a>],
+    words: &'w [Word<'a>],
     /// The position of the next word.
     next: usize,
     inet6: Option<bool>,
-    given: Given,
+    given: Given<'a>,
     rejection: Option<Rejection>,
 }
 
@@ -26,25 +28,25 @@ fn is_unknown(value: &str) -> bool {
     value.bytes().any(|byte| matches!(byte, b'$' | b'`' | b'<'))
 }
 
-impl<'a> Reading<'a> {
+impl<'w, 'a> Reading<'w, 'a> {
     fn reject(&mut self, exit: u8, word: &str, why: String, corrected: Option<Vec<&str>>) {
         let corrected = corrected.map(|words| words.join(" "));
         self.rejection.get_or_insert(Rejection { word: word.to_string(), why, exit, corrected });
     }
 
     /// The command with the words of `range` replaced by others.
-    fn with<'w>(&'w self, range: std::ops::Range<usize>, others: &[&'w str]) -> Vec<&'w str> {
-        let text = |words: &'w [Word]| words.iter().map(|word| &**word).collect::<Vec<_>>();
+    fn with<'t>(&'t self, range: std::ops::Range<usize>, others: &[&'t str]) -> Vec<&'t str> {
+        let text = |words: &'t [Word]| words.iter().map(|word| &**word).collect::<Vec<_>>();
         [&text(&self.written[..range.start])[..], others, &text(&self.written[range.end..])[..]].concat()
     }
 
-    fn next(&mut self) -> Option<&'a str> {
-        let word = self.words.get(self.next).map(|word| &**word);
+    fn next(&mut self) -> Option<&'w Word<'a>> {
+        let word = self.words.get(self.next);
         self.next += 1;
         word
     }
 
-    fn value(&mut self, keyword: &str) -> Option<&'a str> {
+    fn value(&mut self, keyword: &str) -> Option<&'w Word<'a>> {
         let value = self.next();
         if value.is_none() {
             self.reject(255, keyword, format!("'{keyword}' requires a value"), None);
@@ -55,7 +57,7 @@ impl<'a> Reading<'a> {
     /// The next word is the value of a keyword, if there is one.
     fn next_is(&mut self, keyword: &'static str) {
         if let Some(value) = self.next() {
-            self.given.insert(keyword, value);
+            self.given.insert(keyword, value.clone());
         }
     }
 
@@ -69,9 +71,6 @@ impl<'a> Reading<'a> {
 
     /// Is the value valid for its keyword? Unknown variables are skipped.
     fn check(&mut self, takes: Takes, keyword: &str, value: &str) {
-        if is_unknown(value) {
-            return;
-        }
         match takes {
             Takes::Prefix => self.check_net(prefix(value, self.inet6 == Some(true)), value, "address or network"),
             Takes::Address | Takes::Gateway => self.check_net(address(value).map(IpNet::from), value, "address"),
@@ -82,19 +81,20 @@ impl<'a> Reading<'a> {
             Takes::Mark => value.splitn(2, '/').all(|part| number(part).is_some()),
             _ => true,
         };
-        if !is_number {
+        if !is_number && !is_unknown(value) {
             self.reject(255, value, format!("'{keyword}' requires a number, not '{value}'"), None);
         }
-        if takes == Takes::Link && (value.is_empty() || value.len() > 15 || value.contains('/')) {
+        let is_link = || !value.is_empty() && value.len() <= 15 && !value.contains('/');
+        if takes == Takes::Link && !is_link() && !is_unknown(value) {
             self.reject(255, value, format!("'{value}' is not a valid interface name"), None);
         }
     }
 
-    /// Is it an address or network of the command's family?
+    /// Is it an address or network of the command's family, or may it be one?
     fn check_net(&mut self, net: Option<IpNet>, value: &str, what: &str) {
         let of_family =
             |net: IpNet| net.prefix_len() == 0 || self.inet6.is_none_or(|inet6| inet6 == net.addr().is_ipv6());
-        if !net.is_some_and(of_family) {
+        if !net.is_some_and(of_family) && !is_unknown(value) {
             let why = format!("'{value}' is not a valid {}{what}", self.family());
             self.reject(1, value, why, None);
         }
@@ -103,11 +103,11 @@ impl<'a> Reading<'a> {
     fn keyword(&mut self, found: Keyword, as_written: &str, keywords: &[Keyword]) {
         let Keyword { name, takes, .. } = found;
         if takes == Takes::Nothing {
-            self.given.insert(name, "");
+            self.given.insert(name, "".into());
             return;
         }
         let Some(mut value) = self.value(as_written) else { return };
-        let family = takes == Takes::Gateway && matches!(value, "inet" | "inet6");
+        let family = takes == Takes::Gateway && matches!(&**value, "inet" | "inet6");
         if family || takes == Takes::Lockable && value == "lock" || name == "as" && value == "to" {
             match self.value(as_written) {
                 Some(after) => value = after,
@@ -118,7 +118,7 @@ impl<'a> Reading<'a> {
             return;
         }
         self.check(takes, as_written, value);
-        self.given.insert(name, value);
+        self.given.insert(name, value.clone());
     }
 
     /// `from fwmark 1`, `lookup table isp1`: a keyword instead of the value, which was read already. Is it rejected?
@@ -157,7 +157,7 @@ impl<'a> Reading<'a> {
                 self.keyword(*found, word, &RULE);
                 continue;
             }
-            let word = match word {
+            let word = match &**word {
                 "type" => match self.value("type") {
                     Some(word) => word,
                     None => return,
@@ -166,10 +166,10 @@ impl<'a> Reading<'a> {
             };
             if abbreviated(word, &["goto"]).is_some() {
                 if let Some(target) = self.value("goto") {
-                    self.given.insert("goto", target);
+                    self.given.insert("goto", target.clone());
                 }
             } else if abbreviated(word, &["nop"]).is_some() || is_type(word) {
-                self.given.insert("type", word);
+                self.given.insert("type", word.clone());
             } else if !is_unknown(word) {
                 let start = self.next - 1;
                 let without_table = !self.words.iter().any(|word| matches!(&**word, "table" | "lookup"));
@@ -196,13 +196,13 @@ impl<'a> Reading<'a> {
 
     fn route(&mut self) {
         while let Some(word) = self.next() {
-            if matches!(word, "nexthop" | "encap") {
+            if matches!(&**word, "nexthop" | "encap") {
                 // Several nexthops, or a tunnel: only the first `via` and `dev` matter here.
-                self.given.insert("nexthop", "");
+                self.given.insert("nexthop", "".into());
                 for pair in self.words[self.next.min(self.words.len())..].windows(2) {
                     match &*pair[0] {
-                        "via" => self.given.insert_first("via", &pair[1]),
-                        "dev" => self.given.insert_first("dev", &pair[1]),
+                        "via" => self.given.insert_first("via", pair[1].clone()),
+                        "dev" => self.given.insert_first("dev", pair[1].clone()),
                         _ => {}
                     }
                 }
@@ -216,15 +216,15 @@ impl<'a> Reading<'a> {
                 self.keyword(*found, word, &ROUTE);
                 continue;
             }
-            let mut word = match word {
+            let mut word = match &**word {
                 "to" => match self.value("to") {
                     Some(word) => word,
                     None => return,
                 },
                 _ => word,
             };
-            if is_type(word) && !word.starts_with(|c: char| c.is_ascii_digit()) {
-                self.given.insert("type", word);
+            if !word.starts_with(|c: char| c.is_ascii_digit()) && is_type(word) {
+                self.given.insert("type", word.clone());
                 match self.value(word) {
                     Some(after) => word = after,
                     None => return,
@@ -244,9 +244,7 @@ impl<'a> Reading<'a> {
                 return;
             }
             let net = prefix(word, self.inet6 == Some(true));
-            if !is_unknown(word) {
-                self.check_net(net, word, "address or network");
-            }
+            self.check_net(net, word, "address or network");
             if let Some(net) = net.filter(|net| net.addr().is_ipv4() && net.addr() != net.network()) {
                 let start = self.next - 1;
                 let network = net.trunc().to_string();
@@ -255,16 +253,12 @@ impl<'a> Reading<'a> {
                 let word = word.to_string();
                 self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
             }
-            self.given.insert("to", word);
+            self.given.insert("to", word.clone());
         }
     }
 
     /// Destination, gateway and source are of one family, unless the gateway's is named.
     fn one_family(&mut self) {
-        // Without a colon, every address is of IPv4.
-        if !self.given.iter().any(|(_, value)| value.contains(':')) {
-            return;
-        }
         let named = self.words.iter().any(|word| matches!(&**word, "inet" | "inet6"));
         let families = ["to", "via", "src"].into_iter().filter_map(|name| {
             let net = prefix(self.given.get(name)?, false).filter(|net| net.prefix_len() > 0)?;
@@ -282,7 +276,7 @@ impl<'a> Reading<'a> {
         while let Some(word) = self.next() {
             match keyword(word, &ADDRESS) {
                 Some(found) => self.next_is(found.name),
-                None if word.contains(['.', ':']) => self.given.insert_first("to", word),
+                None if word.contains(['.', ':']) => self.given.insert_first("to", word.clone()),
                 None => {}
             }
         }
@@ -292,7 +286,9 @@ impl<'a> Reading<'a> {
     fn flush(&mut self, object: Object) {
         while let Some(word) = self.next() {
             let table = match object {
-                Object::Rule => word.len() > 1 && "table".starts_with(word) || abbreviated(word, &["lookup"]).is_some(),
+                Object::Rule => {
+                    word.len() > 1 && "table".starts_with(&**word) || abbreviated(word, &["lookup"]).is_some()
+                }
                 _ => abbreviated(word, &["table"]).is_some(),
             };
             if table {
@@ -302,7 +298,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-impl Reading<'_> {
+impl Reading<'_, '_> {
     /// The words before the object; nothing if the command is not about the rules and routes of this host.
     fn program_and_options(&mut self) -> Option<()> {
         let words = self.words;
@@ -363,7 +359,8 @@ impl Reading<'_> {
     }
 }
 
-pub(crate) fn ip(written: &[Word], words: &[Word]) -> Option<Command> {
+/// The command without its words.
+pub(crate) fn ip<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Command<'a>> {
     let mut reading = Reading { written, words, next: 1, inet6: None, given: Given::default(), rejection: None };
     reading.program_and_options()?;
     let object = reading.object()?;
@@ -377,23 +374,23 @@ pub(crate) fn ip(written: &[Word], words: &[Word]) -> Option<Command> {
         (Object::Rule, _) => reading.rule(),
         (Object::Route, _) => {
             reading.route();
-            reading.one_family();
+            if reading.given.iter().any(|(_, value)| has_colon(value)) {
+                reading.one_family();
+            }
         }
         (Object::Address, _) => reading.address(),
     }
-    reading.given.shrink();
     let Reading { inet6, given, rejection, .. } = reading;
-    let has_colon =
-        || ["from", "to", "via", "src"].into_iter().filter_map(|name| given.get(name)).any(|value| value.contains(':'));
-    let inet6 = inet6.unwrap_or_else(has_colon);
-    let (words, rejection) = (Words::new(written), rejection.map(Box::new));
+    let is_address = |name: &str| matches!(name, "from" | "to" | "via" | "src");
+    let is_inet6 = || given.iter().any(|(name, value)| is_address(name) && has_colon(value));
+    let inet6 = inet6.unwrap_or_else(is_inet6);
     Some(Command {
         object,
         verb,
         inet6,
         given,
-        rejection,
-        words,
+        rejection: rejection.map(Box::new),
+        words: Vec::new(),
         verb_at,
         failure_propagates: true,
         conditional: false,

@@ -1,20 +1,29 @@
 //! The commands in the value of one `up` or `down` line, a script of the shell.
 
+use std::borrow::Cow;
+
 use super::command::{Command, Rejection};
 use super::net_tools;
 use super::reading::ip;
-use super::shell::{Separator, expand, introduces, shell};
+use super::shell::{Segment, Separator, expand, introduces, plain, shell};
 use super::words::Word;
 
-/// The commands of one `up` or `down` value. `variable` returns the value of a variable such as `$IFACE`.
-pub fn commands(line: &str, variable: &dyn Fn(&str) -> Option<String>) -> Vec<Command> {
+/// The value of a variable such as `$IFACE`.
+type Variables<'v> = dyn Fn(&str) -> Option<String> + 'v;
+
+/// The commands of one `up` or `down` value.
+pub fn commands<'a>(line: &'a str, variable: &Variables) -> Vec<Command<'a>> {
     let mut found = Vec::new();
-    if !may_have_command(line) {
-        return found;
-    }
-    // `sh -c "sh -c '…'"`: the number of levels is limited.
-    gather(line, variable, true, 4, &mut found);
+    for_each_command(&Cow::Borrowed(line), variable, &mut |command| found.push(command));
     found
+}
+
+/// The same, one after the other.
+pub(crate) fn for_each_command<'a>(line: &Word<'a>, variable: &Variables, found: &mut dyn FnMut(Command<'a>)) {
+    if may_have_command(line) {
+        // `sh -c "sh -c '…'"`: the number of levels is limited.
+        Script { variable, levels: 4, failure_propagates: true, is_compound: false }.read(line, found);
+    }
 }
 
 /// Quotes and variables can make a word that is not in the line.
@@ -24,44 +33,52 @@ fn may_have_command(line: &str) -> bool {
     has("ip") || has("route") || !line.bytes().all(is_word_of_line)
 }
 
-fn gather(
-    line: &str,
-    variable: &dyn Fn(&str) -> Option<String>,
+/// What decides how a command of a line is read.
+struct Script<'v> {
+    variable: &'v Variables<'v>,
+    /// Of `sh -c`, which may follow.
+    levels: usize,
     failure_propagates: bool,
-    depth: usize,
-    found: &mut Vec<Command>,
-) {
-    let segments = shell(line);
-    let has_variables = line.bytes().any(|byte| byte == b'$');
-    let mut compound = false;
-    for segment in &segments {
-        let first = segment.words.first().map(|word| &**word).unwrap_or_default();
-        compound |= matches!(first, "if" | "elif" | "while" | "until" | "for" | "case");
-        let words = &segment.words[segment.words.iter().take_while(|word| introduces(word)).count()..];
-        let failure_propagates = failure_propagates && segment.failure_propagates;
-        if let [program, option, script, ..] = words {
-            if option == "-c" && depth > 0 && matches!(program.rsplit('/').next(), Some("sh" | "dash" | "bash")) {
-                gather(script, variable, failure_propagates, depth - 1, found);
-                continue;
+    /// `if`, `while` or the like come before it.
+    is_compound: bool,
+}
+
+impl Script<'_> {
+    fn read<'a>(mut self, line: &Word<'a>, found: &mut dyn FnMut(Command<'a>)) {
+        match line {
+            Cow::Borrowed(line) => match plain(line) {
+                Some(segment) => self.segment(segment, found),
+                None => shell(line).into_iter().for_each(|segment| self.segment(segment, found)),
+            },
+            // Words are parts of their line, and this one is not kept.
+            Cow::Owned(line) => self.read(&Cow::Borrowed(line), &mut |command| found(command.into_owned())),
+        }
+    }
+
+    fn segment<'a>(&mut self, segment: Segment<'a>, found: &mut dyn FnMut(Command<'a>)) {
+        let Segment { mut words, placeholder, before, .. } = segment;
+        let first = words.first().map(|word| &**word).unwrap_or_default();
+        self.is_compound |= matches!(first, "if" | "elif" | "while" | "until" | "for" | "case");
+        let introducing = words.iter().take_while(|word| introduces(word)).count();
+        words.drain(..introducing);
+        let failure_propagates = self.failure_propagates && segment.failure_propagates;
+        if let [program, option, script, ..] = &words[..] {
+            if option == "-c" && self.levels > 0 && matches!(program.rsplit('/').next(), Some("sh" | "dash" | "bash")) {
+                let levels = self.levels - 1;
+                return Script { levels, failure_propagates, is_compound: false, ..*self }.read(script, found);
             }
         }
-        let expanded: Vec<Word>;
-        let read = if has_variables {
-            expanded = words.iter().map(|word| expand(word, variable)).collect();
-            &expanded
-        } else {
-            words
-        };
-        if let Some(mut command) = ip(words, read).or_else(|| net_tools::route(words, read)) {
-            command.failure_propagates = failure_propagates;
-            command.conditional = compound || segment.before != Separator::End;
-            if let Some(word) = segment.placeholder {
-                let why = format!("'{word}' is a placeholder; the shell reads '<' and '>' as redirections");
-                let rejection = Rejection { word: word.to_string(), why, exit: 2, corrected: None };
-                command.rejection = Some(Box::new(rejection));
-            }
-            found.push(command);
+        let expand = || words.iter().map(|word| expand(word, self.variable)).collect::<Vec<Word>>();
+        let expanded = segment.has_variables.then(expand);
+        let read = expanded.as_ref().unwrap_or(&words);
+        let Some(mut command) = ip(&words, read).or_else(|| net_tools::route(&words, read)) else { return };
+        if let Some(word) = placeholder {
+            let why = format!("'{word}' is a placeholder; the shell reads '<' and '>' as redirections");
+            let rejection = Rejection { word: word.to_string(), why, exit: 2, corrected: None };
+            command.rejection = Some(Box::new(rejection));
         }
+        let conditional = self.is_compound || before != Separator::End;
+        found(Command { words, failure_propagates, conditional, ..command });
     }
 }
 
@@ -70,11 +87,11 @@ mod tests {
     use super::*;
     use crate::commands::{Object, SameMetric, Verb};
 
-    fn all(line: &str) -> Vec<Command> {
+    fn all(line: &str) -> Vec<Command<'_>> {
         commands(line, &|name| (name == "IFACE").then(|| "eth1".to_string()))
     }
 
-    fn one(line: &str) -> Command {
+    fn one(line: &str) -> Command<'_> {
         let mut found = all(line);
         assert_eq!(found.len(), 1, "{line}: {found:?}");
         found.remove(0)
@@ -241,7 +258,8 @@ mod tests {
     #[test]
     fn a_line_of_any_length() {
         for (joint, count) in [(" && ", 50_000), (" || ", 5_000), ("; ", 5_000), (" | ", 5_000)] {
-            let found = all(&vec!["ip rule add from 192.0.2.1 table 1"; count].join(joint));
+            let line = vec!["ip rule add from 192.0.2.1 table 1"; count].join(joint);
+            let found = all(&line);
             assert_eq!(found.len(), count, "{joint}");
             assert_eq!(
                 (found[0].failure_propagates, found[count - 1].failure_propagates),

@@ -15,19 +15,30 @@ use nom::sequence::{delimited, preceded};
 
 use super::words::Word;
 
-/// Most commands have no more words.
-const USUAL_WORDS: usize = 10;
 /// The longest `${…}` that is read, so that the time to read a line is linear in its length.
 const LONGEST_VARIABLE: usize = 256;
 
 /// Words that may come before a command.
 pub(crate) fn introduces(word: &str) -> bool {
-    const BEFORE: [&str; 15] = [
-        "if", "then", "else", "elif", "do", "while", "until", "!", "sudo", "exec", "command", "time", "env", "nohup",
-        "-",
-    ];
-    let equals = word.bytes().position(|byte| byte == b'=');
-    BEFORE.contains(&word) || equals.is_some_and(|equals| is_name(&word[..equals]))
+    let is_before = matches!(
+        word,
+        "if" | "then"
+            | "else"
+            | "elif"
+            | "do"
+            | "while"
+            | "until"
+            | "!"
+            | "sudo"
+            | "exec"
+            | "command"
+            | "time"
+            | "env"
+            | "nohup"
+            | "-"
+    );
+    let equals = || word.bytes().position(|byte| byte == b'=');
+    is_before || equals().is_some_and(|equals| is_name(&word[..equals]))
 }
 
 fn is_name(text: &str) -> bool {
@@ -76,6 +87,8 @@ pub(crate) struct Segment<'a> {
     after: Separator,
     /// The line fails when this command does.
     pub(crate) failure_propagates: bool,
+    /// Its words may contain variables.
+    pub(crate) has_variables: bool,
 }
 
 /// May a word of a plain line have it, or separate its words?
@@ -85,11 +98,20 @@ fn is_plain(byte: u8) -> bool {
     !is_special && !matches!(byte, b'\n' | b'\r' | 0x0b | 0x0c | b'#')
 }
 
-/// The words of a line that is one command of plain words, as most lines are.
-fn plain(line: &str) -> Option<Vec<Word<'_>>> {
-    let mut words = Vec::with_capacity(USUAL_WORDS);
-    line.bytes().all(is_plain).then(|| words.extend(line.split_ascii_whitespace().map(Word::from)))?;
-    Some(words)
+/// A line that is one command of plain words, as most lines are.
+pub(crate) fn plain(line: &str) -> Option<Segment<'_>> {
+    let (mut blanks, mut has_variables) = (0, false);
+    for byte in line.bytes() {
+        if !is_plain(byte) {
+            return None;
+        }
+        blanks += usize::from(matches!(byte, b' ' | b'\t'));
+        has_variables |= byte == b'$';
+    }
+    let mut words = Vec::with_capacity(blanks + 1);
+    words.extend(line.split_ascii_whitespace().map(Word::from));
+    let (before, after) = (Separator::End, Separator::End);
+    Some(Segment { words, placeholder: None, before, after, failure_propagates: true, has_variables })
 }
 
 fn grammar(line: &str) -> Vec<Token<'_>> {
@@ -125,13 +147,8 @@ fn grammar(line: &str) -> Vec<Token<'_>> {
     many0(token).parse(line).map_or_else(|_| Vec::new(), |(_, tokens)| tokens)
 }
 
-/// The simple commands of a line.
+/// The simple commands of any line.
 pub(crate) fn shell(line: &str) -> Vec<Segment<'_>> {
-    if let Some(words) = plain(line) {
-        let (before, after) = (Separator::End, Separator::End);
-        let segment = Segment { words, placeholder: None, before, after, failure_propagates: true };
-        return if segment.words.is_empty() { Vec::new() } else { vec![segment] };
-    }
     let mut segments: Vec<Segment<'_>> = Vec::new();
     let (mut words, mut placeholder, mut before, mut skip) = (Vec::new(), None, Separator::End, false);
     for token in grammar(line).into_iter().chain([Token::Separator(Separator::End)]) {
@@ -160,6 +177,7 @@ pub(crate) fn shell(line: &str) -> Vec<Segment<'_>> {
                     before,
                     after,
                     failure_propagates: true,
+                    has_variables: true,
                 });
                 (before, skip) = (after, false);
             }
@@ -173,12 +191,13 @@ pub(crate) fn shell(line: &str) -> Vec<Segment<'_>> {
     segments
 }
 
-pub(crate) fn expand<'a>(word: &'a str, variable: &dyn Fn(&str) -> Option<String>) -> Word<'a> {
+/// The word as the shell passes it to the command.
+pub(crate) fn expand<'a>(word: &Word<'a>, variable: &dyn Fn(&str) -> Option<String>) -> Word<'a> {
     if !word.bytes().any(|byte| byte == b'$') {
-        return Cow::Borrowed(word);
+        return word.clone();
     }
     let mut out = String::new();
-    let mut rest = word;
+    let mut rest = &**word;
     while let Some(dollar) = rest.find('$') {
         out.push_str(&rest[..dollar]);
         let after = &rest[dollar + 1..];
@@ -206,7 +225,7 @@ mod tests {
     proptest! {
         #[test]
         fn plain_lines_have_the_words_of_the_grammar(line in "[a-c0-9 \t$/#.'=-]{0,12}") {
-            let words = plain(&line).map(|words| words.into_iter().map(Token::Word).collect());
+            let words = plain(&line).map(|segment| segment.words.into_iter().map(Token::Word).collect());
             prop_assert_eq!(words.unwrap_or_else(|| grammar(&line)), grammar(&line));
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct ManualPolicyLint<'a> {
     pub(super) collector: &'a UplinkCollector<'a>,
     pub(super) added: AddedRules,
     /// The lines with the suggested corrections, so that suggestions do not contradict each other.
-    pub(super) corrected: Vec<Line>,
+    pub(super) corrected: Vec<Line<'a>>,
     /// The link of each stanza, without the `:1` of an alias.
     pub(super) links: Vec<String>,
     /// Lines that add a rule which another line deletes, or for which a diagnostic suggests a deletion.
@@ -33,12 +33,12 @@ pub(super) struct ManualPolicyLint<'a> {
     pub(super) suggested_priorities: FxHashMap<usize, u32>,
 }
 
-impl ManualPolicyLint<'_> {
-    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &Line)> {
+impl<'a> ManualPolicyLint<'a> {
+    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &'a Line<'a>)> + use<'a> {
         self.collector.lines.iter().enumerate()
     }
 
-    pub(super) fn line(&self, index: usize) -> &Line {
+    pub(super) fn line(&self, index: usize) -> &'a Line<'a> {
         &self.collector.lines[index]
     }
 
@@ -108,7 +108,7 @@ impl ManualPolicyLint<'_> {
         self.host.by_table.get(table).into_iter().flatten().map(|manual_route| &self.host.manual_routes[*manual_route])
     }
 
-    pub(super) fn added_rules(&self) -> impl Iterator<Item = (usize, &Line)> {
+    pub(super) fn added_rules(&self) -> impl Iterator<Item = (usize, &'a Line<'a>)> + use<'a> {
         self.lines().filter(|(_, line)| line.adds_rule())
     }
 

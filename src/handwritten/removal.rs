@@ -104,7 +104,8 @@ pub(super) fn of_rule(deletion: &Command, addition: &Command, names: &Names) -> 
 /// Would this 'ip rule del' remove the kernel's own first rule, which looks table local up for all packets?
 pub(super) fn of_local_rule(deletion: &Command, names: &Names) -> bool {
     let ip = if deletion.inet6 { "ip -6" } else { "ip" };
-    let local = commands(&format!("{ip} rule add from all table local priority 0"), &|_| None);
+    let line = format!("{ip} rule add from all table local priority 0");
+    let local = commands(&line, &|_| None);
     local.iter().any(|local| of_rule(deletion, local, names) == Removal::Yes)
 }
 

@@ -98,7 +98,7 @@ pub(crate) struct UplinkCollector<'a> {
     /// The gateways of the uplinks of the options, on any interface.
     gateways: FxHashSet<(Family, Gateway)>,
     /// The `ip` commands that the administrator wrote, without the added routes.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<Line<'a>>,
     pub(crate) added_routes: Vec<AddedRoute>,
     /// They may be manual policy routing, or a part of it.
     pub(crate) may_be_manual: bool,
@@ -113,7 +113,7 @@ impl<'a> UplinkCollector<'a> {
     }
 
     /// The same for the files alone, with their commands, which were read before.
-    pub(crate) fn of_files(config: &'a Config, names: &'a Names, lines: Vec<Line>) -> Self {
+    pub(crate) fn of_files(config: &'a Config, names: &'a Names, lines: Vec<Line<'a>>) -> Self {
         UplinkCollector {
             config,
             links: LinkNames::default(),

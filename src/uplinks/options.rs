@@ -14,7 +14,7 @@ use super::gateway::Gateway;
 use super::stanza::{has_address, is_of_address, of_family};
 use super::uplink::{BlockState, DEVICE_RULE, Layout, MAX_PRIORITY, Overrides, Source, Uplink};
 use crate::commands::tables::RESERVED;
-use crate::commands::{Command, Object, commands, number};
+use crate::commands::{Command, Object, commands, for_each_command, number};
 use crate::interfaces::config::MergedOption;
 use crate::interfaces::{Config, Diagnostic, Dialect, Stanza};
 use crate::network::{Family, MAIN, table_name};
@@ -283,20 +283,27 @@ fn reserved_name(table: u32) -> String {
 
 /// The route that ifupdown's command adds for the value of `gateway` (inet.defn, inet6.defn); nothing if `ip` or the shell
 /// reads the value as another command.
-fn default_route(family: Family, words: &[u8]) -> Option<Command> {
+fn default_route(family: Family, words: &[u8]) -> Option<Command<'static>> {
     let ip = family.ip();
     let line = format!("{ip} route add default via {} dev lo onlink", words.to_str().ok()?);
-    let mut found = commands(&line, &|_| None).into_iter();
-    let route = found.next().filter(|_| found.next().is_none())?;
+    let mut found = Vec::new();
+    for_each_command(&line.into(), &|_| None, &mut |command| found.push(command));
+    let route = found.pop().filter(|_| found.is_empty())?;
     let is_whole = route.get("dev") == Some("lo") && route.is_default() && route.rejection.is_none();
     (is_whole && route.address("via").is_some()).then_some(route)
 }
 
 /// The rules that a block adds.
-fn rules_of_block(config: &Config, stanza: &Stanza) -> Vec<Command> {
-    let lines = config.entries(stanza).filter(|entry| entry.in_block && entry.name == "up");
-    let added = lines.flat_map(|line| commands(&line.value.to_str_lossy(), &|_| None));
-    added.filter(|command| command.object == Object::Rule && command.adds()).collect()
+fn rules_of_block<'a>(config: &'a Config, stanza: &Stanza) -> Vec<Command<'a>> {
+    let mut rules = Vec::new();
+    for line in config.entries(stanza).filter(|entry| entry.in_block && entry.name == "up") {
+        for_each_command(&line.value.to_str_lossy(), &|_| None, &mut |command| {
+            if command.object == Object::Rule && command.adds() {
+                rules.push(command);
+            }
+        });
+    }
+    rules
 }
 
 /// The prefix length of `24`, `255.255.255.0`, or `24 # text` (ifupdown reads digits and stops).
