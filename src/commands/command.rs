@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::keywords::{Keyword, ROUTE, RULE, abbreviated, keyword, number, prefix};
+use super::keywords::{Keyword, ROUTE, RULE, abbreviated, address, keyword, number, prefix};
 use super::words::{Given, Word, owned};
 
 /// What a command changes.
@@ -116,6 +116,10 @@ impl<'a> Command<'a> {
 
     /// A value that is a single address.
     pub fn address(&self, keyword: &str) -> Option<IpAddr> {
+        // Mostly it has no prefix length.
+        if let Some(address) = address(self.get(keyword)?) {
+            return Some(address);
+        }
         self.prefix(keyword).filter(|net| net.prefix_len() == net.max_prefix_len()).map(|net| net.addr())
     }
 

@@ -155,9 +155,11 @@ pub(crate) fn is_type(word: &str) -> bool {
 
 /// A number as C's `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
 pub fn number(text: &str) -> Option<u32> {
-    if !text.starts_with('0') {
-        // `parse` would accept a sign.
-        return text.parse().ok().filter(|_| !text.starts_with('+'));
+    // `parse` would accept a sign.
+    match text.as_bytes().first()? {
+        b'1'..=b'9' => return text.parse().ok(),
+        b'0' => {}
+        _ => return None,
     }
     let (digits, base) = match (text.strip_prefix("0x").or(text.strip_prefix("0X")), &text[1..]) {
         (Some(hex), _) => (hex, 16),

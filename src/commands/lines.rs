@@ -82,6 +82,9 @@ pub(crate) fn lines<'a>(config: &'a Config, listed: &Listed) -> Vec<Line<'a>> {
 
 /// The same, one after the other: most are for interfaces that are no uplinks, and need not be kept.
 pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut dyn FnMut(Line<'a>)) {
+    if !config.has_option(|name| may_be_command(name)) {
+        return;
+    }
     for (index, stanza) in config.stanzas.iter().enumerate() {
         for entry in config.entries(stanza).filter(|entry| !entry.in_block) {
             let Some((phase, value)) = phase_and_script(&entry) else { continue };
@@ -93,13 +96,18 @@ pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut
     }
 }
 
+fn may_be_command(name: &[u8]) -> bool {
+    matches!(name, b"post" | b"pre") || Phase::of(name).is_some()
+}
+
 /// `post up ip …` never runs; `lint` warns about it. Its commands count as intended.
 fn phase_and_script<'a>(entry: &Entry<'a>) -> Option<(Phase, &'a [u8])> {
-    if !matches!(&entry.name[..], b"post" | b"pre") {
-        return Some((Phase::of(entry.name)?, entry.value));
+    let name = &entry.name[..];
+    if !matches!(name, b"post" | b"pre") {
+        return Some((Phase::of(name)?, entry.value));
     }
     let (word, script) = entry.value.split_once_str(" ")?;
-    let phase = match (&entry.name[..], word) {
+    let phase = match (name, word) {
         (b"pre", b"up") => Phase::PreUp,
         (b"post", b"up") => Phase::Up,
         (b"pre", b"down") => Phase::Down,

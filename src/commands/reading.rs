@@ -374,20 +374,19 @@ pub(crate) fn ip<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Command
         (Object::Rule, _) => reading.rule(),
         (Object::Route, _) => {
             reading.route();
-            if reading.given.iter().any(|(_, value)| has_colon(value)) {
-                reading.one_family();
-            }
         }
         (Object::Address, _) => reading.address(),
     }
-    let Reading { inet6, given, rejection, .. } = reading;
     let is_address = |name: &str| matches!(name, "from" | "to" | "via" | "src");
-    let is_inet6 = || given.iter().any(|(name, value)| is_address(name) && has_colon(value));
-    let inet6 = inet6.unwrap_or_else(is_inet6);
+    let is_inet6 = reading.given.iter().any(|(name, value)| is_address(name) && has_colon(value));
+    if is_inet6 && object == Object::Route {
+        reading.one_family();
+    }
+    let Reading { inet6, given, rejection, .. } = reading;
     Some(Command {
         object,
         verb,
-        inet6,
+        inet6: inet6.unwrap_or(is_inet6),
         given,
         rejection: rejection.map(Box::new),
         words: Vec::new(),

@@ -60,7 +60,9 @@ impl Script<'_> {
         let first = words.first().map(|word| &**word).unwrap_or_default();
         self.is_compound |= matches!(first, "if" | "elif" | "while" | "until" | "for" | "case");
         let introducing = words.iter().take_while(|word| introduces(word)).count();
-        words.drain(..introducing);
+        if introducing > 0 {
+            words.drain(..introducing);
+        }
         let failure_propagates = self.failure_propagates && segment.failure_propagates;
         if let [program, option, script, ..] = &words[..] {
             if option == "-c" && self.levels > 0 && matches!(program.rsplit('/').next(), Some("sh" | "dash" | "bash")) {

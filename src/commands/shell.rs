@@ -15,6 +15,8 @@ use nom::sequence::{delimited, preceded};
 
 use super::words::Word;
 
+/// Most commands have no more words.
+const USUAL_WORDS: usize = 8;
 /// The longest `${…}` that is read, so that the time to read a line is linear in its length.
 const LONGEST_VARIABLE: usize = 256;
 
@@ -91,25 +93,50 @@ pub(crate) struct Segment<'a> {
     pub(crate) has_variables: bool,
 }
 
-/// May a word of a plain line have it, or separate its words?
-fn is_plain(byte: u8) -> bool {
-    let is_special =
-        matches!(byte, b'\'' | b'"' | b'\\' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | b'{' | b'}');
-    !is_special && !matches!(byte, b'\n' | b'\r' | 0x0b | 0x0c | b'#')
+/// What a byte is in a plain line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Word,
+    Blank,
+    Variable,
+    /// Only the grammar reads such a line.
+    Special,
 }
+
+/// A table: every byte of every line is looked up.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Word; 256];
+    let special = b"'\"\\;&|<>(){}\n\r\x0b\x0c#";
+    let mut at = 0;
+    while at < special.len() {
+        classes[special[at] as usize] = Class::Special;
+        at += 1;
+    }
+    classes[b' ' as usize] = Class::Blank;
+    classes[b'\t' as usize] = Class::Blank;
+    classes[b'$' as usize] = Class::Variable;
+    classes
+};
 
 /// A line that is one command of plain words, as most lines are.
 pub(crate) fn plain(line: &str) -> Option<Segment<'_>> {
-    let (mut blanks, mut has_variables) = (0, false);
-    for byte in line.bytes() {
-        if !is_plain(byte) {
+    let (mut words, mut start, mut has_variables) = (Vec::with_capacity(USUAL_WORDS), 0, false);
+    for (position, byte) in line.bytes().enumerate() {
+        let class = CLASSES[usize::from(byte)];
+        if class == Class::Blank {
+            if start < position {
+                words.push(line[start..position].into());
+            }
+            start = position + 1;
+        } else if class == Class::Variable {
+            has_variables = true;
+        } else if class == Class::Special {
             return None;
         }
-        blanks += usize::from(matches!(byte, b' ' | b'\t'));
-        has_variables |= byte == b'$';
     }
-    let mut words = Vec::with_capacity(blanks + 1);
-    words.extend(line.split_ascii_whitespace().map(Word::from));
+    if start < line.len() {
+        words.push(line[start..].into());
+    }
     let (before, after) = (Separator::End, Separator::End);
     Some(Segment { words, placeholder: None, before, after, failure_propagates: true, has_variables })
 }
