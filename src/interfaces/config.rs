@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
-use super::entries::{Entries, EntryList, Iter};
+use super::entries::{Entries, Entry, EntryList, Iter};
 use super::file::File;
 use super::text::Text;
 use super::wordexp::{Failure, matches};
@@ -69,7 +69,7 @@ impl Dialect {
 /// The interface of an alias: `eth0` of `eth0:1`.
 pub(crate) fn without_alias<T: AsRef<[u8]> + ?Sized>(name: &T) -> &[u8] {
     let name = name.as_ref();
-    &name[..name.find_byte(b':').unwrap_or(name.len())]
+    &name[..name.iter().position(|byte| *byte == b':').unwrap_or(name.len())]
 }
 
 /// The address family of a stanza (interfaces(5)).
@@ -210,21 +210,26 @@ impl Config {
 
     /// The options of a stanza as ifupdown stores them.
     pub fn options(&self, stanza: &Stanza) -> Vec<MergedOption> {
-        self.merged(stanza, true)
+        self.merged(stanza, &|_| true)
     }
 
     /// The same without the lines of symroute-gen.
     pub fn own_options(&self, stanza: &Stanza) -> Vec<MergedOption> {
-        self.merged(stanza, false)
+        self.merged(stanza, &|entry| !entry.in_block)
     }
 
-    fn merged(&self, stanza: &Stanza, with_blocks: bool) -> Vec<MergedOption> {
+    /// Those of them that have such a name.
+    pub(crate) fn own_options_named(&self, stanza: &Stanza, is_such: fn(&[u8]) -> bool) -> Vec<MergedOption> {
+        self.merged(stanza, &|entry| is_such(entry.name) && !entry.in_block)
+    }
+
+    fn merged(&self, stanza: &Stanza, is_included: &dyn Fn(&Entry) -> bool) -> Vec<MergedOption> {
         let mut options: Vec<MergedOption> = Vec::with_capacity(USUAL);
         // Most stanzas have few options: these are found by a search.
         let mut others: FxHashMap<usize, u32> = FxHashMap::default();
         // By option; empty for one line.
         let mut joined: Vec<Vec<u8>> = Vec::new();
-        for entry in self.entries(stanza).filter(|entry| with_blocks || !entry.in_block) {
+        for entry in self.entries(stanza).filter(is_included) {
             let first = || options.iter().take(FEW).position(|option| option.name == *entry.name);
             let known = || first().or_else(|| others.get(&entry.name_at).map(|known| *known as usize));
             let is_joined = entry.if_unset || !is_command(entry.name);
@@ -336,13 +341,14 @@ impl<'a> Listed<'a> {
     /// are known only at run time, as for a pattern.
     pub fn links(&self, name: &'a BStr) -> Vec<&'a BStr> {
         let up = self.active.of_stanza(name);
-        let mut listed: Vec<&BStr> = match self.logical.get(name) {
-            Some(links) => links.iter().copied().flatten().collect(),
-            None if up.is_empty() || self.names.contains(name) => vec![name],
-            None => Vec::new(),
-        };
-        listed.retain(|link| !self.is_noted(link));
-        if up.is_empty() { listed } else { [up, &listed].concat() }
+        let mut links = up.to_vec();
+        match self.logical.get(name) {
+            Some(listed) => links.extend(listed.iter().flatten().filter(|link| !self.is_noted(link))),
+            None if self.is_noted(name) => {}
+            None if up.is_empty() || self.names.contains(name) => links.push(name),
+            None => {}
+        }
+        links
     }
 }
 

@@ -1,7 +1,7 @@
 //! From stanzas to uplinks: which stanzas are uplinks, on which interface, with which addresses, and which are manual.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
@@ -9,9 +9,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::added_route::AddedRoute;
 use super::gateway::Gateway;
+use super::options::for_each_address;
 use super::owners::Owners;
 use super::ppp::PppInterfaces;
-use super::stanza::{has_address, is_point_to_point, makes_default, of_family};
+use super::stanza::{has_address, is_of_uplink, is_point_to_point, makes_default, of_family};
 use super::uplink::{Origin, Source, Uplink, name};
 use crate::commands::lines::{Line, for_each_line};
 use crate::commands::tables::Names;
@@ -40,8 +41,8 @@ fn is_link_name(name: &[u8]) -> bool {
 
 /// An address that a stanza adds to a link.
 #[derive(Debug, Clone)]
-pub(crate) struct LinkSource {
-    pub(crate) link: Rc<str>,
+pub(crate) struct LinkSource<'a> {
+    pub(crate) link: Cow<'a, str>,
     pub(crate) family: Family,
     pub(crate) source: Source,
 }
@@ -53,7 +54,7 @@ struct Part<'a, 'b> {
     stanza: &'a Stanza,
     /// The link, by ifupdown's name and by the kernel's.
     link: &'a BStr,
-    interface: Rc<str>,
+    interface: Cow<'a, str>,
     family: Family,
     options: &'b [MergedOption],
 }
@@ -72,7 +73,7 @@ impl Part<'_, '_> {
 
     fn uplink(&self, location: Location, gateway: Gateway) -> Uplink {
         let name = name(self.link, self.stanza.interface.as_bstr());
-        let uplink = Uplink::new(&self.interface, &name, self.family, (self.index, location), gateway);
+        let uplink = Uplink::new(&self.interface, name, self.family, (self.index, location), gateway);
         match &self.stanza.method[..] {
             b"tunnel" | b"v4tunnel" => Uplink { same_metric: SameMetric::Fails, ..uplink },
             _ => uplink,
@@ -92,7 +93,7 @@ pub(crate) struct UplinkCollector<'a> {
     pub(crate) names: &'a Names,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// The addresses of all static stanzas.
-    pub(crate) sources: Vec<LinkSource>,
+    pub(crate) sources: Vec<LinkSource<'a>>,
     /// Each of them is on the link of its uplink.
     pub(crate) are_on_own_links: bool,
     /// The gateways of the uplinks of the options, on any interface.
@@ -233,12 +234,12 @@ impl<'a> UplinkCollector<'a> {
             // With these dialects, every stanza may have addresses of both families.
             (Dialect::IfupdownNg | Dialect::Ifupdown2, _) => &Family::ALL,
         };
-        let options = self.config.own_options(stanza);
+        let options = self.config.own_options_named(stanza, is_of_uplink);
         let links = self.links_of(stanza);
         let by_files = self.config.active.is_empty();
-        let has_address = has_address(self.config.dialect, stanza);
-        let is_open = by_files || has_address && !self.listed.is_up(stanza.interface.as_bstr());
-        if links.is_empty() && by_files || links.len() > 1 && is_open {
+        let is_up = || self.listed.is_up(stanza.interface.as_bstr());
+        let is_open = || by_files || has_address(self.config.dialect, stanza) && !is_up();
+        if links.is_empty() && by_files || links.len() > 1 && is_open() {
             let gateway = options.iter().find(|option| option.name.ends_with(b"gateway"));
             self.diagnostics.extend(gateway.map(|option| {
                 let message =
@@ -254,7 +255,7 @@ impl<'a> UplinkCollector<'a> {
         }
         self.added_addresses(index);
         for link in links {
-            let interface: Rc<str> = self.interface_of(link).into();
+            let interface = self.interface_of(link);
             for family in families {
                 let interface = interface.clone();
                 let part = Part { index, stanza, link, interface, family: *family, options: &options };
@@ -270,7 +271,7 @@ impl<'a> UplinkCollector<'a> {
     }
 
     /// The uplinks of one family of a stanza, by its options.
-    fn part(&mut self, part: &Part<'_, '_>, uplinks: &mut Vec<Uplink>) {
+    fn part(&mut self, part: &Part<'a, '_>, uplinks: &mut Vec<Uplink>) {
         let Part { stanza, family, .. } = *part;
         let Some(location) = stanza.location else { return };
         let invalid_addresses = self.add_sources(part);
@@ -340,22 +341,23 @@ impl<'a> UplinkCollector<'a> {
     }
 
     /// Adds the addresses of the options. Returns those that are invalid.
-    fn add_sources(&mut self, part: &Part<'_, '_>) -> Vec<Diagnostic> {
-        let mut invalid = Vec::new();
-        for source in self.addresses_of(part.stanza, part.family, part.index, part.options) {
-            match source {
-                Ok(source) => {
-                    let (link, family) = (part.interface.clone(), part.family);
-                    self.sources.push(LinkSource { link, family, source });
-                }
-                Err(error) => invalid.push(error),
+    fn add_sources(&mut self, part: &Part<'a, '_>) -> Vec<Diagnostic> {
+        let (mut invalid, stanza) = (Vec::new(), Some(part.index));
+        for_each_address(self.config.dialect, part.stanza, part.family, part.options, &mut |source| match source {
+            Ok(source) => {
+                let (link, family, source) = (part.interface.clone(), part.family, Source { stanza, ..source });
+                self.sources.push(LinkSource { link, family, source });
             }
-        }
+            Err(error) => invalid.push(error),
+        });
         invalid
     }
 
     /// Removes the errors from the diagnostics after `first`: they are faults of one uplink.
     pub(crate) fn take_errors(&mut self, first: usize) -> Vec<Diagnostic> {
+        if self.diagnostics.len() == first {
+            return Vec::new();
+        }
         let found = self.diagnostics.split_off(first);
         let (errors, others) = found.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
         self.diagnostics.extend::<Vec<Diagnostic>>(others);
@@ -407,10 +409,15 @@ impl<'a> UplinkCollector<'a> {
     }
 
     /// The kernel's name of a link, by ifupdown's name.
-    pub(crate) fn interface_of(&self, link: &BStr) -> String {
+    pub(crate) fn interface_of<'n>(&self, link: &'n BStr) -> Cow<'n, str>
+    where
+        'a: 'n,
+    {
         let name = without_alias(link).to_str_lossy();
-        let renamed = self.renamed.iter().find(|(old, _)| *old == name).map(|(_, new)| &new[..]);
-        renamed.or_else(|| self.links.get(&name)).unwrap_or(&name).to_string()
+        match self.renamed.iter().find(|(old, _)| *old == name) {
+            Some((_, new)) => Cow::Owned(new.clone()),
+            None => self.links.get(&name).map_or(name, Cow::Borrowed),
+        }
     }
 
     /// The links of a stanza, by ifupdown's names. If it is up, they include the link of its own name, unless that link
@@ -446,7 +453,11 @@ impl<'a> UplinkCollector<'a> {
             if let (Object::Address, true, Some(net)) = (command.object, command.adds(), command.prefix("to")) {
                 let family = Family::of_inet6(command.inet6);
                 let source = Source { stanza: Some(index), ..Source::of(net) };
-                self.sources.push(LinkSource { link: self.interface_of(BStr::new(dev)).into(), family, source });
+                self.sources.push(LinkSource {
+                    link: self.interface_of(BStr::new(dev)).into_owned().into(),
+                    family,
+                    source,
+                });
             }
         }
     }
@@ -454,27 +465,31 @@ impl<'a> UplinkCollector<'a> {
     /// Assigns each address to the uplink that it belongs to.
     fn assign_sources(&mut self, uplinks: &mut [Uplink]) {
         // The stanza with the gateway first: it decides which networks are the uplink's.
-        // They are in the order of the stanzas.
-        let of_stanza = |stanza: usize| {
-            let first = self.sources.partition_point(|known| known.source.stanza < Some(stanza));
-            self.sources[first..].iter().take_while(move |known| known.source.stanza == Some(stanza))
-        };
+        let mut are_assigned = vec![false; self.sources.len()];
         let mut counts: FxHashMap<(usize, Family), usize> = FxHashMap::default();
         uplinks.iter().for_each(|uplink| *counts.entry((uplink.stanza, uplink.family)).or_default() += 1);
         for uplink in &mut *uplinks {
             // A line may add a second uplink to a stanza; the stanza's address belongs to the first one.
             let alone = uplink.origin == Origin::Options || counts[&(uplink.stanza, uplink.family)] == 1;
-            let is_of_uplink = |LinkSource { link, family, source }: &&LinkSource| {
+            let is_of_uplink = |LinkSource { link, family, source }: &LinkSource| {
                 let belongs = alone || uplink.gateway.address().is_some_and(|gateway| source.net.contains(&gateway));
                 **link == uplink.interface && *family == uplink.family && belongs
             };
-            let first = of_stanza(uplink.stanza).find(is_of_uplink);
-            uplink.sources.extend(first.map(|first| first.source.clone()));
+            // They are in the order of the stanzas.
+            let start = self.sources.partition_point(|known| known.source.stanza < Some(uplink.stanza));
+            let of_stanza = self.sources[start..].iter().take_while(|known| known.source.stanza == Some(uplink.stanza));
+            if let Some((index, first)) = (start..).zip(of_stanza).find(|(_, known)| is_of_uplink(known)) {
+                are_assigned[index] = true;
+                uplink.sources.push(first.source.clone());
+            }
         }
-        let mut owners = Owners::new(uplinks);
         self.are_on_own_links = true;
-        for LinkSource { link, family, source } in &self.sources {
-            self.are_on_own_links &= owners.assign(link, *family, source);
+        if are_assigned.contains(&false) {
+            let mut owners = Owners::new(uplinks);
+            let others = self.sources.iter().zip(are_assigned).filter(|(_, is_assigned)| !is_assigned);
+            for (LinkSource { link, family, source }, _) in others {
+                self.are_on_own_links &= owners.assign(link, *family, source);
+            }
         }
         for uplink in uplinks {
             let gateway = uplink.gateway;
@@ -512,7 +527,7 @@ impl<'a> UplinkCollector<'a> {
         }
         for uplink in uplinks {
             let inet6 = uplink.family == Family::Inet6;
-            let serves = |(line, from, via, dev): &&(&Line, Option<IpNet>, Option<IpAddr>, Option<String>)| {
+            let serves = |(line, from, via, dev): &&(&Line, Option<IpNet>, Option<IpAddr>, Option<Cow<str>>)| {
                 if line.command.inet6 != inet6 {
                     return false;
                 }

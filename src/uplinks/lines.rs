@@ -65,7 +65,7 @@ impl UplinkCollector<'_> {
         let may_come_up = self.listed.has(name) || !self.chosen_by_mapping(name) && !self.only_a_template(name);
         let unset = if command.inet6 { INET6_METRIC } else { 0 };
         let metric = command.get("metric").and_then(number).filter(|metric| *metric > 0).unwrap_or(unset);
-        let dev = command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
+        let dev = command.get("dev").map(|dev| self.interface_of(BStr::new(dev)).into_owned());
         (in_main && plain && may_come_up).then_some(DefaultLine {
             family: Family::of_inet6(command.inet6),
             gateway,
@@ -120,7 +120,7 @@ impl UplinkCollector<'_> {
     /// The kernel's name of a stanza's interface, if the stanza is for one.
     fn interface_of_stanza(&self, stanza: usize) -> Option<String> {
         let links = self.links_of(&self.config.stanzas[stanza]);
-        links.first().map(|link| self.interface_of(link))
+        links.first().map(|link| self.interface_of(link).into_owned())
     }
 
     /// The first stanza of an interface, preferably one of the family.

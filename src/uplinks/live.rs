@@ -136,18 +136,13 @@ fn ways(route: &Route) -> impl Iterator<Item = Default<'_>> {
     })
 }
 
-/// The first uplink of each family on each interface.
-#[derive(Default)]
-struct ByInterface(FxHashMap<Family, FxHashMap<String, usize>>);
-
-impl ByInterface {
-    fn add(&mut self, uplink: &Uplink, index: usize) {
-        self.0.entry(uplink.family).or_default().entry(uplink.interface.clone()).or_insert(index);
+/// For each default route, the first uplink of its family on its interface.
+fn first_uplinks(uplinks: &[Uplink], defaults: &[Default]) -> Vec<Option<usize>> {
+    let mut first: FxHashMap<(&str, Family), usize> = FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher);
+    for (index, uplink) in uplinks.iter().enumerate() {
+        first.entry((&uplink.interface, uplink.family)).or_insert(index);
     }
-
-    fn first_of(&self, default: &Default) -> Option<usize> {
-        self.0.get(&default.route.family)?.get(default.interface).copied()
-    }
+    defaults.iter().map(|default| first.get(&(default.interface, default.route.family)).copied()).collect()
 }
 
 impl UplinkCollector<'_> {
@@ -160,11 +155,13 @@ impl UplinkCollector<'_> {
         let of_files = uplinks.len();
         // An uplink that main had may have its own table alone: it goes when its address goes.
         let lookups = LazyCell::new(|| Lookups::new(snapshot));
-        let mut known = ByInterface::default();
-        uplinks.iter().enumerate().for_each(|(index, uplink)| known.add(uplink, index));
-        for default in of_main(snapshot).into_iter().chain(of_own_tables(snapshot)) {
+        let mut defaults = of_main(snapshot);
+        defaults.extend(of_own_tables(snapshot));
+        let of_files_first = first_uplinks(&uplinks, &defaults);
+        let mut added: FxHashMap<(&str, Family), usize> = FxHashMap::default();
+        for (default, first) in defaults.into_iter().zip(of_files_first) {
             let Route { family, table, metric, .. } = *default.route;
-            if let Some(index) = known.first_of(&default) {
+            if let Some(index) = first.or_else(|| added.get(&(default.interface, family)).copied()) {
                 let uplink = &mut uplinks[index];
                 // pppd adds it, or a program that the stanza starts.
                 let is_of_program = uplink.dynamic && uplink.gateway == Gateway::OnLink && !uplink.in_main;
@@ -181,7 +178,7 @@ impl UplinkCollector<'_> {
                 .filter(|_| default.gateway.is_known() && !is_zeroconf(&default, snapshot));
             match stanza.and_then(|stanza| self.uplink_in(stanza, default.interface, family)) {
                 Some(uplink) => {
-                    known.add(&uplink, uplinks.len());
+                    added.insert((default.interface, family), uplinks.len());
                     let metric = Some(metric).filter(|_| table == MAIN);
                     let (in_main, origin) = (metric.is_some(), Origin::Main);
                     uplinks.push(Uplink { dynamic: true, in_main, metric, origin, written: None, ..uplink });
@@ -207,8 +204,10 @@ impl UplinkCollector<'_> {
     fn unknown_defaults(&self, mut unknown: Vec<Route>, uplinks: &[Uplink], snapshot: &Snapshot) -> Vec<Route> {
         let mut with_default: FxHashSet<(Family, &str)> =
             unknown.iter().flat_map(ways).map(|default| (default.route.family, default.interface)).collect();
-        let managed = uplinks.iter().filter(|uplink| uplink.skipped.is_none());
-        with_default.extend(managed.map(|uplink| (uplink.family, &uplink.interface[..])));
+        if !unknown.is_empty() {
+            let managed = uplinks.iter().filter(|uplink| uplink.skipped.is_none());
+            with_default.extend(managed.map(|uplink| (uplink.family, &uplink.interface[..])));
+        }
         let mut counts: FxHashMap<Family, usize> = FxHashMap::default();
         with_default.into_iter().for_each(|(family, _)| *counts.entry(family).or_default() += 1);
         // The only default route of a host is no problem. On a host without stanzas, another program manages the network.
@@ -309,7 +308,7 @@ pub(crate) fn take_down(uplinks: &mut [Uplink], collector: &UplinkCollector, lea
         }
         let link = collector.interface_of(BStr::new(name.split('=').next().unwrap_or_default()));
         for uplink in &mut *uplinks {
-            uplink.sources.retain(|source| source.other_interface.as_ref() != Some(&link));
+            uplink.sources.retain(|source| source.other_interface.as_deref() != Some(&*link));
             if uplink.interface == link {
                 uplink.leave();
             }
@@ -427,6 +426,18 @@ fn as_the_kernel_has_it(uplink: &mut Uplink, present: &Present) {
     }
 }
 
+/// Do the uplinks of its interface have each of the addresses already?
+fn have_all<'a>(uplinks: &[Uplink], mut addresses: impl Iterator<Item = &'a Address>) -> bool {
+    let mut known = FxHashSet::with_capacity_and_hasher(uplinks.len(), FxBuildHasher);
+    for uplink in uplinks.iter().filter(|uplink| uplink.skipped.is_none()) {
+        known.extend(uplink.sources.iter().map(|source| (&uplink.interface[..], uplink.family, source.net.addr())));
+    }
+    addresses.all(|known_address| {
+        let address = known_address.net.addr();
+        known.contains(&(&known_address.dev[..], Family::of(&address), address))
+    })
+}
+
 /// Adds the addresses that only the kernel knows. Single addresses come last: whose network they are in may follow
 /// from the others.
 fn assign_kernel_addresses(uplinks: &mut [Uplink], snapshot: &Snapshot) {
@@ -434,12 +445,14 @@ fn assign_kernel_addresses(uplinks: &mut [Uplink], snapshot: &Snapshot) {
     // A VRF has its addresses for itself.
     let vrfs: FxHashSet<&str> = snapshot.links.iter().filter(|link| link.vrf).map(|link| &link.name[..]).collect();
     let global = || snapshot.addresses.iter().filter(|address| !address.local && !vrfs.contains(&address.dev[..]));
-    let mut owners = Owners::new(uplinks);
-    for address in global().filter(|address| !is_single(address)).chain(global().filter(is_single)) {
-        let family = if address.net.addr().is_ipv6() { Family::Inet6 } else { Family::Inet };
-        let by_prefix = family == Family::Inet6 && !is_single(&address);
-        let source = Source { peer: address.peer, by_prefix, ..Source::of(address.net) };
-        owners.assign(&address.dev, family, &source);
+    if !have_all(uplinks, global()) {
+        let mut owners = Owners::new(uplinks);
+        for address in global().filter(|address| !is_single(address)).chain(global().filter(is_single)) {
+            let family = if address.net.addr().is_ipv6() { Family::Inet6 } else { Family::Inet };
+            let by_prefix = family == Family::Inet6 && !is_single(&address);
+            let source = Source { peer: address.peer, by_prefix, ..Source::of(address.net) };
+            owners.assign(&address.dev, family, &source);
+        }
     }
     for uplink in uplinks {
         uplink.up &= uplink.sources.iter().any(|source| source.other_interface.is_none());

@@ -20,87 +20,28 @@ use crate::interfaces::{Config, Diagnostic, Dialect, Stanza};
 use crate::network::{Family, MAIN, table_name};
 
 impl UplinkCollector<'_> {
-    /// The addresses of a static stanza, as ifupdown converts them (archcommon.c `compute_v4_mask`): one, or with
-    /// ifupdown-ng and ifupdown2 several.
-    pub(crate) fn addresses_of(
-        &self,
-        stanza: &Stanza,
-        family: Family,
-        index: usize,
-        options: &[MergedOption],
-    ) -> Vec<Result<Source, Diagnostic>> {
-        let get = |name: &str| options.iter().find(|option| option.name == name);
-        let Some(option) = get("address").filter(|_| has_address(self.config.dialect, stanza)) else {
-            return Vec::new();
-        };
-        let tunnel = || get("dstaddr").filter(|_| stanza.method == "tunnel");
-        let peer = get("pointopoint").or(get("point-to-point")).or_else(tunnel);
-        let peer = peer.and_then(|option| option.value.to_str().ok()?.parse::<IpAddr>().ok());
-        let one = |value: &[u8]| -> Result<Source, Diagnostic> {
-            let invalid = |option: &MergedOption, what: &str| {
-                let text = option.value.as_bstr();
-                let help = match family {
-                    Family::Inet6 => "Write 'address 2001:db8:a::10/64'.",
-                    Family::Inet => "Write 'address 192.0.2.10/24'.",
-                };
-                Err(Diagnostic::error(option.location, text, format!("invalid {what} '{text}'"), help))
-            };
-            // ifupdown cuts at the first slash, even where a second 'address' line was joined on.
-            let (address, length) = match value.find_byte(b'/') {
-                Some(slash) => (&value[..slash], Some(&value[slash + 1..])),
-                None => (value, None),
-            };
-            let Some(address) = address.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok()) else {
-                return invalid(option, "address");
-            };
-            if address.is_ipv6() != (family == Family::Inet6) {
-                return invalid(option, &format!("{} address", family.version()));
-            }
-            let (option, length) = match get("netmask") {
-                Some(netmask) => (netmask, Some(&netmask.value[..])),
-                None => (option, length),
-            };
-            let classes = self.config.dialect == Dialect::Ifupdown;
-            let length = match (length, address) {
-                (Some(text), _) => prefix_length(text, address),
-                (None, IpAddr::V4(address)) if classes => Some(match address.octets()[0] {
-                    0..=127 => 8,
-                    128..=191 => 16,
-                    192..=223 => 24,
-                    _ => 32,
-                }),
-                (None, IpAddr::V4(_)) => Some(32),
-                (None, IpAddr::V6(_)) => Some(128),
-            };
-            let Some(net) = length.and_then(|length| IpNet::new(address, length).ok()) else {
-                return invalid(option, "netmask or prefix length");
-            };
-            Ok(Source { peer, stanza: Some(index), ..Source::of(net) })
-        };
-        match self.config.dialect {
-            Dialect::Ifupdown => vec![one(&option.value)],
-            _ => option.value.lines().map(one).collect(),
-        }
-    }
-
     /// The addresses that a stanza's method sets, of both families.
     pub(crate) fn all_addresses_of(&self, stanza: &Stanza) -> Vec<IpAddr> {
         let mut options = self.config.own_options(stanza);
         options.retain(is_of_address);
+        let mut addresses = Vec::new();
         let of = |family: Family| {
             let own: Vec<MergedOption> = options.iter().filter_map(|option| of_family(option, family)).collect();
-            self.addresses_of(stanza, family, 0, &own).into_iter().flatten().map(|source| source.net.addr())
+            for_each_address(self.config.dialect, stanza, family, &own, &mut |source| {
+                addresses.extend(source.map(|source| source.net.addr()));
+            });
         };
-        Family::ALL.into_iter().flat_map(of).collect()
+        Family::ALL.into_iter().for_each(of);
+        addresses
     }
 
     /// The gateways of an option: one, or with ifupdown-ng and ifupdown2 one in each line.
     pub(crate) fn gateways(&mut self, family: Family, option: &MergedOption) -> Vec<Gateway> {
-        let lines: Vec<&[u8]> = option.value.split(|byte| *byte == b'\n').collect();
-        if lines.len() > 1 && self.config.dialect == Dialect::Ifupdown {
+        let mut lines = option.value.split(|byte| *byte == b'\n');
+        if self.config.dialect == Dialect::Ifupdown && option.value.contains(&b'\n') {
             self.diagnostics.push(Diagnostic::error(
                 option.location,
-                lines[0],
+                lines.next().unwrap_or_default(),
                 format!("two '{}' lines in one stanza", option.name),
                 "Move the second gateway to a separate stanza. ifupdown joins both lines into one invalid command.",
             ));
@@ -110,23 +51,29 @@ impl UplinkCollector<'_> {
             true => Some(Gateway::OnLink),
             false => self.gateway(family, option, line).map(Gateway::Address),
         };
-        lines.into_iter().filter_map(gateway).collect()
+        lines.filter_map(gateway).collect()
     }
 
     fn gateway(&mut self, family: Family, option: &MergedOption, line: &[u8]) -> Option<IpAddr> {
+        let address = |word: &[u8]| word.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok());
+        let is_usable = |gateway: &IpAddr| !gateway.is_unspecified() && !gateway.is_multicast();
+        // Mostly it is the address alone.
+        if let Some(gateway) = address(line).filter(|gateway| Family::of(gateway) == family && is_usable(gateway)) {
+            return Some(gateway);
+        }
         let mut words = line.fields_with(char::is_whitespace);
         let word = words.next().unwrap_or_default();
         let more = words.next();
         let text = word.as_bstr();
         let error = |message: String, help: &str| Some(Diagnostic::error(option.location, word, message, help));
-        let parsed = word.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok());
+        let parsed = address(word);
         let problem = match parsed {
             None => error(format!("invalid gateway address '{text}'"), "Write one address, for example 192.0.2.1."),
             Some(gateway) if gateway.is_ipv6() != (family == Family::Inet6) => error(
                 format!("gateway {text} is not an {} address", family.version()),
                 "Move it to the stanza of its address family.",
             ),
-            Some(gateway) if gateway.is_unspecified() || gateway.is_multicast() => {
+            Some(gateway) if !is_usable(&gateway) => {
                 error(format!("{text} cannot be a gateway"), "Write the router's own address.")
             }
             Some(_) if more.is_none() || self.is_taken_by_ip(family, option, line) => None,
@@ -175,6 +122,9 @@ impl UplinkCollector<'_> {
     }
 
     pub(crate) fn overrides(&mut self, options: &[MergedOption]) -> Overrides {
+        if !options.iter().any(|option| option.name.starts_with(b"symroute")) {
+            return Overrides::default();
+        }
         let get = |name: &str| options.iter().find(|option| option.name == name);
         let mut one_of = |option: &MergedOption, words: [&str; 2]| {
             let found = words.iter().position(|word| option.value == *word);
@@ -276,6 +226,86 @@ impl UplinkCollector<'_> {
     }
 }
 
+/// The addresses of a static stanza, or their errors: one, or with ifupdown-ng and ifupdown2 several.
+pub(crate) fn for_each_address(
+    dialect: Dialect,
+    stanza: &Stanza,
+    family: Family,
+    options: &[MergedOption],
+    found: &mut dyn FnMut(Result<Source, Diagnostic>),
+) {
+    if !has_address(dialect, stanza) {
+        return;
+    }
+    let (mut address, mut netmask, mut peers) = (None, None, [None; 3]);
+    for option in options {
+        match &option.name[..] {
+            b"address" => address = Some(option),
+            b"netmask" => netmask = Some(option),
+            b"pointopoint" => peers[0] = Some(option),
+            b"point-to-point" => peers[1] = Some(option),
+            b"dstaddr" if stanza.method == "tunnel" => peers[2] = Some(option),
+            _ => {}
+        }
+    }
+    let Some(address) = address else { return };
+    let peer = peers.into_iter().flatten().next();
+    let peer = peer.and_then(|option| option.value.to_str().ok()?.parse::<IpAddr>().ok());
+    let of_stanza = AddressOptions { dialect, family, address, netmask };
+    let mut one = |value: &[u8]| found(of_stanza.net(value).map(|net| Source { peer, ..Source::of(net) }));
+    match dialect {
+        Dialect::Ifupdown => one(&address.value),
+        _ => address.value.lines().for_each(one),
+    }
+}
+
+/// What an address of a stanza depends on.
+struct AddressOptions<'o> {
+    dialect: Dialect,
+    family: Family,
+    address: &'o MergedOption,
+    netmask: Option<&'o MergedOption>,
+}
+
+impl AddressOptions<'_> {
+    /// As ifupdown converts it (archcommon.c `compute_v4_mask`).
+    fn net(&self, value: &[u8]) -> Result<IpNet, Diagnostic> {
+        let value = value.to_str_lossy();
+        // ifupdown cuts at the first slash, even where a second 'address' line was joined on.
+        let (address, length) = match value.bytes().position(|byte| byte == b'/') {
+            Some(slash) => (&value[..slash], Some(&value[slash + 1..])),
+            None => (&*value, None),
+        };
+        let Ok(address) = address.parse::<IpAddr>() else { return Err(self.invalid(self.address, "address")) };
+        if address.is_ipv6() != (self.family == Family::Inet6) {
+            return Err(self.invalid(self.address, &format!("{} address", self.family.version())));
+        }
+        let length = match (self.netmask, length, address) {
+            (Some(netmask), ..) => prefix_length(&netmask.value.to_str_lossy(), address),
+            (None, Some(length), _) => prefix_length(length, address),
+            (None, None, IpAddr::V4(address)) if self.dialect == Dialect::Ifupdown => Some(match address.octets()[0] {
+                0..=127 => 8,
+                128..=191 => 16,
+                192..=223 => 24,
+                _ => 32,
+            }),
+            (None, None, IpAddr::V4(_)) => Some(32),
+            (None, None, IpAddr::V6(_)) => Some(128),
+        };
+        let net = length.and_then(|length| IpNet::new(address, length).ok());
+        net.ok_or_else(|| self.invalid(self.netmask.unwrap_or(self.address), "netmask or prefix length"))
+    }
+
+    fn invalid(&self, option: &MergedOption, what: &str) -> Diagnostic {
+        let text = option.value.as_bstr();
+        let help = match self.family {
+            Family::Inet6 => "Write 'address 2001:db8:a::10/64'.",
+            Family::Inet => "Write 'address 192.0.2.10/24'.",
+        };
+        Diagnostic::error(option.location, text, format!("invalid {what} '{text}'"), help)
+    }
+}
+
 /// The name of one of [`RESERVED`].
 fn reserved_name(table: u32) -> String {
     if table == 0 { "unspec".into() } else { table_name(table) }
@@ -307,9 +337,12 @@ fn rules_of_block<'a>(config: &'a Config, stanza: &Stanza) -> Vec<Command<'a>> {
 }
 
 /// The prefix length of `24`, `255.255.255.0`, or `24 # text` (ifupdown reads digits and stops).
-fn prefix_length(text: &[u8], address: IpAddr) -> Option<u8> {
-    let text = text.to_str_lossy();
-    let text = text.split(|c: char| c.is_whitespace()).next().unwrap_or_default();
+fn prefix_length(text: &str, address: IpAddr) -> Option<u8> {
+    // Mostly it is the length alone.
+    if let Ok(length) = text.parse() {
+        return Some(length);
+    }
+    let text = text.split(char::is_whitespace).next().unwrap_or_default();
     let of_mask = || ipnet::ip_mask_to_prefix(text.parse().ok().filter(|_| address.is_ipv4())?).ok();
     text.parse().ok().or_else(of_mask)
 }

@@ -42,7 +42,7 @@ impl UplinkCollector<'_> {
         };
         let routes = self.added_routes.iter().filter_map(|added| {
             let AddedRoute { family, dst, gateway, is_used_first, .. } = *added;
-            let named = added.dev.as_ref().map(|dev| self.interface_of(BStr::new(&**dev)));
+            let named = added.dev.as_ref().map(|dev| self.interface_of(BStr::new(&**dev)).into_owned());
             let dev = named.or_else(|| link_towards(gateway?))?;
             Some(StaticRoute { family, dst, gateway, dev, is_used_first })
         });

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
 use rustc_hash::FxHashSet;
 
@@ -195,14 +195,14 @@ impl Uplink {
     /// An uplink with default values for all other fields.
     pub(crate) fn new(
         interface: &str,
-        name: &str,
+        name: impl Into<String>,
         family: Family,
         stanza: (usize, Location),
         gateway: Gateway,
     ) -> Self {
         Uplink {
             interface: interface.to_string(),
-            name: name.to_string(),
+            name: name.into(),
             family,
             stanza: stanza.0,
             location: stanza.1,
@@ -333,7 +333,7 @@ impl Uplink {
 
 /// A link and its stanza, as an argument of ifup.
 pub(crate) fn name(link: &BStr, stanza: &BStr) -> String {
-    if link == stanza { link.to_string() } else { format!("{link}={stanza}") }
+    if link == stanza { link.to_str_lossy().into_owned() } else { format!("{link}={stanza}") }
 }
 
 pub(crate) fn is_alias(name: &str) -> bool {
