@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::keywords::{Keyword, ROUTE, RULE, abbreviated, address, keyword, number, prefix};
+use super::keywords::{Keyword, ROUTE, RULE, abbreviated, keyword, number, prefix};
 use super::words::{Given, Word, owned};
 
 /// What a command changes.
@@ -111,15 +111,12 @@ impl<'a> Command<'a> {
 
     /// A value that is a prefix; nothing if it is missing or invalid.
     pub fn prefix(&self, keyword: &str) -> Option<IpNet> {
-        prefix(self.get(keyword)?, self.inet6)
+        let value = self.given.value(keyword)?;
+        value.net.or_else(|| prefix(&value.text, self.inet6))
     }
 
     /// A value that is a single address.
     pub fn address(&self, keyword: &str) -> Option<IpAddr> {
-        // Mostly it has no prefix length.
-        if let Some(address) = address(self.get(keyword)?) {
-            return Some(address);
-        }
         self.prefix(keyword).filter(|net| net.prefix_len() == net.max_prefix_len()).map(|net| net.addr())
     }
 
@@ -170,7 +167,7 @@ impl<'a> Command<'a> {
             Some(corrected) => *corrected = words.join(" "),
             None => self.words = words.into_iter().map(|word| owned(word.into())).collect(),
         }
-        self.given.insert(name, owned(value.into()));
+        self.given.insert(name, owned(value.into()), None);
     }
 
     /// Its text with another value of a keyword.

@@ -18,7 +18,7 @@ pub(crate) fn route<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Comm
     let mut given = Given::default();
     let mut rest = words.iter().enumerate().skip(1).filter(|(position, _)| *position != verb_at).map(|(_, word)| word);
     while let Some(word) = rest.next() {
-        let mut value = |name| rest.next().map(|value| given.insert(name, value.clone()));
+        let mut value = |name| rest.next().map(|value| given.insert(name, value.clone(), None));
         match &**word {
             "-6" | "--inet6" => inet6 = true,
             "-A" => inet6 = rest.next()? == "inet6",
@@ -28,7 +28,7 @@ pub(crate) fn route<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Comm
             "netmask" => _ = value("netmask"),
             "mss" | "window" | "irtt" => _ = value("ignored"),
             _ if word.starts_with('-') => {}
-            _ if !given.has("to") => given.insert("to", word.clone()),
+            _ if !given.has("to") => given.insert("to", word.clone(), None),
             _ => given.insert_first("dev", word.clone()),
         }
     }
@@ -37,10 +37,10 @@ pub(crate) fn route<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Comm
     let is_network = written.iter().any(|word| word == "-net");
     if is_network && given.get("to").is_some_and(|to| to == "0.0.0.0") {
         // With or without its netmask.
-        given.insert("to", "default".into());
+        given.insert("to", "default".into(), None);
     } else if let Some(length) = netmask.and_then(|mask| ipnet::ip_mask_to_prefix(mask.parse().ok()?).ok()) {
         let to = format!("{}/{length}", given.get("to")?);
-        given.insert("to", to.into());
+        given.insert("to", to.into(), None);
     }
     let to = prefix(given.get("to")?, inet6)?;
     let is_whole = is_network && to.prefix_len() < to.max_prefix_len() && given.has("via");

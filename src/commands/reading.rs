@@ -57,7 +57,7 @@ impl<'w, 'a> Reading<'w, 'a> {
     /// The next word is the value of a keyword, if there is one.
     fn next_is(&mut self, keyword: &'static str) {
         if let Some(value) = self.next() {
-            self.given.insert(keyword, value.clone());
+            self.given.insert(keyword, value.clone(), None);
         }
     }
 
@@ -70,12 +70,12 @@ impl<'w, 'a> Reading<'w, 'a> {
     }
 
     /// Is the value valid for its keyword? Unknown variables are skipped.
-    fn check(&mut self, takes: Takes, keyword: &str, value: &str) {
-        match takes {
+    fn check(&mut self, takes: Takes, keyword: &str, value: &str) -> Option<IpNet> {
+        let net = match takes {
             Takes::Prefix => self.check_net(prefix(value, self.inet6 == Some(true)), value, "address or network"),
             Takes::Address | Takes::Gateway => self.check_net(address(value).map(IpNet::from), value, "address"),
-            _ => {}
-        }
+            _ => None,
+        };
         let is_number = match takes {
             Takes::Number => number(value).is_some(),
             Takes::Mark => value.splitn(2, '/').all(|part| number(part).is_some()),
@@ -88,22 +88,25 @@ impl<'w, 'a> Reading<'w, 'a> {
         if takes == Takes::Link && !is_link() && !is_unknown(value) {
             self.reject(255, value, format!("'{value}' is not a valid interface name"), None);
         }
+        net
     }
 
-    /// Is it an address or network of the command's family, or may it be one?
-    fn check_net(&mut self, net: Option<IpNet>, value: &str, what: &str) {
+    /// Is it an address or network of the command's family, or may it be one? Returns it, if the text alone decides it:
+    /// `default` is of the command's family.
+    fn check_net(&mut self, net: Option<IpNet>, value: &str, what: &str) -> Option<IpNet> {
         let of_family =
             |net: IpNet| net.prefix_len() == 0 || self.inet6.is_none_or(|inet6| inet6 == net.addr().is_ipv6());
         if !net.is_some_and(of_family) && !is_unknown(value) {
             let why = format!("'{value}' is not a valid {}{what}", self.family());
             self.reject(1, value, why, None);
         }
+        net.filter(|net| net.prefix_len() > 0)
     }
 
     fn keyword(&mut self, found: Keyword, as_written: &str, keywords: &[Keyword]) {
         let Keyword { name, takes, .. } = found;
         if takes == Takes::Nothing {
-            self.given.insert(name, "".into());
+            self.given.insert(name, "".into(), None);
             return;
         }
         let Some(mut value) = self.value(as_written) else { return };
@@ -117,8 +120,8 @@ impl<'w, 'a> Reading<'w, 'a> {
         if self.reject_keyword_as_value(found, as_written, value, keywords) {
             return;
         }
-        self.check(takes, as_written, value);
-        self.given.insert(name, value.clone());
+        let net = self.check(takes, as_written, value);
+        self.given.insert(name, value.clone(), net);
     }
 
     /// `from fwmark 1`, `lookup table isp1`: a keyword instead of the value, which was read already. Is it rejected?
@@ -166,10 +169,10 @@ impl<'w, 'a> Reading<'w, 'a> {
             };
             if abbreviated(word, &["goto"]).is_some() {
                 if let Some(target) = self.value("goto") {
-                    self.given.insert("goto", target.clone());
+                    self.given.insert("goto", target.clone(), None);
                 }
             } else if abbreviated(word, &["nop"]).is_some() || is_type(word) {
-                self.given.insert("type", word.clone());
+                self.given.insert("type", word.clone(), None);
             } else if !is_unknown(word) {
                 let start = self.next - 1;
                 let without_table = !self.words.iter().any(|word| matches!(&**word, "table" | "lookup"));
@@ -198,7 +201,7 @@ impl<'w, 'a> Reading<'w, 'a> {
         while let Some(word) = self.next() {
             if matches!(&**word, "nexthop" | "encap") {
                 // Several nexthops, or a tunnel: only the first `via` and `dev` matter here.
-                self.given.insert("nexthop", "".into());
+                self.given.insert("nexthop", "".into(), None);
                 for pair in self.words[self.next.min(self.words.len())..].windows(2) {
                     match &*pair[0] {
                         "via" => self.given.insert_first("via", pair[1].clone()),
@@ -224,7 +227,7 @@ impl<'w, 'a> Reading<'w, 'a> {
                 _ => word,
             };
             if !word.starts_with(|c: char| c.is_ascii_digit()) && is_type(word) {
-                self.given.insert("type", word.clone());
+                self.given.insert("type", word.clone(), None);
                 match self.value(word) {
                     Some(after) => word = after,
                     None => return,
@@ -244,7 +247,7 @@ impl<'w, 'a> Reading<'w, 'a> {
                 return;
             }
             let net = prefix(word, self.inet6 == Some(true));
-            self.check_net(net, word, "address or network");
+            let of_text = self.check_net(net, word, "address or network");
             if let Some(net) = net.filter(|net| net.addr().is_ipv4() && net.addr() != net.network()) {
                 let start = self.next - 1;
                 let network = net.trunc().to_string();
@@ -253,7 +256,7 @@ impl<'w, 'a> Reading<'w, 'a> {
                 let word = word.to_string();
                 self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
             }
-            self.given.insert("to", word.clone());
+            self.given.insert("to", word.clone(), of_text);
         }
     }
 

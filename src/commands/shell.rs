@@ -93,51 +93,31 @@ pub(crate) struct Segment<'a> {
     pub(crate) has_variables: bool,
 }
 
-/// What a byte is in a plain line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Word,
-    Blank,
-    Variable,
-    /// Only the grammar reads such a line.
-    Special,
+/// May a word of a plain line have it, or separate its words?
+const fn is_plain(byte: u8) -> bool {
+    let is_special =
+        matches!(byte, b'\'' | b'"' | b'\\' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | b'{' | b'}');
+    !is_special && !matches!(byte, b'\n' | b'\r' | 0x0b | 0x0c | b'#')
 }
 
-/// A table: every byte of every line is looked up.
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Word; 256];
-    let special = b"'\"\\;&|<>(){}\n\r\x0b\x0c#";
-    let mut at = 0;
-    while at < special.len() {
-        classes[special[at] as usize] = Class::Special;
-        at += 1;
+/// The same as a table: every byte of every line is looked up.
+const PLAIN: [bool; 256] = {
+    let (mut plain, mut byte) = ([false; 256], 0);
+    while byte < plain.len() {
+        plain[byte] = is_plain(byte as u8);
+        byte += 1;
     }
-    classes[b' ' as usize] = Class::Blank;
-    classes[b'\t' as usize] = Class::Blank;
-    classes[b'$' as usize] = Class::Variable;
-    classes
+    plain
 };
 
 /// A line that is one command of plain words, as most lines are.
 pub(crate) fn plain(line: &str) -> Option<Segment<'_>> {
-    let (mut words, mut start, mut has_variables) = (Vec::with_capacity(USUAL_WORDS), 0, false);
-    for (position, byte) in line.bytes().enumerate() {
-        let class = CLASSES[usize::from(byte)];
-        if class == Class::Blank {
-            if start < position {
-                words.push(line[start..position].into());
-            }
-            start = position + 1;
-        } else if class == Class::Variable {
-            has_variables = true;
-        } else if class == Class::Special {
-            return None;
-        }
+    if !line.bytes().all(|byte| PLAIN[usize::from(byte)]) {
+        return None;
     }
-    if start < line.len() {
-        words.push(line[start..].into());
-    }
-    let (before, after) = (Separator::End, Separator::End);
+    let mut words = Vec::with_capacity(USUAL_WORDS);
+    words.extend(line.split_ascii_whitespace().map(Word::from));
+    let (before, after, has_variables) = (Separator::End, Separator::End, line.contains('$'));
     Some(Segment { words, placeholder: None, before, after, failure_propagates: true, has_variables })
 }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use ipnet::IpNet;
+
 /// A word of a line. It is a copy only where quotes or variables make it differ from the line.
 pub(crate) type Word<'a> = Cow<'a, str>;
 
@@ -10,49 +12,64 @@ pub(super) fn owned(word: Word) -> Word<'static> {
     Cow::Owned(word.into_owned())
 }
 
+/// The value of a keyword.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Value<'a> {
+    keyword: &'static str,
+    pub(super) text: Word<'a>,
+    /// The text as an address or network, if it was read as one, whatever the family of its command is.
+    pub(super) net: Option<IpNet>,
+}
+
 /// Values by keyword, in the order of the keywords.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Given<'a>(Vec<(&'static str, Word<'a>)>);
+pub(super) struct Given<'a>(Vec<Value<'a>>);
 
 impl<'a> Given<'a> {
     fn position(&self, keyword: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| (*known).cmp(keyword))
+        self.0.binary_search_by(|known| known.keyword.cmp(keyword))
     }
 
     /// A command has few values.
+    pub(super) fn value(&self, keyword: &str) -> Option<&Value<'a>> {
+        self.0.iter().find(|known| known.keyword == keyword)
+    }
+
     pub(super) fn get(&self, keyword: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| *known == keyword).map(|(_, value)| &**value)
+        self.value(keyword).map(|value| &*value.text)
     }
 
     pub(super) fn has(&self, keyword: &str) -> bool {
-        self.get(keyword).is_some()
+        self.value(keyword).is_some()
     }
 
     /// Replaces an earlier value.
-    pub(super) fn insert(&mut self, keyword: &'static str, value: Word<'a>) {
+    pub(super) fn insert(&mut self, keyword: &'static str, text: Word<'a>, net: Option<IpNet>) {
+        let value = Value { keyword, text, net };
         match self.position(keyword) {
-            Ok(position) => self.0[position].1 = value,
-            Err(position) => self.0.insert(position, (keyword, value)),
+            Ok(position) => self.0[position] = value,
+            Err(position) => self.0.insert(position, value),
         }
     }
 
     /// Keeps an earlier value.
-    pub(super) fn insert_first(&mut self, keyword: &'static str, value: Word<'a>) {
+    pub(super) fn insert_first(&mut self, keyword: &'static str, text: Word<'a>) {
         if let Err(position) = self.position(keyword) {
-            self.0.insert(position, (keyword, value));
+            self.0.insert(position, Value { keyword, text, net: None });
         }
     }
 
     pub(super) fn remove(&mut self, keyword: &str) -> Option<Word<'a>> {
-        self.position(keyword).ok().map(|position| self.0.remove(position).1)
+        self.position(keyword).ok().map(|position| self.0.remove(position).text)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(keyword, value)| (*keyword, &**value))
+        self.0.iter().map(|value| (value.keyword, &*value.text))
     }
 
     pub(super) fn into_owned(self) -> Given<'static> {
-        Given(self.0.into_iter().map(|(keyword, value)| (keyword, owned(value))).collect())
+        let owned = |value: Value| Value { keyword: value.keyword, text: owned(value.text), net: value.net };
+        Given(self.0.into_iter().map(owned).collect())
     }
 }
 
@@ -64,7 +81,7 @@ mod tests {
     fn values_are_in_the_order_of_their_keywords() {
         let mut given = Given::default();
         for (keyword, value) in [("via", "a"), ("dev", "b"), ("to", "c"), ("via", "d")] {
-            given.insert(keyword, value.into());
+            given.insert(keyword, value.into(), None);
         }
         given.insert_first("dev", "e".into());
         assert!(given.iter().eq([("dev", "b"), ("to", "c"), ("via", "d")]));
