@@ -60,15 +60,25 @@ struct Part<'a, 'b> {
 }
 
 impl Part<'_, '_> {
-    fn get(&self, name: &str) -> Option<&MergedOption> {
-        self.options.iter().find(|option| option.name == name)
+    /// `gateway`, `symroute-gateway` and `metric`.
+    fn route_options(&self) -> [Option<&MergedOption>; 3] {
+        let mut found = [None; 3];
+        for option in self.options {
+            match &option.name[..] {
+                b"gateway" => found[0] = Some(option),
+                b"symroute-gateway" => found[1] = Some(option),
+                b"metric" => found[2] = Some(option),
+                _ => {}
+            }
+        }
+        found
     }
 
     /// May the stanza's uplink be of this family? By its addresses, or else by the family in its `iface` line.
     fn is_of_stanza(&self, config: &Config) -> bool {
         let has_address = config.own_options(self.stanza).iter().any(|option| option.name == "address");
         let is_of_family = || Family::of_stanza(self.stanza.family).is_none_or(|family| family == self.family);
-        self.get("address").is_some() || !has_address && is_of_family()
+        self.options.iter().any(|option| option.name == "address") || !has_address && is_of_family()
     }
 
     fn uplink(&self, location: Location, gateway: Gateway) -> Uplink {
@@ -281,9 +291,9 @@ impl<'a> UplinkCollector<'a> {
         let dynamic = point_to_point || is_of_family && is_automatic;
         let makes_default =
             |option: &&MergedOption| !dynamic && makes_default(self.config.dialect, stanza, &option.value);
-        let own_gateway = part.get("gateway").filter(makes_default);
-        let table_gateway =
-            part.get("symroute-gateway").filter(|option| option.value != "none" || part.is_of_stanza(self.config));
+        let [gateway, table_gateway, metric] = part.route_options();
+        let own_gateway = gateway.filter(makes_default);
+        let table_gateway = table_gateway.filter(|option| option.value != "none" || part.is_of_stanza(self.config));
         if own_gateway.is_none() && table_gateway.is_none() && !dynamic {
             return;
         }
@@ -305,7 +315,7 @@ impl<'a> UplinkCollector<'a> {
         if point_to_point && table_gateway.is_none() {
             gateways = vec![Gateway::OnLink];
         }
-        let metric = part.get("metric").and_then(|option| self.number(option, 0, u32::MAX, "metric"));
+        let metric = metric.and_then(|option| self.number(option, 0, u32::MAX, "metric"));
         let metric = metric.or_else(|| self.metric_beside(family, own_gateway?));
         let overrides = self.overrides(part.options);
         let faults = self.take_errors(before);

@@ -283,6 +283,9 @@ pub(crate) fn merge_snapshot_into_defaults(uplinks: &mut Vec<Uplink>, snapshot: 
 /// Of the links that a stanza with an address is up on, those count that have it (`up`). Where none has it, the first
 /// stands for all of them.
 fn drop_copies(uplinks: &mut Vec<Uplink>, up: &[bool]) {
+    if uplinks.iter().zip(up).all(|(uplink, up)| uplink.dynamic || *up) {
+        return;
+    }
     let of_stanza = |uplink: &Uplink| (uplink.stanza, uplink.family, uplink.gateway);
     let mut kept: FxHashMap<_, usize> = FxHashMap::default();
     for (at, uplink) in uplinks.iter().enumerate() {

@@ -162,10 +162,12 @@ impl<'a> Owners<'a> {
     /// or else to the only uplink of the link, or else to the uplink whose stanza adds it. True if it belongs to one of the
     /// link, or did before.
     pub(crate) fn assign(&mut self, link: &str, family: Family, source: &Source) -> bool {
-        if self.has(link, family, source) {
+        let of_family = &self.families[family as usize];
+        let on_link = of_family.links.get(link).copied();
+        if on_link.is_some_and(|on_link| of_family.on_link.contains(&(on_link.number, source.net.addr()))) {
             return true;
         }
-        let Some(owner) = self.owner(link, family, source) else { return false };
+        let Some(owner) = self.owner(of_family, (link, on_link), source) else { return false };
         let uplink = &mut self.uplinks[owner];
         let is_on_link = uplink.interface == link;
         let other_interface = (!is_on_link).then(|| link.to_string());
@@ -176,16 +178,8 @@ impl<'a> Owners<'a> {
         is_on_link
     }
 
-    /// Has an uplink of the link the address already?
-    fn has(&self, link: &str, family: Family, source: &Source) -> bool {
-        let of_family = &self.families[family as usize];
-        let on_link = of_family.links.get(link);
-        on_link.is_some_and(|on_link| of_family.on_link.contains(&(on_link.number, source.net.addr())))
-    }
-
-    fn owner(&self, link: &str, family: Family, source: &Source) -> Option<usize> {
-        let of_family = &self.families[family as usize];
-        let on_link = of_family.links.get(link);
+    fn owner(&self, of_family: &OfFamily, link: (&str, Option<OnLink>), source: &Source) -> Option<usize> {
+        let (link, on_link) = link;
         let address = source.net.addr();
         let only = || on_link.and_then(|on_link| on_link.only);
         // A point-to-point link has the addresses of its provider only, whatever networks these are in.

@@ -17,19 +17,22 @@ use crate::network::{Family, MAIN, Route, Rule, Snapshot};
 pub(crate) fn renamed(collector: &UplinkCollector, snapshot: &Snapshot) -> Vec<(String, String)> {
     let has_link = |name: &str| collector.links.get(name).is_some();
     // A name that a mapping may select, or that others inherit from, is not the name of a link.
-    let stanzas = collector.config.stanzas.iter().filter(|stanza| collector.listed.has(&stanza.interface));
-    let links = stanzas.flat_map(|stanza| {
-        collector.listed.links(stanza.interface.as_bstr()).into_iter().map(move |link| (stanza, link))
-    });
-    let named: Vec<(&Stanza, Cow<str>)> = links.map(|(stanza, link)| (stanza, text(link))).collect();
-    let missing: Vec<&(&Stanza, Cow<str>)> = named.iter().filter(|(_, link)| !has_link(link)).collect();
+    let is_listed = |(stanza, _): &(&Stanza, _)| collector.listed.has(&stanza.interface);
+    let links = || {
+        collector.config.stanzas.iter().flat_map(|stanza| {
+            let links = collector.listed.links(stanza.interface.as_bstr());
+            links.into_iter().map(move |link| (stanza, text(link)))
+        })
+    };
+    let missing: Vec<(&Stanza, Cow<str>)> = links().filter(|(_, link)| !has_link(link)).filter(is_listed).collect();
     if missing.is_empty() {
         return Vec::new();
     }
+    let named: Vec<(&Stanza, Cow<str>)> = links().filter(is_listed).collect();
     let traces = Traces::new(snapshot);
     let is_of_stanza = |link: &str| named.iter().any(|(_, name)| collector.links.get(name).unwrap_or(name) == link);
     let mut found: Vec<(String, String)> = Vec::new();
-    for (stanza, old) in missing {
+    for (stanza, old) in &missing {
         let link = traces.by_address(collector, stanza).or_else(|| traces.by_rule(old));
         let is_known = |new: &str| found.iter().any(|(known, link)| known == old || link == new);
         if let Some(new) = link.filter(|new| !is_of_stanza(new) && !is_known(new)) {
