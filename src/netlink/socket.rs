@@ -237,7 +237,9 @@ impl Socket {
         for _ in 0..TRIES {
             let mut list = Vec::new();
             let mut each = |body: &[u8]| {
-                list.extend(read(body)?);
+                if let Some(entry) = read(body)? {
+                    list.push(entry);
+                }
                 Ok(())
             };
             match self.exchange_one(Sent { request, flags: libc::NLM_F_DUMP }, &mut each)? {

@@ -85,21 +85,30 @@ impl<'a> Attributes<'a> {
     pub(crate) fn of(bytes: &'a [u8]) -> Attributes<'a> {
         Attributes(bytes)
     }
+
+    /// The end, or what is wrong with the next attribute.
+    #[cold]
+    fn cut_off(&mut self) -> Option<Result<Attribute<'a>>> {
+        let bytes = std::mem::take(&mut self.0);
+        let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else {
+            return (!bytes.is_empty()).then(|| Err(anyhow::anyhow!("an attribute is cut off")));
+        };
+        let (length, kind) = (u16::from_ne_bytes([l0, l1]), u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK);
+        let left = bytes.len();
+        Some(Err(anyhow::anyhow!("the length of attribute {kind} is {length}, with {left} bytes left")))
+    }
 }
 
 impl<'a> Iterator for Attributes<'a> {
     type Item = Result<Attribute<'a>>;
 
+    // An interface has forty attributes: a call for each would take longer than to read them.
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        let bytes = std::mem::take(&mut self.0);
-        let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else {
-            return (!bytes.is_empty()).then(|| Err(anyhow::anyhow!("an attribute is cut off")));
-        };
+        let bytes = self.0;
+        let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else { return self.cut_off() };
         let (length, kind) = (u16::from_ne_bytes([l0, l1]).into(), u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK);
-        let Some(value) = bytes.get(ATTRIBUTE_HEADER..length) else {
-            let left = bytes.len();
-            return Some(Err(anyhow::anyhow!("the length of attribute {kind} is {length}, with {left} bytes left")));
-        };
+        let Some(value) = bytes.get(ATTRIBUTE_HEADER..length) else { return self.cut_off() };
         self.0 = after(bytes, length);
         Some(Ok(Attribute { kind, value }))
     }
