@@ -13,34 +13,44 @@ use crate::uplinks::{DEVICE_RULE, Uplink};
 
 type Interface<'a> = (&'a str, Family);
 
-/// The rules of interfaces, by the uplink that has the rule.
-pub struct Rules(FxHashMap<usize, DeviceRule>);
+/// The rules of interfaces, for each uplink that has one.
+pub struct Rules(Vec<Option<DeviceRule>>);
+
+/// The uplinks of an interface.
+struct Shared {
+    /// The uplink that has the rule.
+    owner: usize,
+    /// The highest priority of an uplink.
+    last: u32,
+}
 
 impl Rules {
-    /// `layered` are the uplinks that have a policy with rules by interface; `numbers` their tables and priorities.
-    pub fn new(uplinks: &[Uplink], layered: &[usize], numbers: &FxHashMap<usize, Numbers>) -> Self {
+    /// `layered` are the uplinks that have a policy with rules by interface; `numbers` the tables and priorities of each.
+    pub fn new(uplinks: &[Uplink], layered: &[usize], numbers: &[Option<Numbers>]) -> Self {
         let interface = |index: usize| (uplinks[index].interface.as_str(), uplinks[index].family);
-        let mut owners: FxHashMap<Interface, usize> = FxHashMap::with_capacity_and_hasher(layered.len(), FxBuildHasher);
+        let mut interfaces: FxHashMap<Interface, Shared> =
+            FxHashMap::with_capacity_and_hasher(layered.len(), FxBuildHasher);
         let rank = |index: usize| (!uplinks[index].up, uplinks[index].is_alias(), index);
         for index in layered.iter().copied() {
-            let owner = owners.entry(interface(index)).or_insert(index);
-            if rank(index) < rank(*owner) {
-                *owner = index;
+            let shared = interfaces.entry(interface(index)).or_insert(Shared { owner: index, last: 0 });
+            if shared.owner != index && rank(index) < rank(shared.owner) {
+                shared.owner = index;
             }
         }
-        let mut last: FxHashMap<Interface, u32> = FxHashMap::with_capacity_and_hasher(numbers.len(), FxBuildHasher);
-        for (index, numbers) in numbers {
-            let highest = last.entry(interface(*index)).or_insert(numbers.priority);
-            *highest = (*highest).max(numbers.priority);
+        for (index, numbers) in numbers.iter().enumerate().filter_map(|(index, numbers)| Some((index, (*numbers)?))) {
+            if let Some(shared) = interfaces.get_mut(&interface(index)) {
+                shared.last = shared.last.max(numbers.priority);
+            }
         }
-        let rule = |(interface, owner): (Interface, usize)| {
-            let (table, priority) = (numbers.get(&owner)?.table, *last.get(&interface)?);
-            Some((owner, DeviceRule { table, priority: priority + DEVICE_RULE }))
-        };
-        Rules(owners.into_iter().filter_map(rule).collect())
+        let mut rules = vec![None; uplinks.len()];
+        for Shared { owner, last } in interfaces.into_values() {
+            rules[owner] =
+                numbers[owner].map(|Numbers { table, .. }| DeviceRule { table, priority: last + DEVICE_RULE });
+        }
+        Rules(rules)
     }
 
     pub fn of(&self, uplink: usize) -> Option<DeviceRule> {
-        self.0.get(&uplink).copied()
+        self.0[uplink]
     }
 }

@@ -1,6 +1,6 @@
 //! From a snapshot to a plan: what is missing, and which of symroute's entries are no longer needed.
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,6 +9,7 @@ use rustc_hash::FxHashSet;
 use super::group::{GROUP, NO_GROUP};
 use super::numbers::PRIORITIES_PER_UPLINK;
 use super::plan::{Plan, Policy};
+use crate::network::prefixes::order;
 use crate::network::{Address, Family, LOCAL, MAIN, Route, Rule, Snapshot};
 use crate::sort::sort_by_key;
 use crate::uplinks::{Source, Uplink};
@@ -51,38 +52,48 @@ pub fn is_managed_by_lines(plan: &Plan, policy: &Policy) -> bool {
 
 /// A rule's family and priority.
 type RuleKey = (Family, u32);
-/// A route's family, table, destination and metric.
-type RouteKey = (Family, u32, IpNet, u32);
+/// A route's family, table, destination (address and length) and metric.
+type RouteKey = (Family, u32, u128, u8, u32);
 
 fn rule_key(rule: &Rule) -> RuleKey {
     (rule.family, rule.priority)
 }
 
+fn route_key(route: &Route) -> RouteKey {
+    let (family, address, length) = order(&route.dst);
+    (family, route.table, address, length, route.metric)
+}
+
 /// Rules or routes, sorted by the part of them that few others have. To compare a key is cheaper than to hash the whole.
 struct Sorted<'a, K, T> {
-    items: Vec<(K, &'a T)>,
+    all: &'a [T],
+    /// The positions in `all`, by key.
+    items: Vec<(K, usize)>,
     /// The place after the last one that was found: mostly that of the next search, as kernel and plan have similar orders.
     next: Cell<usize>,
 }
 
 impl<'a, K: Ord + Copy, T: PartialEq> Sorted<'a, K, T> {
-    fn new(items: impl IntoIterator<Item = &'a T>, key: fn(&T) -> K) -> Self {
-        let mut items: Vec<(K, &T)> = items.into_iter().map(|item| (key(item), item)).collect();
+    /// Of `all`, those that `is_member` selects.
+    fn new(all: &'a [T], is_member: impl Fn(&T) -> bool, key: fn(&T) -> K) -> Self {
+        let members = all.iter().enumerate().filter(|(_, item)| is_member(item));
+        let mut items: Vec<(K, usize)> = members.map(|(position, item)| (key(item), position)).collect();
         sort_by_key(&mut items, |(key, _)| *key);
-        Sorted { items, next: Cell::new(0) }
+        Sorted { all, items, next: Cell::new(0) }
     }
 
-    /// Those with this key, in their order.
-    fn with(&self, key: K) -> impl Iterator<Item = &'a T> {
+    /// Those with this key and their positions, in their order.
+    fn with(&self, key: K) -> impl Iterator<Item = (usize, &'a T)> {
         let first = self.first_from(key);
         self.next.set(first + 1);
         let items = self.items.get(first..).unwrap_or_default();
-        items.iter().take_while(move |(known, _)| *known == key).map(|(_, item)| *item)
+        let with_key = items.iter().take_while(move |(known, _)| *known == key);
+        with_key.map(|(_, position)| (*position, &self.all[*position]))
     }
 
     /// The place of the first one that is not before this key.
     fn first_from(&self, key: K) -> usize {
-        let is_before = |(known, _): &(K, &T)| *known < key;
+        let is_before = |(known, _): &(K, usize)| *known < key;
         let next = self.next.get();
         let is_next =
             next > 0 && self.items.get(next - 1).is_some_and(is_before) && !self.items.get(next).is_none_or(is_before);
@@ -90,7 +101,7 @@ impl<'a, K: Ord + Copy, T: PartialEq> Sorted<'a, K, T> {
     }
 
     fn has(&self, key: K, item: &T) -> bool {
-        self.with(key).any(|known| known == item)
+        self.with(key).any(|(_, known)| known == item)
     }
 }
 
@@ -104,24 +115,26 @@ impl<'a> Installed<'a> {
     pub fn new(snapshot: &'a Snapshot, plan: &Plan) -> Self {
         let tables: FxHashSet<(Family, u32)> = plan.tables().collect();
         // Main, which may have a million routes, is no uplink's table.
-        let is_of_plan = |route: &&Route| route.table != MAIN && tables.contains(&(route.family, route.table));
-        let routes = snapshot.routes.iter().filter(is_of_plan);
-        Installed { rules: Sorted::new(&snapshot.rules, rule_key), routes: Sorted::new(routes, Route::key) }
+        let is_of_plan = |route: &Route| route.table != MAIN && tables.contains(&(route.family, route.table));
+        Installed {
+            rules: Sorted::new(&snapshot.rules, |_| true, rule_key),
+            routes: Sorted::new(&snapshot.routes, is_of_plan, route_key),
+        }
     }
 
     /// A stanza's own lines may add the same rule with another protocol, as the article's lines do: that is enough.
     pub fn has_rule(&self, rule: &Rule, by_lines: bool) -> bool {
-        self.rules.with(rule_key(rule)).any(|known| if by_lines { known.same_as(rule) } else { known == rule })
+        self.rules.with(rule_key(rule)).any(|(_, known)| if by_lines { known.same_as(rule) } else { known == rule })
     }
 
     /// A foreign copy of the route is enough: the kernel rejects a second one.
     pub fn has_route(&self, route: &Route) -> bool {
-        self.same_key(route).any(|known| known.same_as(route))
+        self.same_key(route).any(|(_, known)| known.same_as(route))
     }
 
     /// The routes with the same table, destination and metric.
-    fn same_key(&self, route: &Route) -> impl Iterator<Item = &'a Route> {
-        self.routes.with(route.key())
+    fn same_key(&self, route: &Route) -> impl Iterator<Item = (usize, &'a Route)> {
+        self.routes.with(route_key(route))
     }
 }
 
@@ -130,17 +143,18 @@ impl<'a> Installed<'a> {
 /// tables that symroute's rules look up, which the uplinks may keep, and those that are assigned up to the last uplink
 /// with missing routes.
 pub fn undecided_tables(plan: &Plan, snapshot: &Snapshot) -> Vec<(Family, u32)> {
-    let own = Sorted::new(snapshot.routes.iter().filter(|route| route.is_ours()), Route::key);
-    let is_installed = |route: &Route| own.has(route.key(), route);
+    let own = Sorted::new(&snapshot.routes, Route::is_ours, route_key);
+    let is_installed = |route: &Route| own.has(route_key(route), route);
+    // The default route, the last one of a policy, is the first one of a table.
     let is_complete =
-        |policy: &&Policy| !policy.has_copies && policy.routes.iter().all(|placed| is_installed(&placed.item));
+        |policy: &&Policy| !policy.has_copies && policy.routes.iter().rev().all(|placed| is_installed(&placed.item));
     let incomplete: Vec<&Policy> = plan.policies.iter().filter(|policy| !is_complete(policy)).collect();
     let last = incomplete.iter().map(|policy| policy.uplink).filter(|uplink| plan.uplinks[*uplink].up).max();
     let before = last.map_or(&[][..], |last| &plan.uplinks[..=last]);
     // An IPv4 uplink has the table of the IPv6 uplink of its interface.
     let before: FxHashSet<&str> = before.iter().map(|uplink| &uplink.interface[..]).collect();
-    let ours = snapshot.rules.iter().filter(|rule| rule.is_ours());
-    let looked_up: FxHashSet<u32> = ours.map(|rule| rule.table).collect();
+    let ours = || snapshot.rules.iter().filter(|rule| rule.is_ours());
+    let looked_up: LazyCell<FxHashSet<u32>, _> = LazyCell::new(|| ours().map(|rule| rule.table).collect());
     let counts = |policy: &&Policy| {
         before.contains(&plan.uplinks[policy.uplink].interface[..]) || looked_up.contains(&policy.table)
     };
@@ -154,23 +168,24 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -
     let mut difference = Difference::default();
     memberships(plan, snapshot, is_skipped, &mut difference);
     let installed = Installed::new(snapshot, plan);
-    let needed = additions(plan, &installed, is_skipped, &mut difference);
+    let needed = additions(plan, snapshot, &installed, is_skipped, &mut difference);
     let untouched: Vec<&Policy> = plan.policies.iter().filter(|policy| is_skipped(policy.uplink)).collect();
     let kept = kept(plan, snapshot);
-    for rule in snapshot.rules.iter().filter(|rule| rule.is_ours()) {
+    let rules = snapshot.rules.iter().enumerate().filter(|(position, rule)| rule.is_ours() && !needed.rules[*position]);
+    for (position, rule) in rules {
         // The kernel keeps a rule as often as it was added; one is enough.
-        let mut same = installed.rules.with(rule_key(rule)).filter(|known| *known == rule);
-        let is_duplicate = same.next().is_some_and(|first| !std::ptr::eq(first, rule));
-        let is_needed = needed.rules.has(rule_key(rule), rule) || kept.rules.contains(rule);
-        if is_duplicate || !is_needed && !untouched.iter().any(|policy| is_rule_of(plan, policy, rule)) {
+        let mut same = installed.rules.with(rule_key(rule)).filter(|(_, known)| *known == rule);
+        let is_duplicate = same.next().is_some_and(|(first, _)| first != position);
+        let is_kept = || kept.rules.contains(rule) || untouched.iter().any(|policy| is_rule_of(plan, policy, rule));
+        if is_duplicate || !is_kept() {
             difference.remove_rules.push(rule.clone());
         }
     }
     let is_route_of = |policy: &Policy, route: &Route| {
         plan.uplinks[policy.uplink].family == route.family && policy.table == route.table
     };
-    for route in snapshot.routes.iter().filter(|route| route.is_ours()) {
-        let is_needed = needed.routes.has(route.key(), route) || kept.tables.contains(&(route.family, route.table));
+    for (position, route) in snapshot.routes.iter().enumerate().filter(|(_, route)| route.is_ours()) {
+        let is_needed = needed.routes[position] || kept.tables.contains(&(route.family, route.table));
         if !is_needed && !untouched.iter().any(|policy| is_route_of(policy, route)) {
             difference.remove_routes.push(route.clone());
         }
@@ -178,47 +193,53 @@ pub fn difference(plan: &Plan, snapshot: &Snapshot, is_skipped: &dyn Fn(usize) -
     difference
 }
 
-/// Rules and routes that the plan needs, or that are replaced in one step.
-struct Needed<'a> {
-    rules: Sorted<'a, RuleKey, Rule>,
-    routes: Sorted<'a, RouteKey, Route>,
+/// Which rules and routes of a snapshot the plan needs, or replaces in one step. Of equal rules, it is the first one.
+struct Needed {
+    rules: Vec<bool>,
+    routes: Vec<bool>,
 }
 
 /// Adds to `difference` what is missing.
-fn additions<'a>(
-    plan: &'a Plan,
-    installed: &Installed<'a>,
+fn additions(
+    plan: &Plan,
+    snapshot: &Snapshot,
+    installed: &Installed,
     is_skipped: &dyn Fn(usize) -> bool,
     difference: &mut Difference,
-) -> Needed<'a> {
-    let (mut rules, mut routes) = (Vec::new(), Vec::new());
+) -> Needed {
+    let mut needed = Needed { rules: vec![false; snapshot.rules.len()], routes: vec![false; snapshot.routes.len()] };
     for policy in wanted(plan) {
         let by_lines = is_managed_by_lines(plan, policy);
         // Lines add no rule that depends on other rules of the host.
         let by_us = |rule: &&Rule| !is_skipped(policy.uplink) || rule.priority < policy.priority;
         for rule in policy.rules.iter().map(|placed| &placed.item).filter(by_us) {
-            rules.push(rule);
-            if !installed.has_rule(rule, by_lines) {
-                difference.add_rules.push(rule.clone());
+            match installed.rules.with(rule_key(rule)).find(|(_, known)| *known == rule) {
+                Some((position, _)) => needed.rules[position] = true,
+                None if by_lines && installed.has_rule(rule, by_lines) => {}
+                None => difference.add_rules.push(rule.clone()),
             }
         }
         let of_policy = policy.routes.iter().map(|placed| &placed.item);
         for route in of_policy.filter(|_| !is_skipped(policy.uplink)) {
-            routes.push(route);
-            if installed.has_route(route) {
+            let mut is_installed = false;
+            for (position, known) in installed.same_key(route) {
+                needed.routes[position] |= known == route;
+                is_installed |= known.same_as(route);
+            }
+            if is_installed {
                 continue;
             }
             match installed.same_key(route).next() {
                 None => difference.add_routes.push(route.clone()),
-                Some(known) if known.is_ours() => {
-                    routes.push(known);
+                Some((position, known)) if known.is_ours() => {
+                    needed.routes[position] = true;
                     difference.replace_routes.push((known.clone(), route.clone()));
                 }
-                Some(known) => difference.conflicts.push((route.clone(), known.clone())),
+                Some((_, known)) => difference.conflicts.push((route.clone(), known.clone())),
             }
         }
     }
-    Needed { rules: Sorted::new(rules, rule_key), routes: Sorted::new(routes, Route::key) }
+    needed
 }
 
 /// Is it a rule that the uplink's own lines may have added?

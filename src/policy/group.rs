@@ -4,7 +4,7 @@
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::interfaces::Diagnostic;
-use crate::network::{Family, PROTOCOL, Snapshot};
+use crate::network::{Family, Link, PROTOCOL, Snapshot};
 use crate::uplinks::Uplink;
 
 /// The group that symroute sets. An interface in this group counts as set by symroute: the kernel does not record who
@@ -57,15 +57,16 @@ pub fn group(
     let members: Vec<&Uplink> =
         uplinks.iter().filter(is_member).filter(|uplink| names.insert(&uplink.interface)).collect();
     let links = || snapshot.iter().flat_map(|snapshot| &snapshot.links);
-    let numbers: FxHashMap<&str, u32> = links().map(|link| (&link.name[..], link.group)).collect();
-    let number = |uplink: &Uplink| numbers.get(&uplink.interface[..]).copied().unwrap_or(NO_GROUP);
     let is_foreign = |number: u32| ![NO_GROUP, GROUP].contains(&number);
+    let in_foreign = links().filter(|link| is_foreign(link.group));
+    let numbers: FxHashMap<&str, u32> = in_foreign.map(|link| (&link.name[..], link.group)).collect();
+    let number = |uplink: &Uplink| numbers.get(&uplink.interface[..]).copied().unwrap_or(NO_GROUP);
     let interfaces = |members: &[&Uplink]| members.iter().map(|uplink| uplink.interface.clone()).collect();
     let is_shared = |shared: &u32| {
         let is_member = |name: &str| names.contains(name);
         // No other interface may be in it: the rules would suppress the main table's routes through it as well.
-        let others = links().any(|link| link.group == *shared && link.name != "lo" && !is_member(&link.name));
-        is_foreign(*shared) && !others && members.iter().all(|uplink| number(uplink) == *shared)
+        let is_other = |link: &Link| link.group == *shared && link.name != "lo" && !is_member(&link.name);
+        is_foreign(*shared) && !links().any(is_other) && members.iter().all(|uplink| number(uplink) == *shared)
     };
     if let Some(number) = members.first().map(|first| number(first)).filter(is_shared) {
         return Group { number, interfaces: interfaces(&members) };

@@ -1,5 +1,6 @@
 //! The numbers that the uplinks have in the kernel, by the rules and routes that symroute added.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -38,60 +39,78 @@ pub fn foreign_tables(snapshot: &Snapshot) -> impl Iterator<Item = u32> + '_ {
     of_tables.filter_map(|routes| routes.iter().find(|route| !route.is_ours()).map(|route| route.table))
 }
 
+/// Positions of entries by a key that several of them may have, without memory for each key.
+struct Positions<K> {
+    first: FxHashMap<K, usize>,
+    /// For each entry, the next one with its key.
+    next: Vec<Option<usize>>,
+}
+
+impl<K: Eq + Hash> Positions<K> {
+    /// Entries without a key are not found. `size` is how many keys there may be.
+    fn new<T>(entries: &[T], size: usize, key: impl Fn(&T) -> Option<K>) -> Self {
+        let mut first = FxHashMap::with_capacity_and_hasher(size, FxBuildHasher);
+        let mut next = vec![None; entries.len()];
+        // From the last one to the first, which is found first.
+        for (position, entry) in entries.iter().enumerate().rev() {
+            if let Some(key) = key(entry) {
+                next[position] = first.insert(key, position);
+            }
+        }
+        Positions { first, next }
+    }
+
+    /// In ascending order.
+    fn of(&self, key: K) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.first.get(&key).copied(), |position| self.next[*position])
+    }
+}
+
 /// The rules and routes of the kernel, indexed: a host may have a million routes, and hundreds of uplinks.
 pub struct Installed<'a> {
     uplinks: &'a [Uplink],
     /// The number of uplinks on an interface, by family.
     counts: FxHashMap<(&'a str, Family), usize>,
     rules: Rules<'a>,
-    /// Default routes that symroute added, by interface.
-    defaults: FxHashMap<Option<&'a str>, Vec<&'a Route>>,
-    /// The interfaces of these default routes, by table.
-    devs: FxHashMap<(Family, u32), Vec<Option<&'a str>>>,
+    /// Default routes that symroute added.
+    defaults: Vec<&'a Route>,
+    by_interface: Positions<&'a str>,
+    by_table: Positions<(Family, u32)>,
     /// Tables with foreign routes.
     foreign: FxHashSet<u32>,
 }
 
 /// Rules that symroute added, in the kernel's order, and their positions by what they select and look up.
-#[derive(Default)]
 struct Rules<'a> {
     list: Vec<&'a Rule>,
-    by_table: FxHashMap<(Family, u32), Vec<usize>>,
-    by_interface: FxHashMap<(Family, &'a str), usize>,
-    by_source: FxHashMap<IpNet, Vec<usize>>,
+    by_table: Positions<(Family, u32)>,
+    by_interface: Positions<(Family, &'a str)>,
+    by_source: Positions<IpNet>,
     /// The prefix lengths of the sources.
     lengths: FxHashMap<Family, Vec<u8>>,
 }
 
 impl<'a> Rules<'a> {
     /// `size` is how many interfaces and sources there may be.
-    fn new(rules: impl Iterator<Item = &'a Rule>, size: usize) -> Self {
-        let mut indexed = Rules {
-            by_table: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
-            by_interface: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
-            by_source: FxHashMap::with_capacity_and_hasher(size, FxBuildHasher),
-            ..Rules::default()
-        };
-        for (position, rule) in rules.enumerate() {
-            indexed.list.push(rule);
-            indexed.by_table.entry((rule.family, rule.table)).or_default().push(position);
-            if let Some(oif) = rule.oif.as_deref() {
-                indexed.by_interface.entry((rule.family, oif)).or_insert(position);
-            }
-            if let Some(src) = rule.src {
-                indexed.by_source.entry(src.trunc()).or_default().push(position);
-                let lengths = indexed.lengths.entry(rule.family).or_default();
-                if !lengths.contains(&src.prefix_len()) {
-                    lengths.push(src.prefix_len());
-                }
+    fn new(list: Vec<&'a Rule>, size: usize) -> Self {
+        let mut lengths: FxHashMap<Family, Vec<u8>> = FxHashMap::default();
+        for (family, length) in list.iter().filter_map(|rule| Some((rule.family, rule.src?.prefix_len()))) {
+            let lengths = lengths.entry(family).or_default();
+            if !lengths.contains(&length) {
+                lengths.push(length);
             }
         }
-        indexed
+        Rules {
+            by_table: Positions::new(&list, size, |rule| Some((rule.family, rule.table))),
+            by_interface: Positions::new(&list, size, |rule| Some((rule.family, rule.oif.as_deref()?))),
+            by_source: Positions::new(&list, size, |rule| rule.src.map(|src| src.trunc())),
+            lengths,
+            list,
+        }
     }
 
     fn of_table(&self, family: Family, table: u32) -> impl Iterator<Item = &'a Rule> {
-        let positions = self.by_table.get(&(family, table)).into_iter().flatten();
-        positions.map(|position| self.list[*position])
+        self.by_table.of((family, table)).map(|position| self.list[position])
     }
 
     /// The rules whose source contains an address of the uplink, in the kernel's order.
@@ -101,7 +120,7 @@ impl<'a> Rules<'a> {
         let nets = sources.flat_map(|address: IpAddr| {
             lengths.iter().filter_map(move |length| IpNet::new(address, *length).ok()).map(|net| net.trunc())
         });
-        let mut positions: Vec<usize> = nets.filter_map(|net| self.by_source.get(&net)).flatten().copied().collect();
+        let mut positions: Vec<usize> = nets.flat_map(|net| self.by_source.of(net)).collect();
         sort(&mut positions);
         positions.dedup();
         positions.into_iter().map(|position| self.list[position]).collect()
@@ -110,23 +129,21 @@ impl<'a> Rules<'a> {
 
 impl<'a> Installed<'a> {
     pub fn new(snapshot: &'a Snapshot, uplinks: &'a [Uplink]) -> Self {
-        let mut installed = Installed {
-            uplinks,
-            counts: FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher),
-            rules: Rules::new(snapshot.rules.iter().filter(|rule| rule.is_ours()), uplinks.len()),
-            defaults: FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher),
-            devs: FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher),
-            foreign: foreign_tables(snapshot).collect(),
-        };
+        let (size, is_default) = (uplinks.len(), |route: &&Route| route.is_ours() && route.dst.prefix_len() == 0);
+        let defaults: Vec<&Route> = snapshot.routes.iter().filter(is_default).collect();
+        let mut counts = FxHashMap::with_capacity_and_hasher(size, FxBuildHasher);
         for uplink in uplinks {
-            *installed.counts.entry((&uplink.interface, uplink.family)).or_default() += 1;
+            *counts.entry((&uplink.interface[..], uplink.family)).or_default() += 1;
         }
-        for route in snapshot.routes.iter().filter(|route| route.is_ours() && route.dst.prefix_len() == 0) {
-            let dev = route.dev.as_deref();
-            installed.defaults.entry(dev).or_default().push(route);
-            installed.devs.entry((route.family, route.table)).or_default().push(dev);
+        Installed {
+            uplinks,
+            counts,
+            rules: Rules::new(snapshot.rules.iter().filter(|rule| rule.is_ours()).collect(), size),
+            by_interface: Positions::new(&defaults, size, |route| route.dev.as_deref()),
+            by_table: Positions::new(&defaults, size, |route| Some((route.family, route.table))),
+            defaults,
+            foreign: foreign_tables(snapshot).collect(),
         }
-        installed
     }
 
     /// The table and priority that an uplink has.
@@ -158,7 +175,7 @@ impl<'a> Installed<'a> {
 
     /// The table whose default route leaves through the uplink's interface. Other tables may have other routes through it.
     fn table_of_default(&self, uplink: &Uplink, alone: bool) -> Option<u32> {
-        let through = self.defaults.get(&Some(&uplink.interface[..]))?.iter();
+        let through = self.by_interface.of(&uplink.interface[..]).map(|position| self.defaults[position]);
         let mut defaults =
             through.filter(|route| route.family == uplink.family && route.table != MAIN && route.table < SPARE);
         defaults.find(|route| alone || route.gateway == uplink.gateway.address()).map(|route| route.table)
@@ -166,13 +183,13 @@ impl<'a> Installed<'a> {
 
     /// The table that rules for the uplink look up. The kernel deletes routes with their link, and keeps the rules.
     fn table_of_rule(&self, uplink: &Uplink, alone: bool, of_sources: &[&Rule]) -> Option<u32> {
-        let of_device = self.rules.by_interface.get(&(uplink.family, &uplink.interface[..])).filter(|_| alone);
-        let of_device = of_device.map(|position| self.rules.list[*position]);
+        let of_device = self.rules.by_interface.of((uplink.family, &uplink.interface[..])).next().filter(|_| alone);
+        let of_device = of_device.map(|position| self.rules.list[position]);
         let is_source_rule = |rule: &&&Rule| rule.suppress_ifgroup.is_none() && ![MAIN, LOCAL].contains(&rule.table);
         let rule = of_device.or_else(|| of_sources.iter().find(is_source_rule).copied())?;
         // Another uplink may have the address as well: a table with its default route belongs to that uplink.
-        let mut devs = self.devs.get(&(uplink.family, rule.table)).into_iter().flatten();
-        let is_of_other = devs.any(|dev| *dev != Some(&uplink.interface[..]));
+        let mut defaults = self.by_table.of((uplink.family, rule.table)).map(|position| self.defaults[position]);
+        let is_of_other = defaults.any(|route| route.dev.as_deref() != Some(&uplink.interface[..]));
         (!self.foreign.contains(&rule.table) && !is_of_other).then_some(rule.table)
     }
 }

@@ -74,7 +74,7 @@ pub fn routes(
         }
     };
     let through = |gateway: Option<IpAddr>| Hop { gateway, dev: &uplink.interface };
-    let mut routes = Vec::new();
+    let mut routes = Vec::with_capacity(on_link.len() + 1);
     let stanzas = LazyCell::new(|| stanzas_by_network(uplink));
     for net in &on_link {
         let stanza = match &uplink.sources[..] {
@@ -133,15 +133,18 @@ pub fn for_all(snapshot: &Snapshot) -> Vec<&Rule> {
 
 /// The tables of these rules with more than a default route or a route through an uplink.
 pub fn with_networks(snapshot: Option<&Snapshot>, for_all: &[&Rule], group: &Group) -> FxHashSet<(Family, u32)> {
-    let tables: FxHashSet<u32> = for_all.iter().map(|rule| rule.table).collect();
-    let is_looked_up = |table: u32| !KERNEL_TABLES.contains(&table) && tables.contains(&table);
+    let tables = for_all.iter().map(|rule| rule.table).filter(|table| !KERNEL_TABLES.contains(table));
+    let tables: FxHashSet<u32> = tables.collect();
+    if tables.is_empty() {
+        return FxHashSet::default();
+    }
     let group: FxHashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
     let is_network = |route: &&Route| {
         let longest = MAX_DEFAULT_LIKE_PREFIX_LENGTH[usize::from(route.family == Family::Inet6)];
         let specific = u32::from(route.dst.prefix_len()) > longest;
         specific && route.kind() != Kind::Throw && !route.dev.as_ref().is_some_and(|dev| group.contains(&dev[..]))
     };
-    let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes).filter(|route| is_looked_up(route.table));
+    let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes).filter(|route| tables.contains(&route.table));
     routes.filter(is_network).map(|route| (route.family, route.table)).collect()
 }
 
@@ -179,7 +182,7 @@ pub fn rules(
         ..rule
     };
     let sources = sources(context.uplinks, index, context.other_networks);
-    let mut rules = Vec::new();
+    let mut rules = Vec::with_capacity(2 * sources.len() + 1);
     let mut each = |rule: &dyn Fn(Option<IpNet>) -> Rule| {
         rules.extend(sources.iter().map(|source| StanzaItem { item: rule(Some(source.item)), stanza: source.stanza }));
     };

@@ -14,6 +14,8 @@ pub(crate) mod numbers;
 mod plan;
 mod primary;
 
+use std::cell::LazyCell;
+
 use ipnet::IpNet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -49,8 +51,9 @@ fn without_policy(uplinks: &[Uplink]) -> Vec<Diagnostic> {
 /// Foreign routes in the tables of uplinks, by table, family and destination.
 type ForeignRoutes<'a> = FxHashMap<(u32, Family, IpNet), Vec<&'a Route>>;
 
-fn foreign_routes<'a>(snapshot: Option<&'a Snapshot>, numbers: &FxHashMap<usize, Numbers>) -> ForeignRoutes<'a> {
-    let tables: FxHashSet<u32> = numbers.values().map(|numbers| numbers.table).collect();
+fn foreign_routes<'a>(snapshot: Option<&'a Snapshot>, numbers: &[Option<Numbers>]) -> ForeignRoutes<'a> {
+    let tables = || numbers.iter().flatten().map(|numbers| numbers.table).collect();
+    let tables: LazyCell<FxHashSet<u32>, _> = LazyCell::new(tables);
     let mut found = ForeignRoutes::default();
     for route in snapshot.iter().flat_map(|snapshot| &snapshot.routes) {
         // Main, which may have a million routes, is no uplink's table.
@@ -61,24 +64,21 @@ fn foreign_routes<'a>(snapshot: Option<&'a Snapshot>, numbers: &FxHashMap<usize,
     found
 }
 
-/// The layout of each managed uplink: that of its option, of the command line, of its block, of the first block.
-fn layouts(uplinks: &[Uplink], managed: &[usize], requested: Option<Layout>) -> FxHashMap<usize, Layout> {
+/// The layout of each uplink: that of its option, of the command line, of its block, of the first block.
+fn layouts(uplinks: &[Uplink], requested: Option<Layout>) -> Vec<Layout> {
     let of_first_block = uplinks.iter().find_map(|uplink| uplink.written?.layout).unwrap_or(Layout::Layered);
     let layout = |uplink: &Uplink| {
         let of_block = uplink.written.and_then(|written| written.layout);
         uplink.overrides.layout.or(requested).or(of_block).unwrap_or(of_first_block)
     };
-    managed.iter().map(|index| (*index, layout(&uplinks[*index]))).collect()
+    uplinks.iter().map(layout).collect()
 }
 
-/// Managed uplinks for which numbers, gateway and addresses are known.
-fn with_policy(uplinks: &[Uplink], managed: &[usize], numbers: &FxHashMap<usize, Numbers>) -> Vec<usize> {
-    let is_complete = |index: &usize| {
-        let uplink = &uplinks[*index];
-        let has_values = uplink.gateway.is_known() && !uplink.sources.is_empty();
-        numbers.contains_key(index) && !uplink.is_faulty() && has_values
-    };
-    managed.iter().copied().filter(is_complete).collect()
+/// Uplinks for which numbers, gateway and addresses are known, with the numbers.
+fn with_policy(uplinks: &[Uplink], numbers: &[Option<Numbers>]) -> Vec<(usize, Numbers)> {
+    let is_complete = |uplink: &Uplink| uplink.gateway.is_known() && !uplink.sources.is_empty() && !uplink.is_faulty();
+    let numbered = numbers.iter().enumerate().filter_map(|(index, numbers)| Some((index, (*numbers)?)));
+    numbered.filter(|(index, _)| is_complete(&uplinks[*index])).collect()
 }
 
 /// Stanzas that name the gateway of another one: their default routes are equal.
@@ -140,7 +140,7 @@ pub fn plan(found: Discovery, snapshot: Option<&Snapshot>, names: &Names, layout
     let Discovery { mut uplinks, other_networks, static_routes, tables_in_use, priorities_in_use, .. } = found;
     let Discovery { unknown_defaults, unset_metrics, one_metric, mut diagnostics, .. } = found;
     let managed: Vec<usize> = (0..uplinks.len()).filter(|index| is_managed(&uplinks, &uplinks[*index])).collect();
-    let layouts = layouts(&uplinks, &managed, layout);
+    let layouts = layouts(&uplinks, layout);
     let reserved = ReservedNumbers::new(names, snapshot, &tables_in_use, &priorities_in_use);
     let request = Request { uplinks: &uplinks, managed: &managed, layouts: &layouts, snapshot };
     let Assignment { numbers, faults } = numbers::assign(&request, reserved);
@@ -148,8 +148,9 @@ pub fn plan(found: Discovery, snapshot: Option<&Snapshot>, names: &Names, layout
         uplinks[index].faults.push(fault);
     }
     diagnostics.extend(without_policy(&uplinks));
-    let with_policy = with_policy(&uplinks, &managed, &numbers);
-    let layered: Vec<usize> = with_policy.iter().copied().filter(|index| layouts[index] == Layout::Layered).collect();
+    let with_policy = with_policy(&uplinks, &numbers);
+    let layered = with_policy.iter().map(|(index, _)| *index).filter(|index| layouts[*index] == Layout::Layered);
+    let layered: Vec<usize> = layered.collect();
     let group = group::group(&uplinks, &layered, snapshot, &mut diagnostics);
     let for_all = snapshot.map(layout::for_all);
     let with_networks = layout::with_networks(snapshot, for_all.as_deref().unwrap_or_default(), &group);
@@ -165,7 +166,8 @@ pub fn plan(found: Discovery, snapshot: Option<&Snapshot>, names: &Names, layout
         devices: device::Rules::new(&uplinks, &layered, &numbers),
         foreign: foreign_routes(snapshot, &numbers),
     };
-    let policies = with_policy.iter().map(|index| context.policy(*index, numbers[index], layouts[index])).collect();
+    let policy = |(index, numbers): (usize, Numbers)| context.policy(index, numbers, layouts[index]);
+    let policies = with_policy.into_iter().map(policy).collect();
     diagnostics.extend(same_gateways(&uplinks));
     let mut plan = Plan { uplinks, managed, policies, group, unknown_defaults, diagnostics, ..Plan::default() };
     plan.choose_primaries(unset_metrics, one_metric);

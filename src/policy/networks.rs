@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::group::Group;
-use crate::network::prefixes::Prefixes;
+use crate::network::prefixes::{Prefixes, contains, order};
 use crate::network::{Family, Kind, MAIN, Route, RouteExtras, Snapshot, is_ipv4_link_local};
 use crate::sort::{sort, sort_by_key};
 use crate::uplinks::{Gateway, StaticRoute, Uplink};
@@ -59,24 +59,24 @@ struct Interface {
 }
 
 impl Interface {
-    /// For these uplinks. `is_on_link` tells whether the main table has a route without a gateway to an address.
-    fn new(uplinks: &[&Uplink], is_on_link: impl Fn(&IpAddr) -> bool) -> Self {
-        let mut of_providers: Vec<IpNet> = uplinks.iter().flat_map(|uplink| uplink.provider_networks()).collect();
-        sort(&mut of_providers);
-        let mut gateways: Vec<IpAddr> = uplinks.iter().filter_map(|uplink| uplink.gateway.address()).collect();
-        sort(&mut gateways);
-        let is_outside = |uplink: &&Uplink| {
-            let is_far =
-                |gateway: IpAddr| !uplink.networks().any(|net| net.contains(&gateway)) && !is_on_link(&gateway);
-            uplink.gateway == Gateway::OnLink || uplink.gateway.address().is_some_and(is_far)
-        };
-        Interface {
-            gateways,
-            in_providers: Prefixes::new(of_providers.iter().copied()),
-            of_providers,
-            has_gateway_outside: uplinks.iter().any(is_outside),
-            ..Interface::default()
+    /// Takes an uplink in. `is_on_link` tells whether the main table has a route without a gateway to an address.
+    fn add(&mut self, uplink: &Uplink, is_on_link: impl Fn(&IpAddr) -> bool) {
+        let of_provider = uplink.provider_networks();
+        match self.of_providers.is_empty() {
+            true => self.of_providers = of_provider,
+            false => self.of_providers.extend(of_provider),
         }
+        let gateway = uplink.gateway.address();
+        self.gateways.extend(gateway);
+        let is_far = |gateway: IpAddr| !uplink.networks().any(|net| net.contains(&gateway)) && !is_on_link(&gateway);
+        self.has_gateway_outside |= uplink.gateway == Gateway::OnLink || gateway.is_some_and(is_far);
+    }
+
+    /// To be called after the last uplink.
+    fn complete(&mut self) {
+        sort(&mut self.of_providers);
+        sort(&mut self.gateways);
+        self.in_providers = Prefixes::new(self.of_providers.iter().copied());
     }
 
     fn has_gateway(&self, gateway: IpAddr) -> bool {
@@ -113,11 +113,12 @@ impl<'a> Networks<'a> {
         group: &Group,
         snapshot: Option<&'a Snapshot>,
     ) -> Self {
-        let group: FxHashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
+        let mut group: FxHashSet<&str> = group.interfaces.iter().map(String::as_str).collect();
         let mut routes = snapshot.map(|snapshot| of_main(snapshot, family, &group)).unwrap_or_default();
-        let used = routes.iter().flat_map(|(_, hops)| hops).map(|hop| hop.dev).filter(|dev| group.contains(dev));
-        let in_main: FxHashSet<&str> = used.collect();
-        let is_of_files = |dev: &str| group.contains(dev) && !in_main.contains(dev);
+        for hop in routes.iter().flat_map(|(_, hops)| hops) {
+            group.remove(hop.dev);
+        }
+        let is_of_files = |dev: &str| group.contains(dev);
         let of_family = || uplinks.iter().enumerate().filter(|(_, uplink)| uplink.family == family);
         let on_link = of_family().filter(|(_, uplink)| uplink.up && is_of_files(&uplink.interface));
         let on_link = on_link.flat_map(|(_, uplink)| {
@@ -144,16 +145,16 @@ impl<'a> Networks<'a> {
     /// The interfaces of the uplinks of the family.
     fn interfaces(&self, family: Family) -> FxHashMap<&'a str, Interface> {
         let on_link = LazyCell::new(|| self.on_link_by_interface());
-        let mut uplinks: FxHashMap<&str, Vec<&Uplink>> =
-            FxHashMap::with_capacity_and_hasher(self.uplinks.len(), FxBuildHasher);
-        for uplink in self.uplinks.iter().filter(|uplink| uplink.family == family) {
-            uplinks.entry(&uplink.interface).or_default().push(uplink);
-        }
-        let interface = |(dev, uplinks): (&'a str, Vec<&Uplink>)| {
+        let of_family = || self.uplinks.iter().filter(|uplink| uplink.family == family);
+        let mut interfaces: FxHashMap<&str, Interface> =
+            FxHashMap::with_capacity_and_hasher(of_family().count(), FxBuildHasher);
+        for uplink in of_family() {
+            let dev = &uplink.interface[..];
             let is_on_link = |gateway: &IpAddr| on_link.get(dev).is_some_and(|nets| nets.hold(*gateway));
-            (dev, Interface::new(&uplinks, is_on_link))
-        };
-        uplinks.into_iter().map(interface).collect()
+            interfaces.entry(dev).or_default().add(uplink, is_on_link);
+        }
+        interfaces.values_mut().for_each(Interface::complete);
+        interfaces
     }
 
     /// The networks to which the main table has routes without a gateway.
@@ -194,7 +195,8 @@ impl<'a> Networks<'a> {
         let uplink = &self.uplinks[index];
         let certain = LazyCell::new(|| uplink.certainly_on_link());
         let is_through_router = |net: &IpNet| {
-            let route = self.routes.binary_search_by(|(dst, _)| dst.cmp(net)).ok().map(|at| &self.routes[at].1);
+            let route =
+                self.routes.binary_search_by_key(&order(net), |(dst, _)| order(dst)).ok().map(|at| &self.routes[at].1);
             let mut own = route.into_iter().flatten().filter(|hop| hop.dev == uplink.interface);
             own.next().map_or_else(|| !certain.contains(net), |hop| hop.gateway.is_some())
         };
@@ -211,8 +213,13 @@ impl<'a> Networks<'a> {
         let mut copies = Vec::new();
         // They are sorted: a network comes after those that contain it.
         let mut above: Vec<(IpNet, Hop)> = Vec::new();
-        for (dst, hop) in self.considered(uplink, &own, default) {
-            while above.last().is_some_and(|(net, _)| !net.contains(&dst)) {
+        let considered = self.considered(uplink, &own, default);
+        // Nothing but its networks.
+        if considered.len() == own.len() {
+            return copies;
+        }
+        for (dst, hop) in considered {
+            while above.last().is_some_and(|(net, _)| !contains(net, &dst)) {
                 above.pop();
             }
             if above.last().map_or(default, |(_, hop)| *hop) != hop {
@@ -246,9 +253,13 @@ impl<'a> Networks<'a> {
         considered.dedup_by_key(|(net, _)| *net);
         let (mut inside, mut end) = (Vec::new(), 0);
         for net in considered.iter().filter(|(_, hop)| *hop != default).map(|(net, _)| net) {
-            let start = self.routes.partition_point(|(dst, _)| dst < net).max(end);
-            end = start + self.routes[start..].partition_point(|(dst, _)| net.contains(dst));
+            let place = order(net);
+            let start = self.routes.partition_point(|(dst, _)| order(dst) <= place).max(end);
+            end = start + self.routes[start..].iter().take_while(|(dst, _)| contains(net, dst)).count();
             inside.extend(start..end);
+        }
+        if inside.is_empty() {
+            return considered;
         }
         considered.extend(inside.into_iter().map(|index| (self.routes[index].0, default)));
         sort_by_key(&mut considered, |(net, _)| *net);

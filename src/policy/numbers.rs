@@ -84,14 +84,15 @@ fn width(layout: Layout) -> u32 {
 pub struct Request<'a> {
     pub uplinks: &'a [Uplink],
     pub managed: &'a [usize],
-    pub layouts: &'a FxHashMap<usize, Layout>,
+    /// Of each uplink.
+    pub layouts: &'a [Layout],
     pub snapshot: Option<&'a Snapshot>,
 }
 
-/// Numbers by uplink, and why an uplink has none, or has the number of another.
+/// The numbers of each uplink, and why an uplink has none, or has the number of another.
 #[derive(Debug, Default)]
 pub struct Assignment {
-    pub numbers: FxHashMap<usize, Numbers>,
+    pub numbers: Vec<Option<Numbers>>,
     pub faults: Vec<(usize, Diagnostic)>,
 }
 
@@ -100,42 +101,56 @@ pub fn assign(request: &Request, reserved: ReservedNumbers) -> Assignment {
     let uplinks = request.uplinks;
     let groups = groups(uplinks, request.managed);
     let mut allocator = Allocator::new(uplinks, reserved);
-    let installed = request.snapshot.map(|snapshot| Installed::new(snapshot, uplinks));
-    let numbers_of = |index: &usize| installed.as_ref().and_then(|installed| installed.numbers_of(*index));
-    let numbers: FxHashMap<usize, Known> =
-        request.managed.iter().filter_map(|index| Some((*index, numbers_of(index)?))).collect();
-    let installed = |index: usize| numbers.get(&index).copied().unwrap_or_default();
+    let mut installed = vec![Known::default(); uplinks.len()];
+    if let Some(snapshot) = request.snapshot {
+        let in_kernel = Installed::new(snapshot, uplinks);
+        for index in request.managed {
+            installed[*index] = in_kernel.numbers_of(*index).unwrap_or_default();
+        }
+    }
+    let requested = requested(uplinks, &groups);
     // Options first, over all uplinks: other numbers must not collide with them. If two uplinks request one number, the
     // one that has it in the kernel keeps it.
     let has_requested =
-        |group: &[usize]| group.iter().any(|index| installed(*index).overlaps(overrides(&uplinks[*index])));
-    let mut order: Vec<usize> = (0..groups.len()).collect();
-    sort_by_key(&mut order, |group| !has_requested(&groups[*group]));
-    let mut assignment = Assignment::default();
-    let mut requested: Vec<Vec<Known>> = vec![Vec::new(); groups.len()];
+        |group: &[usize]| group.iter().any(|index| installed[*index].overlaps(overrides(&uplinks[*index])));
+    let mut order: Vec<&[usize]> = groups.iter().map(Vec::as_slice).collect();
+    sort_by_key(&mut order, |group| !has_requested(group));
+    let mut assignment = Assignment { numbers: vec![None; uplinks.len()], faults: Vec::new() };
     for group in order {
-        requested[group] = allocator.request(&groups[group], request.layouts, &mut assignment.faults);
+        allocator.request(group, &requested, request.layouts, &mut assignment.faults);
     }
     // Uplinks that have numbers come before those that need new ones. Otherwise a new stanza before them would get
     // their numbers.
     let current = |index: &usize| {
         let written = uplinks[*index].written.unwrap_or_default();
-        Known { table: written.table, priority: written.priority }.or(installed(*index))
+        Known { table: written.table, priority: written.priority }.or(installed[*index])
     };
     let currents = groups.iter().map(|group| group.iter().map(current).fold(Known::default(), Known::or));
     let kept: Vec<Known> = groups.iter().zip(currents).map(|(group, current)| allocator.keep(group, current)).collect();
-    for ((group, requested), kept) in groups.iter().zip(requested).zip(kept) {
+    for (group, kept) in groups.iter().zip(kept) {
         let allocated = allocator.complete(group, kept, &requested);
-        for (index, requested) in group.iter().zip(requested) {
-            match requested.or(allocated) {
+        for index in group {
+            match requested[*index].or(allocated) {
                 Known { table: Some(table), priority: Some(priority) } => {
-                    assignment.numbers.insert(*index, Numbers { table, priority });
+                    assignment.numbers[*index] = Some(Numbers { table, priority });
                 }
                 _ => assignment.faults.push((*index, allocator.none_left(*index))),
             }
         }
     }
     assignment
+}
+
+/// The numbers that the options of each uplink request, or those of another one of its group.
+fn requested(uplinks: &[Uplink], groups: &[Vec<usize>]) -> Vec<Known> {
+    let mut requested = vec![Known::default(); uplinks.len()];
+    for group in groups {
+        let of_group = group.iter().map(|index| overrides(&uplinks[*index])).fold(Known::default(), Known::or);
+        for index in group {
+            requested[*index] = overrides(&uplinks[*index]).or(of_group);
+        }
+    }
+    requested
 }
 
 /// The numbers that the options of an uplink request.
@@ -182,16 +197,16 @@ impl<'a> Allocator<'a> {
         priorities.find_map(|priority| self.owner_of(priority).filter(|other| !group.contains(other)))
     }
 
-    /// The numbers that the options of a group request, by uplink.
+    /// Claims the numbers that the options of a group request.
     fn request(
         &mut self,
         group: &[usize],
-        layouts: &FxHashMap<usize, Layout>,
+        requested: &[Known],
+        layouts: &[Layout],
         faults: &mut Vec<(usize, Diagnostic)>,
-    ) -> Vec<Known> {
-        let of_group = group.iter().map(|index| overrides(&self.uplinks[*index])).fold(Known::default(), Known::or);
-        let requested: Vec<Known> = group.iter().map(|index| overrides(&self.uplinks[*index]).or(of_group)).collect();
-        for (&index, requested) in group.iter().zip(&requested) {
+    ) {
+        for &index in group {
+            let requested = requested[index];
             if let Some(table) = requested.table {
                 let first = *self.tables.entry(table).or_insert(index);
                 if !group.contains(&first) {
@@ -200,7 +215,7 @@ impl<'a> Allocator<'a> {
                 }
             }
             if let Some(priority) = requested.priority {
-                let end = priority + width(layouts[&index]);
+                let end = priority + width(layouts[index]);
                 if let Some(other) = self.other_with(priority..end, group) {
                     let what = format!("priority {priority} (rules up to {})", end - 1);
                     faults.push((index, requested_twice(&what, &self.uplinks[other], &self.uplinks[index])));
@@ -208,7 +223,6 @@ impl<'a> Allocator<'a> {
                 self.claim(index, priority..end);
             }
         }
-        requested
     }
 
     /// A group keeps the numbers that it has, unless another uplink requests them.
@@ -226,8 +240,9 @@ impl<'a> Allocator<'a> {
 
     /// The first free numbers for what is neither requested nor kept.
     fn complete(&mut self, group: &[usize], kept: Known, requested: &[Known]) -> Known {
-        let needs_table = kept.table.is_none() && requested.iter().any(|requested| requested.table.is_none());
-        let needs_priority = kept.priority.is_none() && requested.iter().any(|requested| requested.priority.is_none());
+        let requested = || group.iter().map(|index| requested[*index]);
+        let needs_table = kept.table.is_none() && requested().any(|requested| requested.table.is_none());
+        let needs_priority = kept.priority.is_none() && requested().any(|requested| requested.priority.is_none());
         let table = needs_table.then(|| self.free_table()).flatten();
         let priority = needs_priority.then(|| self.free_priority()).flatten();
         self.tables.extend(table.map(|table| (table, group[0])));
@@ -306,7 +321,7 @@ mod tests {
     /// An uplink that is up keeps its table, even if another stanza requests it.
     #[test]
     fn an_active_uplink_keeps_its_table() {
-        let layouts = FxHashMap::from_iter([(0, Layout::Layered), (1, Layout::Layered)]);
+        let layouts = [Layout::Layered; 2];
         let mut uplinks = [uplink(0, true), uplink(1, true)];
         uplinks.iter_mut().for_each(|uplink| uplink.overrides.table = Some(7));
         let faulty = |snapshot: &Snapshot| {
@@ -336,14 +351,14 @@ mod tests {
     #[test]
     fn out_of_priorities() {
         let uplinks = [uplink(0, true), uplink(1, true)];
-        let layouts = FxHashMap::from_iter([(0, Layout::Layered), (1, Layout::Layered)]);
+        let layouts = [Layout::Layered; 2];
         // Only 200 to 209 are free.
         let priorities: Vec<u32> =
             (1..=MAX_PRIORITY + PRIORITIES_PER_UPLINK).filter(|priority| !(200..210).contains(priority)).collect();
         let reserved = ReservedNumbers::new(&Names::default(), None, &[1, 3], &priorities);
         let request = Request { uplinks: &uplinks, managed: &[0, 1], layouts: &layouts, snapshot: None };
         let Assignment { numbers, faults } = assign(&request, reserved);
-        assert_eq!(numbers, FxHashMap::from_iter([(0, Numbers { table: 2, priority: 200 })]));
+        assert_eq!(numbers, [Some(Numbers { table: 2, priority: 200 }), None]);
         let texts: Vec<String> = faults.iter().map(|(index, d)| format!("{index} {}: {}", d.message, d.help)).collect();
         assert_eq!(
             texts,
