@@ -246,21 +246,26 @@ fn going_down(configuration: &Configuration, snapshot: &Snapshot, plan: &Plan) -
     let sources = plan.uplinks.iter().flat_map(|uplink| &uplink.sources);
     let others = sources.filter_map(|source| source.other_interface.as_deref());
     let used: FxHashSet<&str> = plan.uplinks.iter().map(|uplink| &uplink.interface[..]).chain(others).collect();
-    let aliases = configuration.config.stanzas.iter().filter_map(|stanza| stanza.interface.to_str().ok());
-    let links = snapshot.links.iter().filter(|link| used.contains(&link.name[..]));
-    let links = links.flat_map(|link| link.altnames.iter().chain([&link.name]));
-    let names = links.map(String::as_str).chain(aliases.filter(|name| name.contains(':')));
-    ifstate::going_down(configuration.config.dialect, names)
+    let mut names: Vec<&str> = Vec::with_capacity(used.len());
+    for link in snapshot.links.iter().filter(|link| used.contains(&link.name[..])) {
+        names.extend(link.altnames.iter().map(String::as_str));
+        names.push(&link.name);
+    }
+    let interfaces = configuration.config.stanzas.iter().map(|stanza| &stanza.interface);
+    let aliases = interfaces.filter(|name| name.contains(&b':')).filter_map(|name| name.to_str().ok());
+    names.extend(aliases);
+    ifstate::going_down(configuration.config.dialect, &names)
 }
 
 fn is_skipped_while_busy(busy: Busy, uplink: &Uplink, configuration: &Configuration, with_entries: &Prefixes) -> bool {
+    let is_another = |own: &[String]| !own.iter().any(|interface| uplink.is_on(interface));
     match busy {
         Busy::Manage => false,
-        Busy::SkipOthers(own) | Busy::SkipLines(own) if own.iter().any(|interface| uplink.is_on(interface)) => false,
-        Busy::SkipLines(_) => has_lines(uplink) && is_busy(uplink, configuration),
+        Busy::SkipLines(own) => has_lines(uplink) && is_another(own) && is_busy(uplink, configuration),
         // Without an entry it is either before the hook of its 'ifup' or after the hook of its 'ifdown'.
-        Busy::SkipOthers(_) => {
-            (has_lines(uplink) || !has_entries(uplink, with_entries)) && is_busy(uplink, configuration)
+        Busy::SkipOthers(own) => {
+            let may_be_busy = has_lines(uplink) || !has_entries(uplink, with_entries);
+            may_be_busy && is_another(own) && is_busy(uplink, configuration)
         }
         Busy::Skip => is_busy(uplink, configuration),
     }

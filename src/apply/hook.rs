@@ -95,7 +95,7 @@ impl Event {
             // A stanza with its own lines manages its uplink while its interface goes up or down.
             is_skipped: &|plan, at| {
                 let uplink = &plan.uplinks[at];
-                uplink.is_on(&interface) && uplink.written.is_some_and(|written| written.lines)
+                uplink.written.is_some_and(|written| written.lines) && uplink.is_on(&interface)
             },
             busy: if is_by_turns { Busy::SkipLines(own) } else { Busy::SkipOthers(own) },
             precheck: &|_, _, _| Ok(()),

@@ -10,6 +10,7 @@ use bstr::{BString, ByteSlice};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::stat::{major, minor};
+use rustc_hash::FxHashSet;
 
 use crate::interfaces::{Dialect, Files};
 use crate::system::files::{open_file, read_bounded};
@@ -28,20 +29,29 @@ fn state_file(dialect: Dialect) -> Option<&'static str> {
 /// The links that are up, each with the stanza that it is up as.
 pub fn active(files: &dyn Files, dialect: Dialect) -> Vec<(BString, BString)> {
     let state = state_file(dialect).and_then(|path| files.read(Path::new(path)).ok()).unwrap_or_default();
-    let line = |line: &[u8]| {
-        let (link, logical) = line.fields_with(|c| c.is_ascii_whitespace()).next()?.split_once_str("=")?;
-        Some((link.into(), logical.into()))
-    };
-    state.lines().filter_map(line).collect()
+    entries(&state).map(|(link, logical)| (link.into(), logical.into())).collect()
 }
 
+fn entries(state: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    state.lines().filter_map(|line| {
+        let mut fields = line.split(u8::is_ascii_whitespace);
+        fields.find(|field| !field.is_empty())?.split_once_str("=")
+    })
+}
+
+/// Up to this number, the files of the links are looked at without the list of active ones.
+const FEW: usize = 8;
+
 /// The links that an `ifdown` of ifupdown's is working on just now. It locks `ifstate.IFACE` for as long as it
-/// runs, and empties that file before anything else (main.c, `lock_interface` and `update_state`); so the
-/// kernel may still have an address that will be removed.
-pub fn going_down<'a>(dialect: Dialect, links: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// runs, and empties that file and takes the link out of `ifstate` before anything else (main.c, `lock_interface` and
+/// `update_state`); so the kernel may still have an address that will be removed.
+pub fn going_down(dialect: Dialect, links: &[&str]) -> Vec<String> {
     let Some(state) = state_file(dialect).filter(|_| dialect == Dialect::Ifupdown) else { return Vec::new() };
+    let read = || open_file(Path::new(state)).ok().and_then(|file| read_bounded(file).ok());
+    let list = Some(links).filter(|links| links.len() > FEW).and_then(|_| read()).unwrap_or_default();
+    let active: FxHashSet<&[u8]> = entries(&list).map(|(link, _)| link).collect();
     let mut path = String::from(state);
-    let is_going_down = |link: &&str| {
+    let is_going_down = |link: &&&str| {
         path.truncate(state.len());
         path.extend([".", link]);
         // Most are there and not empty: an empty one has a line feed at most.
@@ -50,7 +60,8 @@ pub fn going_down<'a>(dialect: Dialect, links: impl Iterator<Item = &'a str>) ->
         }
         open_file(Path::new(&path)).is_ok_and(|file| is_locked(&file) && is_empty(&file))
     };
-    links.filter(is_going_down).map(String::from).collect()
+    let others = links.iter().filter(|link| !active.contains(link.as_bytes()));
+    others.filter(is_going_down).map(|link| link.to_string()).collect()
 }
 
 /// The directory of the files that ifupdown locks while it works, and how their names begin.
