@@ -6,7 +6,7 @@ use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 
 use crate::apply::steps::{Step, exact, steps, steps_down, steps_to, together};
-use crate::apply::view::View;
+use crate::apply::view::{RuleList, View};
 use crate::netlink::Socket;
 use crate::netlink::message::Filter;
 use crate::netlink::requests::Change;
@@ -28,7 +28,7 @@ trait Kernel {
     fn carry_out(&mut self, steps: &[Step], links: &[Link]) -> Result<Vec<Result<bool>>>;
     fn snapshot(&mut self) -> Result<Snapshot>;
     /// What these steps were to change, as it is now; of the rest as much as was read with it.
-    fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot>;
+    fn read_back(&mut self, before: &Snapshot, steps: &[Step], rules: RuleList) -> Result<Snapshot>;
     /// The same with the rest, as it was before.
     fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot;
     fn flush_cache(&mut self);
@@ -43,8 +43,8 @@ impl Kernel for View<'_> {
         View::snapshot(self)
     }
 
-    fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
-        View::read_back(self, before, steps)
+    fn read_back(&mut self, before: &Snapshot, steps: &[Step], rules: RuleList) -> Result<Snapshot> {
+        View::read_back(self, before, steps, rules)
     }
 
     fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
@@ -84,7 +84,8 @@ impl Socket {
     fn is_gone(&mut self, step: &Step, links: &[Link]) -> Result<bool> {
         Ok(match step {
             Step::RemoveRoute(route) => {
-                let filter = Filter { table: Some(route.table), protocol: Some(route.protocol) };
+                let (table, protocol) = (Some(route.table), Some(route.protocol));
+                let filter = Filter { table, protocol, ..Filter::default() };
                 !self.routes_with(filter, links)?.contains(route)
             }
             Step::RemoveRule(rule) => !self.rules()?.contains(rule),
@@ -281,9 +282,17 @@ fn carry_out(
         send(kernel, some, before, done)?;
         rest = others;
     }
+    // A rule that is in a list was there when the kernel sent it. That one is gone, only a confirmed list shows.
+    let removes_rules = steps.iter().any(|step| matches!(step, Step::RemoveRule(_)));
+    if steps.len() <= FEW && !removes_rules {
+        let after = kernel.read_back(before, steps, RuleList::Once).context("reading back")?;
+        if are_done(steps, &after) {
+            return Ok(());
+        }
+    }
     let mut missing = None;
     for _ in 0..READ_BACK_TRIES {
-        let after = kernel.read_back(before, steps).context("reading back")?;
+        let after = kernel.read_back(before, steps, RuleList::Confirmed).context("reading back")?;
         if are_done(steps, &after) {
             return Ok(());
         }

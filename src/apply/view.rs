@@ -13,8 +13,18 @@ use crate::policy::layout::is_unconditional;
 /// Up to this number, interfaces and tables are read one by one after a change.
 const FEW: usize = 3;
 
+/// How the rules are read after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RuleList {
+    /// Those of symroute are complete.
+    Confirmed,
+    /// Only those with the priorities of the steps. Some may be missing, or listed twice.
+    Once,
+}
+
 /// Links, addresses and rules; of the routes those of table main, symroute's own, and all in the tables that rules look up
-/// for every packet, and in those whose foreign routes decide what the plan is.
+/// for every packet, and in those whose foreign routes decide what the plan is. No policy depends on main's IPv6 link-local
+/// routes, of which each interface has one: they are left out.
 pub(crate) struct View<'a> {
     pub(crate) socket: &'a mut Socket,
     tables: BTreeSet<(Family, u32)>,
@@ -31,8 +41,11 @@ impl<'a> View<'a> {
         let links = self.socket.links()?;
         let addresses = self.socket.addresses(&links)?;
         let rules = self.socket.rules()?;
-        let mut routes = self.socket.routes_with(Filter { table: Some(MAIN), ..Filter::default() }, &links)?;
-        routes.extend(self.ours(&links)?.into_iter().filter(|route| route.table != MAIN));
+        let of_main = Filter { table: Some(MAIN), without_link_local: true, ..Filter::default() };
+        let mut routes = self.socket.routes_with(of_main, &links)?;
+        let mut ours = self.ours(&links)?;
+        ours.retain(|route| route.table != MAIN);
+        routes.append(&mut ours);
         // A rule for every packet may have a part in every policy, except that for a table of the kernel.
         let of_kernel = [0, MAIN, LOCAL, DEFAULT];
         let looked_up = rules.iter().filter(|rule| is_unconditional(rule) && !of_kernel.contains(&rule.table));
@@ -50,10 +63,14 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// When a netlink request fails.
-    pub(crate) fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
+    pub(crate) fn read_back(&mut self, before: &Snapshot, steps: &[Step], rules: RuleList) -> Result<Snapshot> {
         let links = self.links_again(before, steps)?;
         let known = if interfaces(steps).len() > FEW { &links } else { &before.links };
-        let rules = if have_rules(steps) { self.socket.rules()? } else { Vec::new() };
+        let rules = match rules {
+            _ if !have_rules(steps) => Vec::new(),
+            RuleList::Confirmed => self.socket.rules()?,
+            RuleList::Once => self.socket.rules_listed_once(&priorities(steps))?,
+        };
         let tables = tables(steps);
         let routes = match tables.len() {
             0..=FEW => self.ours_in(&tables, known)?,
@@ -95,7 +112,7 @@ impl<'a> View<'a> {
     fn ours_in(&mut self, tables: &BTreeSet<(Family, u32)>, links: &[Link]) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
         for (family, table) in tables {
-            let filter = Filter { table: Some(*table), protocol: Some(PROTOCOL) };
+            let filter = Filter { table: Some(*table), protocol: Some(PROTOCOL), ..Filter::default() };
             routes.extend(self.socket.family_routes(*family, filter, links)?);
         }
         Ok(routes)
@@ -137,6 +154,14 @@ fn interfaces(steps: &[Step]) -> BTreeSet<&str> {
 
 fn tables(steps: &[Step]) -> BTreeSet<(Family, u32)> {
     steps.iter().filter_map(Step::table).collect()
+}
+
+fn priorities(steps: &[Step]) -> Vec<u32> {
+    let rules = steps.iter().filter_map(|step| match step {
+        Step::AddRule(rule) | Step::RemoveRule(rule) => Some(rule),
+        _ => None,
+    });
+    rules.map(|rule| rule.priority).collect()
 }
 
 fn have_rules(steps: &[Step]) -> bool {

@@ -10,9 +10,9 @@ use nix::libc;
 
 use crate::netlink::Socket;
 use crate::netlink::message::{
-    Filter, NeighbourStates, RTM_F_FIB_MATCH, get_link, is_cached, list_addresses, list_links, list_neighbours,
-    list_routes, list_rules, read_address, read_failed_neighbour, read_link, read_neighbour, read_route, read_rule,
-    read_way, write_group, write_query, write_route, write_rule,
+    Filter, NeighbourStates, RTM_F_FIB_MATCH, get_link, is_cached, is_link_local, list_addresses, list_links,
+    list_neighbours, list_routes, list_rules, priority_of_rule, read_address, read_failed_neighbour, read_link,
+    read_neighbour, read_route, read_rule, read_way, write_group, write_query, write_route, write_rule,
 };
 use crate::netlink::wire::Request;
 use crate::network::{Address, Answer, Family, Link, Query, Route, Rule, Snapshot};
@@ -29,6 +29,7 @@ fn is_unsupported(errno: Errno) -> bool {
 }
 
 /// A list of rules as the kernel sent it.
+#[derive(PartialEq)]
 struct UnreadRules {
     bytes: Vec<u8>,
     /// The message of each rule.
@@ -36,14 +37,11 @@ struct UnreadRules {
 }
 
 impl UnreadRules {
-    fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().map(|entry| &self.bytes[entry.clone()])
-    }
-
     fn read(&self) -> Result<Vec<Rule>> {
         let mut rules = Vec::with_capacity(self.entries.len());
-        for entry in self.entries() {
-            rules.extend(read_rule(entry).context("cannot read the kernel's list of rules")?);
+        for entry in &self.entries {
+            let rule = read_rule(&self.bytes[entry.clone()]).context("cannot read the kernel's list of rules")?;
+            rules.extend(rule);
         }
         Ok(rules)
     }
@@ -98,7 +96,7 @@ impl Socket {
             }
             let again = self.unread_rules()?;
             // Nearly always: then there is nothing else to compare.
-            if again.entries().eq(list.entries()) {
+            if again == list {
                 return list.read();
             }
             let (rules, before) = (again.read()?, list.read()?);
@@ -108,6 +106,15 @@ impl Socket {
             list = again;
         }
         bail!("the kernel's rules keep changing while they are read")
+    }
+
+    /// Rules with these priorities: each was there when it was listed. While rules come and go, others may be missing, or
+    /// listed twice.
+    pub(crate) fn rules_listed_once(&mut self, priorities: &[u32]) -> Result<Vec<Rule>> {
+        self.family_list("rules", &list_rules(), |body| match priorities.contains(&priority_of_rule(body)?) {
+            true => read_rule(body),
+            false => Ok(None),
+        })
     }
 
     fn unread_rules(&mut self) -> Result<UnreadRules> {
@@ -138,9 +145,15 @@ impl Socket {
 
     /// A table that does not exist is empty.
     fn list_routes(&mut self, family: Option<Family>, filter: Filter, links: &[Link]) -> Result<Vec<Route>> {
-        let listed = self.family_list("routes", &list_routes(family, filter), |body| match is_cached(body)? {
-            true => Ok(None),
-            false => Ok(read_route(body, links)?.filter(|route| filter.has(route))),
+        let listed = self.family_list("routes", &list_routes(family, filter), |body| {
+            if is_cached(body) || filter.without_link_local && is_link_local(body) {
+                return Ok(None);
+            }
+            let route = read_route(body, links);
+            match &route {
+                Ok(Some(other)) if !filter.has(other) => Ok(None),
+                _ => route,
+            }
         });
         match listed {
             Err(error) if filter.table.is_some() && error.downcast_ref() == Some(&Errno::ENOENT) => Ok(Vec::new()),

@@ -34,11 +34,12 @@ pub(crate) struct Message<'a> {
 
 /// The first message of a datagram, and the rest of the datagram.
 pub(crate) fn first_message(datagram: &[u8]) -> Result<(Message<'_>, &[u8])> {
-    let (header, _) = datagram.split_first_chunk::<MESSAGE_HEADER>().context("its header is cut off")?;
+    let Some(header) = datagram.first_chunk::<MESSAGE_HEADER>() else { bail!("its header is cut off") };
     let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3] = *header;
     let length = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-    let body = datagram.get(MESSAGE_HEADER..length);
-    let body = body.with_context(|| format!("its length is {length}, with {} bytes received", datagram.len()))?;
+    let Some(body) = datagram.get(MESSAGE_HEADER..length) else {
+        bail!("its length is {length}, with {} bytes received", datagram.len());
+    };
     let message = Message {
         kind: u16::from_ne_bytes([k0, k1]),
         flags: u16::from_ne_bytes([f0, f1]),
@@ -85,18 +86,17 @@ impl<'a> Attributes<'a> {
     pub(crate) fn of(bytes: &'a [u8]) -> Attributes<'a> {
         Attributes(bytes)
     }
+}
 
-    /// The end, or what is wrong with the next attribute.
-    #[cold]
-    fn cut_off(&mut self) -> Option<Result<Attribute<'a>>> {
-        let bytes = std::mem::take(&mut self.0);
-        let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else {
-            return (!bytes.is_empty()).then(|| Err(anyhow::anyhow!("an attribute is cut off")));
-        };
-        let (length, kind) = (u16::from_ne_bytes([l0, l1]), u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK);
-        let left = bytes.len();
-        Some(Err(anyhow::anyhow!("the length of attribute {kind} is {length}, with {left} bytes left")))
-    }
+/// What is wrong with the next attribute; nothing at the end.
+#[cold]
+fn cut_off(bytes: &[u8]) -> Option<anyhow::Error> {
+    let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else {
+        return (!bytes.is_empty()).then(|| anyhow::anyhow!("an attribute is cut off"));
+    };
+    let (length, kind) = (u16::from_ne_bytes([l0, l1]), u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK);
+    let left = bytes.len();
+    Some(anyhow::anyhow!("the length of attribute {kind} is {length}, with {left} bytes left"))
 }
 
 impl<'a> Iterator for Attributes<'a> {
@@ -105,10 +105,10 @@ impl<'a> Iterator for Attributes<'a> {
     // An interface has forty attributes: a call for each would take longer than to read them.
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        let bytes = self.0;
-        let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else { return self.cut_off() };
+        let bytes = std::mem::take(&mut self.0);
+        let Some(&[l0, l1, k0, k1]) = bytes.first_chunk::<ATTRIBUTE_HEADER>() else { return cut_off(bytes).map(Err) };
         let (length, kind) = (u16::from_ne_bytes([l0, l1]).into(), u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK);
-        let Some(value) = bytes.get(ATTRIBUTE_HEADER..length) else { return self.cut_off() };
+        let Some(value) = bytes.get(ATTRIBUTE_HEADER..length) else { return cut_off(bytes).map(Err) };
         self.0 = after(bytes, length);
         Some(Ok(Attribute { kind, value }))
     }
@@ -119,10 +119,18 @@ impl<'a> Attribute<'a> {
         Attributes(self.value)
     }
 
+    #[inline(always)]
     pub(crate) fn array<const N: usize>(&self) -> Result<[u8; N]> {
+        match self.value.try_into() {
+            Ok(array) => Ok(array),
+            Err(_) => Err(self.wrong_length(N)),
+        }
+    }
+
+    #[cold]
+    fn wrong_length(&self, expected: usize) -> anyhow::Error {
         let Attribute { kind, value } = self;
-        let array = (*value).try_into().ok();
-        array.with_context(|| format!("attribute {kind} has {} bytes instead of {N}", value.len()))
+        anyhow::anyhow!("attribute {kind} has {} bytes instead of {expected}", value.len())
     }
 
     pub(crate) fn u8(&self) -> Result<u8> {

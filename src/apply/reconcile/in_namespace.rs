@@ -56,7 +56,7 @@ impl Kernel for Rejecting {
         Ok(snapshot)
     }
 
-    fn read_back(&mut self, _: &Snapshot, _: &[Step]) -> Result<Snapshot> {
+    fn read_back(&mut self, _: &Snapshot, _: &[Step], _: RuleList) -> Result<Snapshot> {
         self.snapshot()
     }
 

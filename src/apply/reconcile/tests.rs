@@ -70,7 +70,7 @@ impl Kernel for Model {
         Ok(self.now.clone())
     }
 
-    fn read_back(&mut self, _: &Snapshot, _: &[Step]) -> Result<Snapshot> {
+    fn read_back(&mut self, _: &Snapshot, _: &[Step], _: RuleList) -> Result<Snapshot> {
         let mut now = Snapshot { addresses: Vec::new(), ..self.now.clone() };
         now.routes.retain(|route| route.table != MAIN || route.is_ours());
         Ok(now)
@@ -262,8 +262,8 @@ fn a_rejection_excludes_one_uplink() {
         fn snapshot(&mut self) -> Result<Snapshot> {
             self.0.snapshot()
         }
-        fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
-            self.0.read_back(before, steps)
+        fn read_back(&mut self, before: &Snapshot, steps: &[Step], rules: RuleList) -> Result<Snapshot> {
+            self.0.read_back(before, steps, rules)
         }
         fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
             self.0.with_rest(after, before, steps)
@@ -319,8 +319,8 @@ fn a_failed_rollback_is_reported() {
         fn snapshot(&mut self) -> Result<Snapshot> {
             self.0.snapshot()
         }
-        fn read_back(&mut self, before: &Snapshot, steps: &[Step]) -> Result<Snapshot> {
-            self.0.read_back(before, steps)
+        fn read_back(&mut self, before: &Snapshot, steps: &[Step], rules: RuleList) -> Result<Snapshot> {
+            self.0.read_back(before, steps, rules)
         }
         fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
             self.0.with_rest(after, before, steps)
@@ -338,6 +338,50 @@ fn a_failed_rollback_is_reported() {
          run 'symroute apply' to repair: the kernel rejected \
          'ip route add 10.0.0.0/24 dev eth0 scope link table 1 proto 97': EPERM: Operation not permitted"
     );
+}
+
+/// A list that is not confirmed may lack rules: it counts for those that it has, and not for those that are to be gone.
+#[test]
+fn a_removal_needs_a_confirmed_list() {
+    /// The lists that are not confirmed have this number of rules.
+    struct Listing(Model, usize, Vec<RuleList>);
+    impl Kernel for Listing {
+        fn carry_out(&mut self, steps: &[Step], links: &[Link]) -> Result<Vec<Result<bool>>> {
+            self.0.carry_out(steps, links)
+        }
+        fn snapshot(&mut self) -> Result<Snapshot> {
+            self.0.snapshot()
+        }
+        fn read_back(&mut self, before: &Snapshot, steps: &[Step], rules: RuleList) -> Result<Snapshot> {
+            self.2.push(rules);
+            let mut after = self.0.read_back(before, steps, rules)?;
+            if rules == RuleList::Once {
+                after.rules.truncate(self.1);
+            }
+            Ok(after)
+        }
+        fn with_rest(&self, after: Snapshot, before: &Snapshot, steps: &[Step]) -> Snapshot {
+            self.0.with_rest(after, before, steps)
+        }
+        fn flush_cache(&mut self) {}
+    }
+    let mut model = Model::new(&bare(), None);
+    let plan = planned(&bare(), |_, _| {});
+    converge(&mut model, &plan, &bare(), &|_| false).unwrap();
+    let whole = model.now;
+    let (mut without, mut with) = (whole.clone(), whole.clone());
+    let missing = without.rules.pop().unwrap();
+    with.rules.push(Rule { priority: missing.priority + 1, ..missing });
+    let cases = [
+        (&without, usize::MAX, vec![RuleList::Once]),
+        (&without, 0, vec![RuleList::Once, RuleList::Confirmed]),
+        (&with, usize::MAX, vec![RuleList::Confirmed]),
+    ];
+    for (before, listed, expected) in cases {
+        let mut kernel = Listing(Model::new(before, None), listed, Vec::new());
+        assert_eq!(converge(&mut kernel, &plan, before, &|_| false).unwrap(), 1);
+        assert_eq!((sorted(kernel.0.now), kernel.2), (sorted(whole.clone()), expected));
+    }
 }
 
 /// The device and gateway by which a packet leaves: rules by priority, the longest prefix, suppression.

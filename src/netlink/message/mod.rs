@@ -10,9 +10,9 @@ pub(crate) use link::{
     read_link, read_neighbour, write_group,
 };
 pub(crate) use route::{
-    Filter, RTM_F_FIB_MATCH, is_cached, list_routes, read_route, read_way, write_query, write_route,
+    Filter, RTM_F_FIB_MATCH, is_cached, is_link_local, list_routes, read_route, read_way, write_query, write_route,
 };
-pub(crate) use rule::{list_rules, read_rule, write_rule};
+pub(crate) use rule::{list_rules, priority_of_rule, read_rule, write_rule};
 
 #[cfg(test)]
 mod tests;

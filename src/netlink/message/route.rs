@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use nix::libc;
 
 use super::values::{family_of, index_of, ip_family, name_of, prefix};
-use crate::netlink::wire::{Attached, Attribute, Attributes, Request, after, split};
+use crate::netlink::wire::{AF_INET6, Attached, Attribute, Attributes, Request, after, split};
 use crate::network::{Family, Kind, Link, Nexthop, Query, ResolvedRoute, Route, RouteExtras, RouteState};
 
 // Those up to RTA_MFC_STATS are in `libc`.
@@ -75,6 +75,8 @@ impl RouteHeader {
 pub(crate) struct Filter {
     pub(crate) table: Option<u32>,
     pub(crate) protocol: Option<u8>,
+    /// Without those for which [`is_link_local`], one for each interface.
+    pub(crate) without_link_local: bool,
 }
 
 impl Filter {
@@ -254,8 +256,10 @@ pub(crate) fn read_route(body: &[u8], links: &[Link]) -> Result<Option<Route>> {
             _ => {}
         }
     }
-    let default = IpNet::new(any, 0).context("no prefix of length 0")?;
-    route.dst = prefix(dst, header.dst_len)?.unwrap_or(default);
+    route.dst = match prefix(dst, header.dst_len)? {
+        Some(dst) => dst,
+        None => IpNet::new(any, 0).context("no prefix of length 0")?,
+    };
     if let Some(src) = prefix(src, header.src_len)? {
         extras.get_or_insert_default().src = Some(src);
     }
@@ -295,8 +299,19 @@ fn is_other(kind: u16) -> bool {
 }
 
 /// Is it a cached result of a lookup (`RTM_F_CLONED`), not an entry of a table?
-pub(crate) fn is_cached(body: &[u8]) -> Result<bool> {
-    RouteHeader::split(body).map(|(header, _)| header.flags & RTM_F_CLONED != 0)
+pub(crate) fn is_cached(body: &[u8]) -> bool {
+    let flags = body.get(8..).and_then(|rest| rest.first_chunk());
+    flags.is_some_and(|flags| u32::from_ne_bytes(*flags) & RTM_F_CLONED != 0)
+}
+
+/// Is it a route of the kernel to IPv6 link-local addresses?
+pub(crate) fn is_link_local(body: &[u8]) -> bool {
+    let Ok((header, mut attributes)) = RouteHeader::split(body) else { return false };
+    if (header.family, header.protocol) != (AF_INET6, libc::RTPROT_KERNEL) || header.dst_len < 10 {
+        return false;
+    }
+    let dst = attributes.find_map(|attribute| attribute.ok().filter(|attribute| attribute.kind == libc::RTA_DST));
+    dst.is_some_and(|dst| dst.value.starts_with(&[0xfe, 0x80]))
 }
 
 /// The message for a route; `kind` is `RTM_NEWROUTE` or `RTM_DELROUTE`. Attributes that are `other` are missing. Nothing if

@@ -87,6 +87,18 @@ pub(crate) fn list_rules() -> Request {
     Request::new(libc::RTM_GETRULE, &RuleHeader::default().bytes())
 }
 
+/// The kernel does not send the priority 0.
+pub(crate) fn priority_of_rule(body: &[u8]) -> Result<u32> {
+    let (_, attributes) = RuleHeader::split(body)?;
+    for attribute in attributes {
+        let attribute = attribute?;
+        if attribute.kind == FRA_PRIORITY {
+            return attribute.u32();
+        }
+    }
+    Ok(0)
+}
+
 /// Nothing for a rule of another protocol.
 pub(crate) fn read_rule(body: &[u8]) -> Result<Option<Rule>> {
     let (header, attributes) = RuleHeader::split(body)?;

@@ -156,8 +156,33 @@ fn rules_and_routes_of_another_protocol_do_not_count() {
     }
     let header = [AF_INET, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
     assert!(read_route(&header, &[]).unwrap().is_some());
-    assert!(!is_cached(&header).unwrap());
-    assert!(is_cached(&body(&[&header[..8], &0x200u32.to_ne_bytes()].concat(), &[])).unwrap());
+    assert!(!is_cached(&header));
+    assert!(is_cached(&body(&[&header[..8], &0x200u32.to_ne_bytes()].concat(), &[])));
+}
+
+#[test]
+fn link_local_routes_of_the_kernel() {
+    let route = |family: u8, protocol: u8, dst: &[u8]| {
+        let header = [family, 64, 0, 0, 254, protocol, 0, 1, 0, 0, 0, 0];
+        is_link_local(&body(&header, &[(15, &[254, 0, 0, 0]), (1, dst)]))
+    };
+    let link_local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert!(route(AF_INET6, 2, &link_local));
+    assert!(!route(AF_INET6, 97, &link_local));
+    assert!(!route(AF_INET6, 2, &global));
+    assert!(!route(AF_INET, 2, &[0xfe, 0x80, 0, 0]));
+    assert!(!is_link_local(&[AF_INET6, 0, 0, 0, 254, 2, 0, 1, 0, 0, 0, 0]));
+}
+
+#[test]
+fn the_priority_in_a_message_is_that_of_the_rule() {
+    let header = [AF_INET, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0];
+    for attributes in [&[(15, &[254, 0, 0, 0][..]), (6, &[9, 1, 0, 0])][..], &[]] {
+        let body = body(&header, attributes);
+        assert_eq!(priority_of_rule(&body).unwrap(), read_rule(&body).unwrap().unwrap().priority);
+    }
+    assert!(priority_of_rule(&body(&header, &[(6, &[9])])).is_err());
 }
 
 fn family() -> impl Strategy<Value = Family> {
