@@ -41,7 +41,9 @@ impl UnreadRules {
         let mut rules = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let rule = read_rule(&self.bytes[entry.clone()]).context("cannot read the kernel's list of rules")?;
-            rules.extend(rule);
+            if let Some(rule) = rule {
+                rules.push(rule);
+            }
         }
         Ok(rules)
     }
@@ -145,16 +147,15 @@ impl Socket {
 
     /// A table that does not exist is empty.
     fn list_routes(&mut self, family: Option<Family>, filter: Filter, links: &[Link]) -> Result<Vec<Route>> {
-        let listed = self.family_list("routes", &list_routes(family, filter), |body| {
-            if is_cached(body) || filter.without_link_local && is_link_local(body) {
-                return Ok(None);
-            }
-            let route = read_route(body, links);
-            match &route {
-                Ok(Some(other)) if !filter.has(other) => Ok(None),
-                _ => route,
-            }
+        let is_other = |body: &[u8]| is_cached(body) || filter.without_link_local && is_link_local(body);
+        let mut listed = self.family_list("routes", &list_routes(family, filter), |body| match is_other(body) {
+            true => Ok(None),
+            false => read_route(body, links),
         });
+        // Kernels without strict checking send all of them.
+        if let Ok(routes) = &mut listed {
+            routes.retain(|route| filter.has(route));
+        }
         match listed {
             Err(error) if filter.table.is_some() && error.downcast_ref() == Some(&Errno::ENOENT) => Ok(Vec::new()),
             listed => listed,

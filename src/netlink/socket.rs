@@ -237,8 +237,10 @@ impl Socket {
         for _ in 0..TRIES {
             let mut list = Vec::new();
             let mut each = |body: &[u8]| {
-                if let Some(entry) = read(body)? {
-                    list.push(entry);
+                match read(body) {
+                    Ok(Some(entry)) => list.push(entry),
+                    Ok(None) => {}
+                    Err(error) => return Err(error),
                 }
                 Ok(())
             };
