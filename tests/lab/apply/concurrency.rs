@@ -55,31 +55,44 @@ pub fn the_next_run_repairs_a_killed_run(world: &World) {
 }
 
 /// While `ifdown` runs for an interface, the kernel still has its addresses. A hook of another interface, or `symroute
-/// apply`, does not add its rules again.
+/// apply`, does not add its rules again. On a host with many uplinks, ifupdown's list tells which one goes down.
 pub fn no_event_restores_rules_during_an_ifdown(world: &World) {
     let server = &world.server;
     world.install_hooks();
     // This line runs after the hook in if-down.d, before the addresses are removed.
     let slow = "metric 20\n    down touch /tmp/ifdown-waits; while [ ! -e /tmp/continue ]; do sleep 0.05; done\n";
-    world.configure(&WITH_METRIC.replacen("metric 20\n", slow, 1));
-    server.ok("ifup -a");
+    let two = WITH_METRIC.replacen("metric 20\n", slow, 1);
+    let further = |n: usize| {
+        server.ok(&format!("ip link add more{n} type veth peer name end{n}; ip link set end{n} up"));
+        let (gateway, address) = (8 * n + 65, 8 * n + 66);
+        format!(
+            "auto more{n}\niface more{n} inet static\n    address 203.0.113.{address}/29\n    \
+             symroute-gateway 203.0.113.{gateway}\n"
+        )
+    };
+    let many = format!("{two}\n{}", (0..8).map(further).collect::<String>());
     let rules = || server.ok("ip rule; ip -6 rule");
-    assert!(rules().contains(B4));
-    std::thread::scope(|scope| {
-        let down = scope.spawn(|| server.ok("ifdown eth1"));
-        server.ok("for n in $(seq 200); do [ ! -e /tmp/ifdown-waits ] || exit 0; sleep 0.05; done; exit 1");
-        assert!(server.ok("ip addr").contains(B4), "the address is still there");
-        for command in ["IFACE=eth0 MODE=start symroute hook", "symroute apply", "symroute up eth0"] {
-            server.ok(command);
-            assert!(!rules().contains(B4) && !rules().contains("eth1"), "{command}:\n{}", rules());
-            assert!(rules().contains(A4), "{command}:\n{}", rules());
-        }
-        server.ok("symroute status; touch /tmp/continue");
-        down.join().expect("no panic");
-    });
-    assert!(!rules().contains(B4), "{}", rules());
-    server.ok("ifup eth1");
-    assert_kernel_is_plan(world);
+    for configuration in [&two, &many] {
+        world.configure(configuration);
+        server.ok("ifup -a");
+        assert!(rules().contains(B4));
+        std::thread::scope(|scope| {
+            let down = scope.spawn(|| server.ok("ifdown eth1"));
+            server.ok("for n in $(seq 200); do [ ! -e /tmp/ifdown-waits ] || exit 0; sleep 0.05; done; exit 1");
+            assert!(server.ok("ip addr").contains(B4), "the address is still there");
+            for command in ["IFACE=eth0 MODE=start symroute hook", "symroute apply", "symroute up eth0"] {
+                server.ok(command);
+                assert!(!rules().contains(B4) && !rules().contains("eth1"), "{command}:\n{}", rules());
+                assert!(rules().contains(A4), "{command}:\n{}", rules());
+            }
+            server.ok("symroute status; touch /tmp/continue");
+            down.join().expect("no panic");
+        });
+        assert!(!rules().contains(B4), "{}", rules());
+        server.ok("ifup eth1");
+        assert_kernel_is_plan(world);
+        server.ok("touch /tmp/continue; ifdown -a; rm /tmp/continue /tmp/ifdown-waits");
+    }
 }
 
 /// The same with each ifupdown, for hooks and for watch: a line in the stanza removes the rules and takes its time.
