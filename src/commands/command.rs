@@ -77,6 +77,11 @@ impl<'a> Command<'a> {
         Command { object, verb, inet6, given, rejection, words, verb_at, failure_propagates, conditional }
     }
 
+    pub(super) fn shrink(&mut self) {
+        self.words.shrink_to_fit();
+        self.given.shrink();
+    }
+
     pub fn get(&self, keyword: &str) -> Option<&str> {
         self.given.get(keyword)
     }

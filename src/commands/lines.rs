@@ -63,6 +63,12 @@ impl Line<'_> {
         !self.phase.is_up() && self.command.object == Object::Route && self.command.verb == Verb::Delete
     }
 
+    /// Gives back the memory for further words and values.
+    pub(crate) fn shrunk(mut self) -> Self {
+        self.command.shrink();
+        self
+    }
+
     /// A rule, or a route in another table than main.
     pub fn is_policy(&self, names: &Names) -> bool {
         match self.command.object {
@@ -76,12 +82,26 @@ impl Line<'_> {
 /// All `ip` commands that are not symroute-gen's, by stanza.
 pub(crate) fn lines<'a>(config: &'a Config, listed: &Listed) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
-    for_each_line(config, listed, &mut |line| lines.push(line));
+    for_each_line(config, listed, &mut |line| {
+        lines.push(line.shrunk());
+        true
+    });
     lines
 }
 
-/// The same, one after the other: most are for interfaces that are no uplinks, and need not be kept.
-pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut dyn FnMut(Line<'a>)) {
+/// Does any of them satisfy a condition? None is kept: most files have none.
+pub(crate) fn any_line(config: &Config, listed: &Listed, condition: &dyn Fn(&Line) -> bool) -> bool {
+    let mut is_found = false;
+    for_each_line(config, listed, &mut |line| {
+        is_found |= condition(&line);
+        !is_found
+    });
+    is_found
+}
+
+/// The same, one after the other, while `found` returns true: most are for interfaces that are no uplinks, and need not be
+/// kept.
+pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut dyn FnMut(Line<'a>) -> bool) {
     if !config.has_option(|name| may_be_command(name)) {
         return;
     }
@@ -89,9 +109,13 @@ pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut
         for entry in config.entries(stanza).filter(|entry| !entry.in_block) {
             let Some((phase, value)) = phase_and_script(&entry) else { continue };
             let variable = |name: &str| variable(name, config, stanza, listed);
+            let mut goes_on = true;
             for_each_command(&value.to_str_lossy(), &variable, &mut |command| {
-                found(Line { stanza: index, phase, location: entry.location, command });
+                goes_on &= found(Line { stanza: index, phase, location: entry.location, command });
             });
+            if !goes_on {
+                return;
+            }
         }
     }
 }

@@ -67,6 +67,10 @@ impl<'a> Given<'a> {
         self.0.iter().map(|value| (value.keyword, &*value.text))
     }
 
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     pub(super) fn into_owned(self) -> Given<'static> {
         let owned = |value: Value| Value { keyword: value.keyword, text: owned(value.text), net: value.net };
         Given(self.0.into_iter().map(owned).collect())

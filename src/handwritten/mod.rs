@@ -21,7 +21,7 @@ use rustc_hash::FxHashSet;
 use self::added::{AddedRules, suggest_priorities};
 use self::host::Host;
 use self::lint::ManualPolicyLint;
-use crate::commands::lines::lines;
+use crate::commands::lines::{Line, any_line, lines};
 use crate::commands::tables::Names;
 use crate::interfaces::{Config, Diagnostic, without_alias};
 use crate::policy::InUse;
@@ -35,11 +35,11 @@ pub fn lint(config: &Config, names: &Names) -> Vec<Diagnostic> {
 
 /// The same where these numbers are in use.
 pub fn lint_with(config: &Config, names: &Names, in_use: &InUse) -> Vec<Diagnostic> {
-    let lines = lines(config, &config.listed());
-    if config.is_invalid() || !lines.iter().any(|line| line.is_policy(names) || line.deletes_route()) {
+    let (listed, may_be_manual) = (config.listed(), |line: &Line| line.is_policy(names) || line.deletes_route());
+    if config.is_invalid() || !any_line(config, &listed, &may_be_manual) {
         return Vec::new();
     }
-    let mut collector = UplinkCollector::of_files(config, names, lines);
+    let mut collector = UplinkCollector::of_files(config, names, lines(config, &listed));
     let uplinks = collector.uplinks();
     let links = config.stanzas.iter().map(|stanza| {
         let link =

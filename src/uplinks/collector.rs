@@ -150,8 +150,9 @@ impl<'a> UplinkCollector<'a> {
             self.may_be_manual |= is_policy || line.deletes_route();
             match AddedRoute::of(&line, is_policy) {
                 Some(route) => added_routes.push(route),
-                None => lines.push(line),
+                None => lines.push(line.shrunk()),
             }
+            true
         });
         (self.lines, self.added_routes) = (lines, added_routes);
     }
