@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::added_route::AddedRoute;
+use super::addresses::for_each_address;
 use super::gateway::Gateway;
-use super::options::for_each_address;
 use super::owners::Owners;
 use super::ppp::PppInterfaces;
 use super::stanza::{has_address, is_of_uplink, is_point_to_point, makes_default, of_family};

@@ -6,6 +6,7 @@
 //! Uses the files, their commands and a snapshot. Must not use tables and priorities other than those in the files.
 
 mod added_route;
+mod addresses;
 pub(crate) mod by_network;
 pub(crate) mod collector;
 mod found;
