@@ -473,9 +473,9 @@ impl<'a> UplinkCollector<'a> {
         }
     }
 
-    /// Assigns each address to the uplink that it belongs to.
-    fn assign_sources(&mut self, uplinks: &mut [Uplink]) {
-        // The stanza with the gateway first: it decides which networks are the uplink's.
+    /// Assigns to each uplink the address of its stanza, which decides which networks are the uplink's. Which addresses are
+    /// assigned?
+    fn assign_own_sources(&self, uplinks: &mut [Uplink]) -> Vec<bool> {
         let mut are_assigned = vec![false; self.sources.len()];
         let mut counts: FxHashMap<(usize, Family), usize> = FxHashMap::default();
         uplinks.iter().for_each(|uplink| *counts.entry((uplink.stanza, uplink.family)).or_default() += 1);
@@ -494,6 +494,13 @@ impl<'a> UplinkCollector<'a> {
                 uplink.sources.push(first.source.clone());
             }
         }
+        are_assigned
+    }
+
+    /// Assigns each address to the uplink that it belongs to.
+    fn assign_sources(&mut self, uplinks: &mut [Uplink]) {
+        // The stanza with the gateway first.
+        let are_assigned = self.assign_own_sources(uplinks);
         self.are_on_own_links = true;
         if are_assigned.contains(&false) {
             let mut owners = Owners::new(uplinks);

@@ -136,13 +136,14 @@ fn ways(route: &Route) -> impl Iterator<Item = Default<'_>> {
     })
 }
 
-/// For each default route, the first uplink of its family on its interface.
-fn first_uplinks(uplinks: &[Uplink], defaults: &[Default]) -> Vec<Option<usize>> {
+/// The default routes of main and of symroute's tables, each with the first uplink of its family on its interface.
+fn with_first_uplinks<'a>(snapshot: &'a Snapshot, uplinks: &[Uplink]) -> Vec<(Default<'a>, Option<usize>)> {
     let mut first: FxHashMap<(&str, Family), usize> = FxHashMap::with_capacity_and_hasher(uplinks.len(), FxBuildHasher);
     for (index, uplink) in uplinks.iter().enumerate() {
         first.entry((&uplink.interface, uplink.family)).or_insert(index);
     }
-    defaults.iter().map(|default| first.get(&(default.interface, default.route.family)).copied()).collect()
+    let defaults = of_main(snapshot).into_iter().chain(of_own_tables(snapshot));
+    defaults.map(|default| (default, first.get(&(default.interface, default.route.family)).copied())).collect()
 }
 
 impl UplinkCollector<'_> {
@@ -155,11 +156,8 @@ impl UplinkCollector<'_> {
         let of_files = uplinks.len();
         // An uplink that main had may have its own table alone: it goes when its address goes.
         let lookups = LazyCell::new(|| Lookups::new(snapshot));
-        let mut defaults = of_main(snapshot);
-        defaults.extend(of_own_tables(snapshot));
-        let of_files_first = first_uplinks(&uplinks, &defaults);
         let mut added: FxHashMap<(&str, Family), usize> = FxHashMap::default();
-        for (default, first) in defaults.into_iter().zip(of_files_first) {
+        for (default, first) in with_first_uplinks(snapshot, &uplinks) {
             let Route { family, table, metric, .. } = *default.route;
             if let Some(index) = first.or_else(|| added.get(&(default.interface, family)).copied()) {
                 let uplink = &mut uplinks[index];
