@@ -376,12 +376,12 @@ fn planning_takes_little_memory() {
     let (allocations, _) = memory(|| assert_eq!(plan_of(&config, Some(&snapshot)).policies.len(), UPLINKS));
     let allocations = allocations / UPLINKS;
     eprintln!("planning: {allocations} allocations for each uplink");
-    assert!(allocations <= 47, "{allocations} allocations for each uplink");
+    assert!(allocations <= 30, "{allocations} allocations for each uplink");
 }
 
 #[test]
 fn reading_takes_little_memory() {
     let read = |text: String| assert!(!config(text).stanzas.is_empty());
-    require_memory("reading", &plain(2000), 3, 4, &read);
-    require_memory("writing", &plain(2000), 27, 5, &generate);
+    require_memory("reading", &plain(2000), 2, 4, &read);
+    require_memory("writing", &plain(2000), 9, 5, &generate);
 }

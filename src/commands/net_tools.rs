@@ -7,7 +7,8 @@ use super::words::{Given, Word};
 /// The metric of an IPv6 route that route(8) adds without one (net-tools, `INET6_setroute`).
 const INET6_METRIC: &str = "1";
 
-/// The command without its words: one `route add` or `route del` of a default route, or of a network with its mask; nothing for any other.
+/// The command without its words: one `route add` or `route del` of a default route, or of a network with its mask;
+/// nothing for any other.
 pub(crate) fn route<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Command<'a>> {
     if !matches!(words.first()?.as_ref(), "route" | "/sbin/route" | "/usr/sbin/route" | "/bin/route") {
         return None;
