@@ -2,7 +2,8 @@
 //! of route(8).
 //!
 //! ifupdown passes these lines to `/bin/sh`, which passes words to `ip`: `shell` splits the line, `reading` reads the words,
-//! with iproute2's keywords in `keywords` and its table names in `tables`; `words` keeps them. The test lab compares it with the real `ip`.
+//! with iproute2's keywords in `keywords` and its table names in `tables`; `words` keeps them. The test lab compares it
+//! with the real `ip`.
 //!
 //! Uses `interfaces`. Must not start a program, nor use uplinks.
 
