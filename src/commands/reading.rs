@@ -200,16 +200,7 @@ impl<'w, 'a> Reading<'w, 'a> {
     fn route(&mut self) {
         while let Some(word) = self.next() {
             if matches!(&**word, "nexthop" | "encap") {
-                // Several nexthops, or a tunnel: only the first `via` and `dev` matter here.
-                self.given.insert("nexthop", "".into(), None);
-                for pair in self.words[self.next.min(self.words.len())..].windows(2) {
-                    match &*pair[0] {
-                        "via" => self.given.insert_first("via", pair[1].clone()),
-                        "dev" => self.given.insert_first("dev", pair[1].clone()),
-                        _ => {}
-                    }
-                }
-                return;
+                return self.nexthops();
             }
             if word == "fastopen_no_cookie" {
                 self.next();
@@ -246,18 +237,35 @@ impl<'w, 'a> Reading<'w, 'a> {
                 self.reject(255, word, format!("unknown 'ip route' keyword '{word}'"), None);
                 return;
             }
-            let net = prefix(word, self.inet6 == Some(true));
-            let of_text = self.check_net(net, word, "address or network");
-            if let Some(net) = net.filter(|net| net.addr().is_ipv4() && net.addr() != net.network()) {
-                let start = self.next - 1;
-                let network = net.trunc().to_string();
-                let corrected = self.with(start..start + 1, &[&network]).join(" ");
-                let why = format!("'{word}' has host bits set; a route needs the network address");
-                let word = word.to_string();
-                self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
-            }
-            self.given.insert("to", word.clone(), of_text);
+            self.destination(word);
         }
+    }
+
+    /// Several nexthops, or a tunnel: only the first `via` and `dev` matter here.
+    fn nexthops(&mut self) {
+        self.given.insert("nexthop", "".into(), None);
+        for pair in self.words[self.next.min(self.words.len())..].windows(2) {
+            match &*pair[0] {
+                "via" => self.given.insert_first("via", pair[1].clone()),
+                "dev" => self.given.insert_first("dev", pair[1].clone()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The word that was read is the destination of a route.
+    fn destination(&mut self, word: &Word<'a>) {
+        let net = prefix(word, self.inet6 == Some(true));
+        let of_text = self.check_net(net, word, "address or network");
+        if let Some(net) = net.filter(|net| net.addr().is_ipv4() && net.addr() != net.network()) {
+            let start = self.next - 1;
+            let network = net.trunc().to_string();
+            let corrected = self.with(start..start + 1, &[&network]).join(" ");
+            let why = format!("'{word}' has host bits set; a route needs the network address");
+            let word = word.to_string();
+            self.rejection.get_or_insert(Rejection { word, why, exit: 2, corrected: Some(corrected) });
+        }
+        self.given.insert("to", word.clone(), of_text);
     }
 
     /// Destination, gateway and source are of one family, unless the gateway's is named.
@@ -375,9 +383,7 @@ pub(crate) fn ip<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Command
         }
         (_, Verb::Flush) => reading.flush(object),
         (Object::Rule, _) => reading.rule(),
-        (Object::Route, _) => {
-            reading.route();
-        }
+        (Object::Route, _) => reading.route(),
         (Object::Address, _) => reading.address(),
     }
     let is_address = |name: &str| matches!(name, "from" | "to" | "via" | "src");

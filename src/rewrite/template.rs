@@ -113,19 +113,7 @@ fn contexts(plan: &Plan, index: &Index, position: usize) -> Vec<(usize, Value)> 
     };
     let metric = plan.metrics.get(&position);
     let policy = plan.policy(position).filter(|_| !uplink.dynamic);
-    let Some(policy) = policy else {
-        // A further stanza adds its address after the lines of this one have run.
-        let further = uplink.sources.iter().filter_map(|source| source.stanza).filter(|_| uplink.dynamic);
-        let stanzas: BTreeSet<usize> = further.chain([uplink.stanza]).collect();
-        let none = Vec::<Value>::new;
-        let without_policy = |stanza: usize| {
-            let owner = stanza == uplink.stanza;
-            context! { owner, metric => metric.filter(|_| owner), routes => none(), rules => none(),
-            groups => none(), lent => none(), gateway => (), table => (), priority => (), layout => (),
-            asked_layout => (), ..common.clone() }
-        };
-        return stanzas.into_iter().map(|stanza| (stanza, without_policy(stanza))).collect();
-    };
+    let Some(policy) = policy else { return contexts_without_policy(uplink, metric, &common) };
     let on_link = Prefixes::new(uplink.on_link());
     let mut parts: BTreeMap<usize, (Vec<Value>, Vec<Value>)> = BTreeMap::from([(uplink.stanza, Default::default())]);
     for StanzaItem { item, stanza } in &policy.routes {
@@ -158,6 +146,19 @@ fn contexts(plan: &Plan, index: &Index, position: usize) -> Vec<(usize, Value)> 
         (stanza, context)
     };
     parts.into_iter().map(with_policy).collect()
+}
+
+fn contexts_without_policy(uplink: &Uplink, metric: Option<&u32>, common: &Value) -> Vec<(usize, Value)> {
+    // A further stanza adds its address after the lines of this one have run.
+    let further = uplink.sources.iter().filter_map(|source| source.stanza).filter(|_| uplink.dynamic);
+    let stanzas: BTreeSet<usize> = further.chain([uplink.stanza]).collect();
+    let none = Vec::<Value>::new;
+    let context = |stanza: usize| {
+        let owner = stanza == uplink.stanza;
+        context! { owner, metric => metric.filter(|_| owner), routes => none(), rules => none(), groups => none(),
+        lent => none(), gateway => (), table => (), priority => (), layout => (), asked_layout => (), ..common.clone() }
+    };
+    stanzas.into_iter().map(|stanza| (stanza, context(stanza))).collect()
 }
 
 /// What the blocks of all uplinks depend on.
