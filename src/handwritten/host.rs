@@ -13,7 +13,7 @@ use crate::commands::{Object, prefix};
 use crate::interfaces::AddressFamily;
 use crate::network::{Family, INET6_METRIC, Route, RouteState};
 use crate::uplinks::by_network::ByNetwork;
-use crate::uplinks::collector::{LinkSource, UplinkCollector};
+use crate::uplinks::collector::UplinkCollector;
 use crate::uplinks::{Origin, Uplink};
 
 /// The address of a text that names one address, with or without its full prefix length.
@@ -102,8 +102,8 @@ impl Host {
     }
 
     fn add_addresses(&mut self, collector: &UplinkCollector<'_>) {
-        for LinkSource { link, family, source } in &collector.sources {
-            let (link, inet6) = (link.to_string(), *family == Family::Inet6);
+        for source in &collector.sources {
+            let (link, inet6) = (source.link.to_string(), source.family() == Family::Inet6);
             self.owners.entry(source.net.addr()).or_insert_with(|| link.clone());
             let network = source.peer.map_or(source.net.trunc(), IpNet::from);
             self.networks.entry((link.clone(), inet6)).or_default().push(network);
@@ -113,8 +113,8 @@ impl Host {
     }
 
     fn add_stanzas(&mut self, collector: &UplinkCollector<'_>, links: &[String]) {
-        let stanza_of = |known: &LinkSource| Some((known.source.stanza?, known.family));
-        let with_address: FxHashSet<(usize, Family)> = collector.sources.iter().filter_map(stanza_of).collect();
+        let with_address: FxHashSet<(usize, Family)> =
+            collector.sources.iter().map(|known| (known.stanza(), known.family())).collect();
         for (index, (stanza, link)) in collector.config.stanzas.iter().zip(links).enumerate() {
             for entry in collector.config.entries(stanza).filter(|entry| entry.name == "address") {
                 let text = entry.value.to_str_lossy().split('/').next().unwrap_or_default().to_string();

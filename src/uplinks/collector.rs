@@ -39,12 +39,33 @@ fn is_link_name(name: &[u8]) -> bool {
         && name[0] != b'-'
 }
 
-/// An address that a stanza adds to a link.
+/// An address that a stanza adds to a link. Small, because a file may have many.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkSource<'a> {
     pub(crate) link: Cow<'a, str>,
-    pub(crate) family: Family,
-    pub(crate) source: Source,
+    pub(crate) net: IpNet,
+    pub(crate) peer: Option<IpAddr>,
+    stanza: u32,
+}
+
+impl<'a> LinkSource<'a> {
+    /// The reader limits the size of files, and so the number of stanzas.
+    fn new(link: Cow<'a, str>, stanza: usize, source: &Source) -> Self {
+        LinkSource { link, net: source.net, peer: source.peer, stanza: stanza as u32 }
+    }
+
+    /// Index into `Config::stanzas`.
+    pub(crate) fn stanza(&self) -> usize {
+        self.stanza as usize
+    }
+
+    pub(crate) fn family(&self) -> Family {
+        Family::of(&self.net.addr())
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        Source { peer: self.peer, stanza: Some(self.stanza()), ..Source::of(self.net) }
+    }
 }
 
 /// The options of a stanza for one family.
@@ -353,12 +374,9 @@ impl<'a> UplinkCollector<'a> {
 
     /// Adds the addresses of the options. Returns those that are invalid.
     fn add_sources(&mut self, part: &Part<'a, '_>) -> Vec<Diagnostic> {
-        let (mut invalid, stanza) = (Vec::new(), Some(part.index));
+        let mut invalid = Vec::new();
         for_each_address(self.config.dialect, part.stanza, part.family, part.options, &mut |source| match source {
-            Ok(source) => {
-                let (link, family, source) = (part.interface.clone(), part.family, Source { stanza, ..source });
-                self.sources.push(LinkSource { link, family, source });
-            }
+            Ok(source) => self.sources.push(LinkSource::new(part.interface.clone(), part.index, &source)),
             Err(error) => invalid.push(error),
         });
         invalid
@@ -462,13 +480,8 @@ impl<'a> UplinkCollector<'a> {
         for command in of_stanza.filter(|line| line.phase.is_up()).map(|line| &line.command) {
             let dev = command.get("dev").unwrap_or_default();
             if let (Object::Address, true, Some(net)) = (command.object, command.adds(), command.prefix("to")) {
-                let family = Family::of_inet6(command.inet6);
-                let source = Source { stanza: Some(index), ..Source::of(net) };
-                self.sources.push(LinkSource {
-                    link: self.interface_of(BStr::new(dev)).into_owned().into(),
-                    family,
-                    source,
-                });
+                let link = self.interface_of(BStr::new(dev)).into_owned();
+                self.sources.push(LinkSource::new(link.into(), index, &Source::of(net)));
             }
         }
     }
@@ -482,16 +495,16 @@ impl<'a> UplinkCollector<'a> {
         for uplink in &mut *uplinks {
             // A line may add a second uplink to a stanza; the stanza's address belongs to the first one.
             let alone = uplink.origin == Origin::Options || counts[&(uplink.stanza, uplink.family)] == 1;
-            let is_of_uplink = |LinkSource { link, family, source }: &LinkSource| {
-                let belongs = alone || uplink.gateway.address().is_some_and(|gateway| source.net.contains(&gateway));
-                **link == uplink.interface && *family == uplink.family && belongs
+            let is_of_uplink = |known: &LinkSource| {
+                let belongs = alone || uplink.gateway.address().is_some_and(|gateway| known.net.contains(&gateway));
+                *known.link == uplink.interface && known.family() == uplink.family && belongs
             };
             // They are in the order of the stanzas.
-            let start = self.sources.partition_point(|known| known.source.stanza < Some(uplink.stanza));
-            let of_stanza = self.sources[start..].iter().take_while(|known| known.source.stanza == Some(uplink.stanza));
+            let start = self.sources.partition_point(|known| known.stanza() < uplink.stanza);
+            let of_stanza = self.sources[start..].iter().take_while(|known| known.stanza() == uplink.stanza);
             if let Some((index, first)) = (start..).zip(of_stanza).find(|(_, known)| is_of_uplink(known)) {
                 are_assigned[index] = true;
-                uplink.sources.push(first.source.clone());
+                uplink.sources.push(first.source());
             }
         }
         are_assigned
@@ -505,8 +518,8 @@ impl<'a> UplinkCollector<'a> {
         if are_assigned.contains(&false) {
             let mut owners = Owners::new(uplinks);
             let others = self.sources.iter().zip(are_assigned).filter(|(_, is_assigned)| !is_assigned);
-            for (LinkSource { link, family, source }, _) in others {
-                self.are_on_own_links &= owners.assign(link, *family, source);
+            for (known, _) in others {
+                self.are_on_own_links &= owners.assign(&known.link, known.family(), &known.source());
             }
         }
         for uplink in uplinks {

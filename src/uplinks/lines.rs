@@ -81,9 +81,9 @@ impl UplinkCollector<'_> {
     fn interface_towards(&self, line: &DefaultLine) -> Option<String> {
         let own = self.interface_of_stanza(line.stanza)?;
         let gateway = line.gateway.address()?;
-        let towards = self.sources.iter().filter(|LinkSource { family, source, .. }| {
-            let peer = source.peer == Some(gateway);
-            *family == line.family && (peer || source.peer.is_none() && source.net.contains(&gateway))
+        let towards = self.sources.iter().filter(|known| {
+            let peer = known.peer == Some(gateway);
+            known.family() == line.family && (peer || known.peer.is_none() && known.net.contains(&gateway))
         });
         let towards: Vec<&str> = towards.map(|known| &*known.link).collect();
         match towards.first() {
@@ -96,8 +96,8 @@ impl UplinkCollector<'_> {
     /// second router in its network is not another uplink; and the gateway of a lease is not known here.
     fn is_known(&self, line: &DefaultLine, interface: &str, uplinks: &mut [Uplink]) -> bool {
         let on_interface = |uplink: &&mut Uplink| uplink.interface == interface && uplink.family == line.family;
-        let is_on_link = |source: &&LinkSource| *source.link == *interface && source.family == line.family;
-        let networks: Vec<_> = self.sources.iter().filter(is_on_link).map(|known| known.source.net.trunc()).collect();
+        let is_on_link = |source: &&LinkSource| *source.link == *interface && source.family() == line.family;
+        let networks: Vec<_> = self.sources.iter().filter(is_on_link).map(|known| known.net.trunc()).collect();
         for known in uplinks.iter_mut().filter(on_interface) {
             if known.gateway == line.gateway && !known.in_main {
                 known.in_main = true;

@@ -7,7 +7,7 @@ use bstr::BStr;
 use ipnet::{IpNet, Ipv6Net};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
-use super::collector::{LinkSource, UplinkCollector};
+use super::collector::UplinkCollector;
 use super::gateway::Gateway;
 use super::owners::Owners;
 use super::ppp::is_unit;
@@ -189,8 +189,8 @@ impl UplinkCollector<'_> {
         // Nothing changes where each address is on the link of its uplink already.
         if uplinks.len() > of_files || !self.are_on_own_links {
             let mut owners = Owners::new(&mut uplinks);
-            for LinkSource { link, family, source } in &self.sources {
-                owners.assign(link, *family, source);
+            for known in &self.sources {
+                owners.assign(&known.link, known.family(), &known.source());
             }
         }
         self.mark_manual(&mut uplinks[of_files..]);

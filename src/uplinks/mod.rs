@@ -92,7 +92,7 @@ fn found(
     let unused = collector.unused_options(&uplinks);
     let (config, names) = (collector.config, collector.names);
     let owned: FxHashSet<IpNet> = uplinks.iter().flat_map(|uplink| &uplink.sources).map(|source| source.net).collect();
-    let known = collector.sources.iter().map(|known| known.source.net);
+    let known = collector.sources.iter().map(|known| known.net);
     let in_kernel = snapshot.iter().flat_map(|snapshot| &snapshot.addresses).filter(|address| !address.local);
     let mut other_networks: Vec<IpNet> =
         known.chain(in_kernel.map(|address| address.net)).filter(|net| !owned.contains(net)).collect();

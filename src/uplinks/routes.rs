@@ -53,7 +53,7 @@ impl UplinkCollector<'_> {
     fn first_sources(&self, is_counted: impl Fn(&str) -> bool) -> ByNetwork<usize> {
         let mut sources: ByNetwork<usize> = ByNetwork::default();
         for (index, known) in self.sources.iter().enumerate().filter(|(_, known)| is_counted(&known.link)) {
-            sources.get_or_insert(known.source.net, index);
+            sources.get_or_insert(known.net, index);
         }
         sources
     }
