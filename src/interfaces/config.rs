@@ -260,7 +260,7 @@ impl Config {
     }
 
     pub fn has_block(&self, stanza: &Stanza) -> bool {
-        self.files.iter().any(|file| !file.blocks.is_empty()) && self.entries(stanza).any(|entry| entry.in_block)
+        self.entries.has_block && self.entries(stanza).any(|entry| entry.in_block)
     }
 
     /// The raw bytes of a logical line, for messages.

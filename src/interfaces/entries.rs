@@ -55,6 +55,8 @@ enum Part {
 pub(super) struct EntryList {
     parts: Vec<Part>,
     names: Vec<Text>,
+    /// Most configurations have no line from symroute-gen.
+    pub(super) has_block: bool,
 }
 
 impl EntryList {
@@ -76,6 +78,7 @@ impl EntryList {
         // The reader limits the number of files, and the size of each.
         let (name, line, file) = (name as u32, location.line() as u32, location.file() as u16);
         self.parts.push(Part::Own(Line { name, value, line, file, in_block, if_unset }));
+        self.has_block |= in_block;
         (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(1));
     }
 
