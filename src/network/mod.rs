@@ -15,8 +15,8 @@ pub use crate::commands::tables::{DEFAULT, LOCAL, MAIN, table_name};
 pub use family::Family;
 pub use query::{Answer, LookupContext, Query, ResolvedRoute, ip_protocol_name};
 pub use route::{
-    INET6_METRIC, Kind, Nexthop, PROTOCOL, PROTOCOL_DHCP, Route, RouteExtras, RouteState, SCOPE_LINK, is_host,
-    is_ipv4_link_local, prefix,
+    INET6_METRIC, Kind, Nexthop, PROTOCOL, PROTOCOL_DHCP, Route, RouteExtras, RouteKey, RouteState, SCOPE_LINK,
+    is_host, is_ipv4_link_local, prefix,
 };
 pub use rule::{Action, Rule, RuleExtras, dscp_text};
 pub use snapshot::{Address, Lease, Link, LinkNames, Snapshot, kernel_name};

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::family::Family;
+use super::prefixes::order;
 use crate::commands::tables::table_name;
 
 /// The protocol number of all entries that symroute adds: `symroute` in rt_protos.d. Entries with another protocol are
@@ -22,6 +23,9 @@ pub const INET6_METRIC: u32 = 1024;
 
 /// `RT_SCOPE_LINK` (rtnetlink(7)).
 pub const SCOPE_LINK: u8 = 253;
+
+/// A route's table, destination (family, address and length) and metric: to compare these numbers is fast.
+pub type RouteKey = (u32, (Family, u128, u8), u32);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Route {
@@ -161,8 +165,8 @@ impl Route {
     }
 
     /// The key of a route in the kernel: a second one needs another metric.
-    pub fn key(&self) -> (Family, u32, IpNet, u32) {
-        (self.family, self.table, self.dst, self.metric)
+    pub fn key(&self) -> RouteKey {
+        (self.table, order(&self.dst), self.metric)
     }
 }
 

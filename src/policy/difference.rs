@@ -9,8 +9,7 @@ use rustc_hash::FxHashSet;
 use super::group::{GROUP, NO_GROUP};
 use super::numbers::PRIORITIES_PER_UPLINK;
 use super::plan::{Plan, Policy};
-use crate::network::prefixes::order;
-use crate::network::{Address, Family, LOCAL, MAIN, Route, Rule, Snapshot};
+use crate::network::{Address, Family, LOCAL, MAIN, Route, RouteKey, Rule, Snapshot};
 use crate::sort::sort_by_key;
 use crate::uplinks::{Source, Uplink};
 
@@ -52,16 +51,9 @@ pub fn is_managed_by_lines(plan: &Plan, policy: &Policy) -> bool {
 
 /// A rule's family and priority.
 type RuleKey = (Family, u32);
-/// A route's family, table, destination (address and length) and metric.
-type RouteKey = (Family, u32, u128, u8, u32);
 
 fn rule_key(rule: &Rule) -> RuleKey {
     (rule.family, rule.priority)
-}
-
-fn route_key(route: &Route) -> RouteKey {
-    let (family, address, length) = order(&route.dst);
-    (family, route.table, address, length, route.metric)
 }
 
 /// Rules or routes, sorted by the part of them that few others have. To compare a key is cheaper than to hash the whole.
@@ -118,7 +110,7 @@ impl<'a> Installed<'a> {
         let is_of_plan = |route: &Route| route.table != MAIN && tables.contains(&(route.family, route.table));
         Installed {
             rules: Sorted::new(&snapshot.rules, |_| true, rule_key),
-            routes: Sorted::new(&snapshot.routes, is_of_plan, route_key),
+            routes: Sorted::new(&snapshot.routes, is_of_plan, Route::key),
         }
     }
 
@@ -134,7 +126,7 @@ impl<'a> Installed<'a> {
 
     /// The routes with the same table, destination and metric.
     fn same_key(&self, route: &Route) -> impl Iterator<Item = (usize, &'a Route)> {
-        self.routes.with(route_key(route))
+        self.routes.with(route.key())
     }
 }
 
@@ -143,8 +135,8 @@ impl<'a> Installed<'a> {
 /// tables that symroute's rules look up, which the uplinks may keep, and those that are assigned up to the last uplink
 /// with missing routes.
 pub fn undecided_tables(plan: &Plan, snapshot: &Snapshot) -> Vec<(Family, u32)> {
-    let own = Sorted::new(&snapshot.routes, Route::is_ours, route_key);
-    let is_installed = |route: &Route| own.has(route_key(route), route);
+    let own = Sorted::new(&snapshot.routes, Route::is_ours, Route::key);
+    let is_installed = |route: &Route| own.has(route.key(), route);
     // The default route, the last one of a policy, is the first one of a table.
     let is_complete =
         |policy: &&Policy| !policy.has_copies && policy.routes.iter().rev().all(|placed| is_installed(&placed.item));

@@ -22,8 +22,7 @@ use crate::network::{Family, MAIN, table_name};
 impl UplinkCollector<'_> {
     /// The addresses that a stanza's method sets, of both families.
     pub(crate) fn all_addresses_of(&self, stanza: &Stanza) -> Vec<IpAddr> {
-        let mut options = self.config.own_options(stanza);
-        options.retain(is_of_address);
+        let options = self.config.own_options_named(stanza, is_of_address);
         let mut addresses = Vec::new();
         let of = |family: Family| {
             let own: Vec<MergedOption> = options.iter().filter_map(|option| of_family(option, family)).collect();

@@ -29,14 +29,12 @@ pub(crate) fn is_point_to_point(stanza: &Stanza) -> bool {
 
 /// Does the uplink of a stanza depend on such an option?
 pub(crate) fn is_of_uplink(name: &[u8]) -> bool {
-    matches!(name, b"address" | b"netmask" | b"pointopoint" | b"point-to-point" | b"dstaddr" | b"metric")
-        || name.ends_with(b"gateway")
-        || name.starts_with(b"symroute")
+    is_of_address(name) || name == b"metric" || name.ends_with(b"gateway") || name.starts_with(b"symroute")
 }
 
 /// Does the option belong to an address of the stanza?
-pub(crate) fn is_of_address(option: &MergedOption) -> bool {
-    matches!(&option.name[..], b"address" | b"netmask" | b"pointopoint" | b"point-to-point" | b"dstaddr")
+pub(crate) fn is_of_address(name: &[u8]) -> bool {
+    matches!(name, b"address" | b"netmask" | b"pointopoint" | b"point-to-point" | b"dstaddr")
 }
 
 /// The lines of an address or gateway option that are of one family; others belong to both.
