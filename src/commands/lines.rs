@@ -111,7 +111,7 @@ pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut
             let variable = |name: &str| variable(name, config, stanza, listed);
             let mut goes_on = true;
             for_each_command(&value.to_str_lossy(), &variable, &mut |command| {
-                goes_on &= found(Line { stanza: index, phase, location: entry.location, command });
+                goes_on = goes_on && found(Line { stanza: index, phase, location: entry.location, command });
             });
             if !goes_on {
                 return;
