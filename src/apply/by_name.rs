@@ -53,7 +53,8 @@ fn require_known(configuration: &Configuration, named: &Named) -> Result<()> {
     let config = &configuration.config;
     for interface in named.interfaces {
         let has_name = |stanza: &Stanza| without_alias(&stanza.interface) == without_alias(interface);
-        let in_files = config.listed().has(interface.as_bytes()) || config.stanzas.iter().any(has_name);
+        let is_listed = config.lists.names().any(|name| name == interface.as_bytes());
+        let in_files = is_listed || config.listed().starts(interface.as_bytes()) || config.stanzas.iter().any(has_name);
         if !in_files && !is_another_name(configuration, interface)? {
             bail!("no such interface in {}", named.file.display());
         }

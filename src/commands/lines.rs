@@ -5,7 +5,7 @@ use bstr::{BStr, ByteSlice};
 use super::command::{Command, Object, Verb};
 use super::script::for_each_command;
 use super::tables::{MAIN, Names};
-use crate::interfaces::config::Listed;
+use crate::interfaces::listed::Listed;
 use crate::interfaces::{Config, Entry, Location, Stanza};
 
 /// When ifupdown runs a line.
@@ -102,11 +102,12 @@ pub(crate) fn any_line(config: &Config, listed: &Listed, condition: &dyn Fn(&Lin
 /// The same, one after the other, while `found` returns true: most are for interfaces that are no uplinks, and need not be
 /// kept.
 pub(crate) fn for_each_line<'a>(config: &'a Config, listed: &Listed, found: &mut dyn FnMut(Line<'a>) -> bool) {
-    if !config.has_option(|name| may_be_command(name)) {
+    let names = config.names(|name| may_be_command(name));
+    if names.is_empty() {
         return;
     }
     for (index, stanza) in config.stanzas.iter().enumerate() {
-        for entry in config.entries(stanza).filter(|entry| !entry.in_block) {
+        for entry in config.entries_named(stanza, &names).filter(|entry| !entry.in_block) {
             let Some((phase, value)) = phase_and_script(&entry) else { continue };
             let variable = |name: &str| variable(name, config, stanza, listed);
             let mut goes_on = true;
@@ -145,9 +146,7 @@ fn phase_and_script<'a>(entry: &Entry<'a>) -> Option<(Phase, &'a [u8])> {
 fn variable(name: &str, config: &Config, stanza: &Stanza, listed: &Listed) -> Option<String> {
     let text = |bytes: &[u8]| bytes.to_str_lossy().into_owned();
     match name {
-        "IFACE" => {
-            Some(text(listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr())))
-        }
+        "IFACE" => Some(text(listed.links(stanza).first().copied().unwrap_or(stanza.interface.as_bstr()))),
         "LOGICAL" => Some(text(&stanza.interface)),
         "ADDRFAM" => Some(stanza.family.name().into()),
         "METHOD" => Some(text(&stanza.method)),

@@ -103,9 +103,9 @@ impl Host {
 
     fn add_addresses(&mut self, collector: &UplinkCollector<'_>) {
         for source in &collector.sources {
-            let (link, inet6) = (source.link.to_string(), source.family() == Family::Inet6);
+            let (link, inet6) = (source.link(collector.config).to_string(), source.family() == Family::Inet6);
             self.owners.entry(source.net.addr()).or_insert_with(|| link.clone());
-            let network = source.peer.map_or(source.net.trunc(), IpNet::from);
+            let network = source.peer().map_or(source.net.trunc(), IpNet::from);
             self.networks.entry((link.clone(), inet6)).or_default().push(network);
             self.links.push(network, link.clone());
             self.addresses.entry((link, inet6)).or_default().push(source.net.addr());

@@ -96,7 +96,7 @@ impl<'a> ManualPolicyLint<'a> {
     /// Is the stanza's name probably that of a link? (A mapping may select the stanza.)
     pub(super) fn is_link(&self, line: &Line) -> bool {
         let stanza = self.stanza(line);
-        self.collector.listed.has(&stanza.interface) && !matches!(&stanza.method[..], b"ppp" | b"wvdial")
+        self.collector.listed.has(stanza) && !matches!(&stanza.method[..], b"ppp" | b"wvdial")
     }
 
     pub(super) fn is_stanza_link(&self, link: &str) -> bool {

@@ -42,8 +42,7 @@ pub fn lint_with(config: &Config, names: &Names, in_use: &InUse) -> Vec<Diagnost
     let mut collector = UplinkCollector::of_files(config, names, lines(config, &listed));
     let uplinks = collector.uplinks();
     let links = config.stanzas.iter().map(|stanza| {
-        let link =
-            collector.listed.links(stanza.interface.as_bstr()).first().copied().unwrap_or(stanza.interface.as_bstr());
+        let link = collector.listed.links(stanza).first().copied().unwrap_or(stanza.interface.as_bstr());
         without_alias(link).to_str_lossy().into_owned()
     });
     let links: Vec<String> = links.collect();

@@ -5,15 +5,16 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use bstr::{BStr, ByteSlice};
-use rustc_hash::{FxHashMap, FxHashSet};
+use bstr::ByteSlice;
+use rustc_hash::FxHashMap;
 
 use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
-use super::entries::{Entries, Entry, EntryList, Iter};
+use super::entries::{Entries, Entry, EntryList, Iter, NameSet};
 use super::file::File;
+use super::listed::{AtBoot, Listed};
 use super::text::Text;
-use super::wordexp::{Failure, matches};
+use super::wordexp::Failure;
 
 /// The file system operations that reading a configuration needs.
 pub trait Files {
@@ -142,7 +143,10 @@ pub struct Stanza {
     pub interface: Text,
     pub family: AddressFamily,
     pub method: Text,
-    pub inherits: Option<Text>,
+    /// Few stanzas have it.
+    pub inherits: Option<Box<Text>>,
+    /// Its name is in an `auto` or `allow-*` list.
+    pub is_listed: bool,
     /// The `iface` line; nothing for the implicit `lo`.
     pub location: Option<Location>,
     /// Its last line that is not from symroute-gen: the `iface` line or an option.
@@ -175,6 +179,13 @@ pub struct Lists {
     pub rename: Vec<Text>,
 }
 
+impl Lists {
+    /// Those of the `auto` and `allow-*` lists.
+    pub fn names(&self) -> impl Iterator<Item = &Text> {
+        self.allow.iter().flat_map(|(_, names)| names)
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     pub dialect: Dialect,
@@ -199,37 +210,42 @@ impl Config {
     }
 
     /// The lines of a stanza.
-    pub fn entries(&self, stanza: &Stanza) -> Iter<'_> {
-        self.entries.iter(&self.files, stanza.entries)
+    pub fn entries(&self, stanza: &Stanza) -> Iter<'_, '_> {
+        self.entries.iter(&self.files, stanza.entries, None)
     }
 
-    /// Has any stanza an option with such a name?
-    pub fn has_option(&self, is_such: impl FnMut(&Text) -> bool) -> bool {
-        self.entries.names().iter().any(is_such)
+    /// Such names of the options of all stanzas.
+    pub(crate) fn names(&self, is_such: impl FnMut(&Text) -> bool) -> NameSet {
+        self.entries.names(is_such)
+    }
+
+    /// The lines of a stanza that have one of the names.
+    pub(crate) fn entries_named<'a, 'n>(&'a self, stanza: &Stanza, names: &'n NameSet) -> Iter<'a, 'n> {
+        self.entries.iter(&self.files, stanza.entries, Some(names))
     }
 
     /// The options of a stanza as ifupdown stores them.
     pub fn options(&self, stanza: &Stanza) -> Vec<MergedOption> {
-        self.merged(stanza, &|_| true)
+        self.merged(&mut self.entries(stanza))
     }
 
     /// The same without the lines of symroute-gen.
     pub fn own_options(&self, stanza: &Stanza) -> Vec<MergedOption> {
-        self.merged(stanza, &|entry| !entry.in_block)
+        self.merged(&mut self.entries(stanza).filter(|entry| !entry.in_block))
     }
 
-    /// Those of them that have such a name.
-    pub(crate) fn own_options_named(&self, stanza: &Stanza, is_such: fn(&[u8]) -> bool) -> Vec<MergedOption> {
-        self.merged(stanza, &|entry| is_such(entry.name) && !entry.in_block)
+    /// Those of them that have one of the names.
+    pub(crate) fn own_options_named(&self, stanza: &Stanza, names: &NameSet) -> Vec<MergedOption> {
+        self.merged(&mut self.entries_named(stanza, names).filter(|entry| !entry.in_block))
     }
 
-    fn merged(&self, stanza: &Stanza, is_included: &dyn Fn(&Entry) -> bool) -> Vec<MergedOption> {
+    fn merged<'a>(&'a self, entries: &mut dyn Iterator<Item = Entry<'a>>) -> Vec<MergedOption> {
         let mut options: Vec<MergedOption> = Vec::with_capacity(USUAL);
         // Most stanzas have few options: these are found by a search.
         let mut others: FxHashMap<usize, u32> = FxHashMap::default();
         // By option; empty for one line.
         let mut joined: Vec<Vec<u8>> = Vec::new();
-        for entry in self.entries(stanza).filter(is_included) {
+        for entry in entries {
             let first = || options.iter().take(FEW).position(|option| option.name == *entry.name);
             let known = || first().or_else(|| others.get(&entry.name_at).map(|known| *known as usize));
             let is_joined = entry.if_unset || !is_command(entry.name);
@@ -268,92 +284,22 @@ impl Config {
         self.files[location.file()].document.raw(location.line())
     }
 
-    /// The names in the `auto` and `allow-*` lists, and the active interfaces.
+    /// What the `auto` and `allow-*` lists start, and the active interfaces.
     pub fn listed(&self) -> Listed<'_> {
-        let active = Active::new(self.active.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr())));
-        Listed { active, ..Listed::of(self.lists.allow.iter().flat_map(|(_, names)| names)) }
+        Listed::new(
+            self.lists.names(),
+            Active::new(self.active.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr()))),
+        )
     }
 
-    /// The names in the `auto` lists: these interfaces are started at boot.
-    pub fn at_boot(&self) -> Listed<'_> {
+    /// What the `auto` lists start at boot.
+    pub fn at_boot(&self) -> AtBoot<'_> {
         let auto = self.lists.allow.iter().filter(|(class, _)| *class == "auto");
-        Listed::of(auto.flat_map(|(_, names)| names))
+        AtBoot::new(auto.flat_map(|(_, names)| names))
     }
 
     /// Is the stanza of an interface known only while the interface is up?
     pub fn chooses_at_run_time(&self) -> bool {
-        !self.mappings.is_empty() || self.listed().logical.values().flatten().any(Option::is_none)
+        !self.mappings.is_empty() || self.listed().has_pattern_with_name()
     }
-}
-
-/// The names in the `auto` and `allow-*` lists, the logical ones of `PATTERN=NAME`, and patterns.
-#[derive(Debug, Clone, Default)]
-pub struct Listed<'a> {
-    names: FxHashSet<&'a BStr>,
-    patterns: Vec<&'a BStr>,
-    /// Logical names with their links; nothing for a pattern.
-    logical: FxHashMap<&'a BStr, Vec<Option<&'a BStr>>>,
-    /// Links that are up, each with the stanza that it is up as.
-    active: Active<'a>,
-}
-
-impl<'a> Listed<'a> {
-    fn of(names: impl Iterator<Item = &'a Text>) -> Self {
-        let mut listed = Listed::default();
-        for name in names {
-            match (name.find_byte(b'='), name.starts_with(b"/")) {
-                (Some(equals), pattern) => {
-                    let link = (!pattern).then(|| name[..equals].as_bstr());
-                    listed.logical.entry(name[equals + 1..].as_bstr()).or_default().push(link);
-                }
-                (None, true) => listed.patterns.push(name.as_bstr()),
-                (None, false) => _ = listed.names.insert(name.as_bstr()),
-            }
-        }
-        listed
-    }
-
-    /// Is the interface started by a list, or active?
-    pub fn has(&self, name: &[u8]) -> bool {
-        self.names.contains(name.as_bstr())
-            || self.logical.contains_key(name.as_bstr())
-            || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
-            || self.active.has_link(name.as_bstr())
-            || self.active.has_stanza(name.as_bstr())
-    }
-
-    /// Removes active links that do not exist, whatever ifupdown's state has; true if there were any.
-    pub fn retain_up(&mut self, is_there: impl Fn(&BStr) -> bool) -> bool {
-        self.active.retain(is_there)
-    }
-
-    /// Is a link up as this stanza?
-    pub fn is_up(&self, name: &BStr) -> bool {
-        self.active.has_stanza(name)
-    }
-
-    /// Is the link up, as any stanza?
-    pub fn is_noted(&self, link: &BStr) -> bool {
-        self.active.has_link(link)
-    }
-
-    /// The links of a stanza: those that are up as it, and those for which it is listed, or else its own name. None if they
-    /// are known only at run time, as for a pattern.
-    pub fn links(&self, name: &'a BStr) -> Vec<&'a BStr> {
-        let up = self.active.of_stanza(name);
-        let mut links = up.to_vec();
-        match self.logical.get(name) {
-            Some(listed) => links.extend(listed.iter().flatten().filter(|link| !self.is_noted(link))),
-            None if self.is_noted(name) => {}
-            None if up.is_empty() || self.names.contains(name) => links.push(name),
-            None => {}
-        }
-        links
-    }
-}
-
-/// `/eth*`, `/eth*/1`: shell patterns over the links of the host, after the first slash.
-fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
-    let Some(pattern) = pattern.strip_prefix(b"/") else { return false };
-    matches(&pattern[..pattern.find_byte(b'/').unwrap_or(pattern.len())], name)
 }

@@ -1,25 +1,27 @@
 //! Problems of a configuration: message, location and fix.
 
 use std::io;
+use std::num::NonZero;
 
 use nix::errno::Errno;
 
 /// A logical line of one of the files of a [`super::Config`]. Small, because each stanza has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location {
-    file: u32,
+    /// Counted from 1, so that an `Option` of a location is not larger.
+    file: NonZero<u32>,
     line: u32,
 }
 
 impl Location {
     /// The reader limits the number of files, and the size of each.
     pub fn new(file: usize, line: usize) -> Self {
-        Location { file: file as u32, line: line as u32 }
+        Location { file: NonZero::<u32>::MIN.saturating_add(file as u32), line: line as u32 }
     }
 
     /// Index into `Config::files`.
     pub fn file(self) -> usize {
-        self.file as usize
+        self.file.get() as usize - 1
     }
 
     /// Index into that document's logical lines.

@@ -59,6 +59,16 @@ pub(super) struct EntryList {
     pub(super) has_block: bool,
 }
 
+/// Some of the names of options: the other lines of a stanza need not be looked at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NameSet(Vec<bool>);
+
+impl NameSet {
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.0.contains(&true)
+    }
+}
+
 impl EntryList {
     /// The lines of a stanza that begins here.
     pub(super) fn begin(&self) -> Entries {
@@ -92,9 +102,9 @@ impl EntryList {
         (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(template.count));
     }
 
-    /// The different names of all lines.
-    pub(super) fn names(&self) -> &[Text] {
-        &self.names
+    /// Such names of all lines.
+    pub(super) fn names(&self, is_such: impl FnMut(&Text) -> bool) -> NameSet {
+        NameSet(self.names.iter().map(is_such).collect())
     }
 
     /// Gives back the memory for further lines.
@@ -102,8 +112,14 @@ impl EntryList {
         self.parts.shrink_to_fit();
     }
 
-    pub(super) fn iter<'a>(&'a self, files: &'a [File], entries: Entries) -> Iter<'a> {
-        Iter { list: self, files, parts: self.between(entries.start, entries.end), outer: Vec::new() }
+    /// The lines of a stanza, or those that have such a name.
+    pub(super) fn iter<'a, 'n>(
+        &'a self,
+        files: &'a [File],
+        entries: Entries,
+        names: Option<&'n NameSet>,
+    ) -> Iter<'a, 'n> {
+        Iter { list: self, files, parts: self.between(entries.start, entries.end), names, outer: Vec::new() }
     }
 
     fn between(&self, start: u32, end: u32) -> slice::Iter<'_, Part> {
@@ -119,21 +135,25 @@ impl Entries {
 }
 
 #[derive(Debug, Clone)]
-pub struct Iter<'a> {
+pub struct Iter<'a, 'n> {
     list: &'a EntryList,
     files: &'a [File],
     parts: slice::Iter<'a, Part>,
+    names: Option<&'n NameSet>,
     /// The rest of the stanzas that inherit these.
     outer: Vec<slice::Iter<'a, Part>>,
 }
 
-impl<'a> Iterator for Iter<'a> {
+impl<'a> Iterator for Iter<'a, '_> {
     type Item = Entry<'a>;
 
     fn next(&mut self) -> Option<Entry<'a>> {
         loop {
             match self.parts.next() {
-                Some(Part::Own(line)) => return Some(self.entry(line)),
+                Some(Part::Own(line)) if self.names.is_none_or(|names| names.0[line.name as usize]) => {
+                    return Some(self.entry(line));
+                }
+                Some(Part::Own(_)) => {}
                 Some(Part::Inherited { start, end }) => {
                     self.outer.push(std::mem::replace(&mut self.parts, self.list.between(*start, *end)));
                 }
@@ -143,7 +163,7 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
-impl<'a> Iter<'a> {
+impl<'a> Iter<'a, '_> {
     fn entry(&self, line: &Line) -> Entry<'a> {
         let Line { name, value, line, file, in_block, if_unset } = *line;
         let (name_at, location) = (name as usize, Location::new(file.into(), line as usize));

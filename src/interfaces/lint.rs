@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 use super::config::is_command;
 use super::diagnostic::{Diagnostic, Location};
 use super::document::trim_start;
-use super::entries::Entry;
+use super::entries::{Entry, NameSet};
 use super::text::Text;
 use super::{AddressFamily, Config, Dialect, Stanza};
 use crate::sort::sort_by_key;
@@ -87,7 +87,8 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let whole = config.lists.allow.iter().any(|(_, names)| names.iter().any(other))
         || config.stanzas.iter().any(|stanza| stanza.interface == "lo" && stanza.location.is_some());
     // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
-    let roams = config.has_option(|name| *name == "wpa-roam");
+    let roams = !config.names(|name| *name == "wpa-roam").is_empty();
+    let [addresses, gateways] = ["address", "gateway"].map(|option| config.names(|name| *name == option));
     // Most names are correct, and a name is written many times.
     let mut correct: Vec<bool> = Vec::new();
     let judge_lists = whole && config.mappings.is_empty() && !roams;
@@ -108,9 +109,10 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
                 found.push(comment);
             }
         }
-        without_effect(config, stanza, &mut found);
+        second_addresses(config, stanza, &addresses, &mut found);
+        gateways_without_effect(config, stanza, &gateways, &mut found);
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
-        if judge_lists && !manual && !listed.has(&stanza.interface) && !is_mentioned(&stanza.interface) {
+        if judge_lists && !manual && !listed.has(stanza) && !is_mentioned(&stanza.interface) {
             found.push(Diagnostic::warning(
                 location,
                 &stanza.interface,
@@ -146,7 +148,7 @@ fn mentioned(config: &Config) -> FxHashSet<&BStr> {
     });
     let maps = config.mappings.iter().flat_map(|mapping| &mapping.maps).flat_map(|map| words(map));
     let words = options.chain(maps);
-    let inherited = config.stanzas.iter().filter_map(|stanza| stanza.inherits.as_ref()).map(|name| name.as_bstr());
+    let inherited = config.stanzas.iter().filter_map(|stanza| stanza.inherits.as_deref()).map(|name| name.as_bstr());
     words.chain(inherited).chain([BStr::new("default")]).collect()
 }
 
@@ -219,32 +221,34 @@ fn comment(entry: &Entry) -> Option<Diagnostic> {
     })
 }
 
-fn without_effect(config: &Config, stanza: &Stanza, found: &mut Vec<Diagnostic>) {
-    let named = |name: &'static str| config.entries(stanza).filter(move |entry| !entry.in_block && *entry.name == name);
-    let ip = matches!(stanza.family, AddressFamily::Inet | AddressFamily::Inet6);
-    if ip && stanza.method == "static" {
-        for second in named("address").skip(1) {
-            found.push(Diagnostic::warning(
-                second.location,
-                second.value,
-                "a second 'address' in one stanza is ignored",
-                format!("Move it to a second 'iface {} {} static' stanza.", stanza.interface, stanza.family),
-            ));
-        }
+fn second_addresses(config: &Config, stanza: &Stanza, addresses: &NameSet, found: &mut Vec<Diagnostic>) {
+    if stanza.method != "static" || !matches!(stanza.family, AddressFamily::Inet | AddressFamily::Inet6) {
+        return;
     }
-    // ifupdown-ng and ifupdown2 add a default route for it with every method.
-    if ip
-        && config.dialect == Dialect::Ifupdown
-        && matches!(&stanza.method[..], b"dhcp" | b"manual" | b"auto" | b"6to4")
-    {
-        for gateway in named("gateway") {
-            found.push(Diagnostic::warning(
-                gateway.location,
-                gateway.value,
-                format!("'gateway' has no effect in a stanza with the method '{}'", stanza.method),
-                "Remove it, or set the method to 'static'.",
-            ));
-        }
+    for second in config.entries_named(stanza, addresses).filter(|entry| !entry.in_block).skip(1) {
+        found.push(Diagnostic::warning(
+            second.location,
+            second.value,
+            "a second 'address' in one stanza is ignored",
+            format!("Move it to a second 'iface {} {} static' stanza.", stanza.interface, stanza.family),
+        ));
+    }
+}
+
+/// ifupdown-ng and ifupdown2 add a default route for it with every method.
+fn gateways_without_effect(config: &Config, stanza: &Stanza, gateways: &NameSet, found: &mut Vec<Diagnostic>) {
+    let is_ip = matches!(stanza.family, AddressFamily::Inet | AddressFamily::Inet6);
+    let has_none = matches!(&stanza.method[..], b"dhcp" | b"manual" | b"auto" | b"6to4");
+    if !is_ip || !has_none || config.dialect != Dialect::Ifupdown {
+        return;
+    }
+    for gateway in config.entries_named(stanza, gateways).filter(|entry| !entry.in_block) {
+        found.push(Diagnostic::warning(
+            gateway.location,
+            gateway.value,
+            format!("'gateway' has no effect in a stanza with the method '{}'", stanza.method),
+            "Remove it, or set the method to 'static'.",
+        ));
     }
 }
 

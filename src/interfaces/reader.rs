@@ -6,6 +6,7 @@
 mod sources;
 mod tolerant;
 
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -21,6 +22,7 @@ use super::entries::Entries;
 use super::file::File;
 use super::grammar::{Statement, Words, statement};
 use super::lint::{keyword_like, lint};
+use super::listed::is_name;
 use super::text::Text;
 
 /// The maximum number of files. It also ends an include loop.
@@ -63,7 +65,7 @@ impl Config {
         reader.allow(&"auto".into(), &"lo".into());
         reader.seen.insert(top.as_os_str().to_os_string());
         reader.file(top, bytes, 0);
-        let (mut config, has_loopback) = (reader.config, reader.has_loopback);
+        let Reader { mut config, has_loopback, listed, .. } = reader;
         config.entries.shrink();
         if !has_loopback {
             config.stanzas.insert(
@@ -73,6 +75,7 @@ impl Config {
                     family: AddressFamily::Inet,
                     method: "loopback".into(),
                     inherits: None,
+                    is_listed: false,
                     location: None,
                     last: None,
                     entries: Entries::default(),
@@ -80,6 +83,10 @@ impl Config {
             );
         }
         config.stanzas.shrink_to_fit();
+        for stanza in &mut config.stanzas {
+            stanza.is_listed = is_name(&stanza.interface) && listed.contains_key(&stanza.interface);
+        }
+        drop(listed);
         if dialect == Dialect::Ifupdown {
             let hints = lint(&config);
             config.diagnostics.extend(hints);
@@ -230,8 +237,9 @@ struct Reader<'a> {
     /// The index of the list of each class, and of the last one that was used.
     classes: FxHashMap<Text, usize>,
     last_list: usize,
-    /// The names in each list.
-    listed: Vec<FxHashSet<Text>>,
+    /// The listed names, each with the first list that has it, and with the further ones.
+    listed: FxHashMap<Text, usize>,
+    listed_again: FxHashSet<(usize, Text)>,
     /// The positions of the names of options.
     names: FxHashMap<Text, usize>,
     templates: Templates,
@@ -248,7 +256,8 @@ impl<'a> Reader<'a> {
             seen: FxHashSet::default(),
             classes: FxHashMap::default(),
             last_list: 0,
-            listed: Vec::new(),
+            listed: FxHashMap::default(),
+            listed_again: FxHashSet::default(),
             names: FxHashMap::default(),
             templates: Templates::default(),
             has_loopback: false,
@@ -262,11 +271,16 @@ impl<'a> Reader<'a> {
         if !is_last {
             self.last_list = *self.classes.entry(class.clone()).or_insert_with(|| {
                 lists.push((class.clone(), Vec::new()));
-                self.listed.push(FxHashSet::default());
                 lists.len() - 1
             });
         }
-        if self.listed[self.last_list].insert(name.clone()) {
+        let is_first = match self.listed.entry(name.clone()) {
+            Entry::Vacant(vacant) => *vacant.insert(self.last_list) == self.last_list,
+            Entry::Occupied(first) => {
+                *first.get() != self.last_list && self.listed_again.insert((self.last_list, name.clone()))
+            }
+        };
+        if is_first {
             lists[self.last_list].1.push(name.clone());
         }
     }
@@ -436,11 +450,11 @@ impl<'a> Reader<'a> {
         let index = self.templates.first.get(&(template.clone(), None)).copied();
         let last = self.config.stanzas.len().saturating_sub(1);
         // A stanza that inherits from itself, or from a template twice, gets no new options.
-        let again = |stanza: &Stanza| stanza.inherits.as_ref() == Some(&template);
+        let again = |stanza: &Stanza| stanza.inherits.as_deref() == Some(&template);
         let entries = index.filter(|index| *index != last && !self.config.stanzas.get(last).is_some_and(again));
         let entries = entries.map(|index| self.config.stanzas[index].entries);
         let Some(stanza) = self.config.stanzas.last_mut() else { return };
-        stanza.inherits = Some(template);
+        stanza.inherits = Some(template.into());
         let Some(entries) = entries else { return };
         if stanza.entries.count() + entries.count() <= MAX_INHERITED {
             self.config.entries.inherit(&mut stanza.entries, entries);
@@ -532,7 +546,8 @@ impl<'a> Reader<'a> {
             interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Meta),
             method: method.map_or(Text::default(), |method| whole.part(method)),
-            inherits: inherits.map(|template| whole.part(template)),
+            inherits: inherits.map(|template| whole.part(template).into()),
+            is_listed: false,
             location: Some(location),
             last: Some(location),
             entries: self.config.entries.begin(),

@@ -111,7 +111,7 @@ fn faulty_stanzas(config: &Config, plan: &Plan) -> FxHashSet<usize> {
 fn inherited(config: &Config, stanzas: impl Iterator<Item = usize>) -> Vec<Diagnostic> {
     let mut heirs: FxHashMap<&Text, usize> = FxHashMap::default();
     for (index, stanza) in config.stanzas.iter().enumerate() {
-        heirs.extend(stanza.inherits.as_ref().map(|template| (template, index)));
+        heirs.extend(stanza.inherits.as_deref().map(|template| (template, index)));
     }
     let one = |index: usize| {
         let stanza = &config.stanzas[index];

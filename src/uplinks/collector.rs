@@ -7,17 +7,20 @@ use bstr::{BStr, ByteSlice};
 use ipnet::IpNet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::added_route::AddedRoute;
+use super::added_route::AddedRoutes;
 use super::addresses::for_each_address;
 use super::gateway::Gateway;
+use super::link_source::LinkSource;
 use super::owners::Owners;
 use super::ppp::PppInterfaces;
-use super::stanza::{has_address, is_of_uplink, is_point_to_point, makes_default, of_family};
+use super::stanza::{has_address, is_of_address, is_of_uplink, is_point_to_point, makes_default, of_family};
 use super::uplink::{Origin, Source, Uplink, name};
 use crate::commands::lines::{Line, for_each_line};
 use crate::commands::tables::Names;
 use crate::commands::{Object, SameMetric};
-use crate::interfaces::config::{Listed, MergedOption};
+use crate::interfaces::config::MergedOption;
+use crate::interfaces::entries::NameSet;
+use crate::interfaces::listed::Listed;
 use crate::interfaces::{AddressFamily, Config, Diagnostic, Dialect, Location, Severity, Stanza, Text, without_alias};
 use crate::network::{Family, LinkNames, Snapshot};
 use crate::sort::sort;
@@ -37,35 +40,6 @@ fn is_link_name(name: &[u8]) -> bool {
         && name != b"."
         && name != b".."
         && name[0] != b'-'
-}
-
-/// An address that a stanza adds to a link. Small, because a file may have many.
-#[derive(Debug, Clone)]
-pub(crate) struct LinkSource<'a> {
-    pub(crate) link: Cow<'a, str>,
-    pub(crate) net: IpNet,
-    pub(crate) peer: Option<IpAddr>,
-    stanza: u32,
-}
-
-impl<'a> LinkSource<'a> {
-    /// The reader limits the size of files, and so the number of stanzas.
-    fn new(link: Cow<'a, str>, stanza: usize, source: &Source) -> Self {
-        LinkSource { link, net: source.net, peer: source.peer, stanza: stanza as u32 }
-    }
-
-    /// Index into `Config::stanzas`.
-    pub(crate) fn stanza(&self) -> usize {
-        self.stanza as usize
-    }
-
-    pub(crate) fn family(&self) -> Family {
-        Family::of(&self.net.addr())
-    }
-
-    pub(crate) fn source(&self) -> Source {
-        Source { peer: self.peer, stanza: Some(self.stanza()), ..Source::of(self.net) }
-    }
 }
 
 /// The options of a stanza for one family.
@@ -122,16 +96,19 @@ pub(crate) struct UplinkCollector<'a> {
     pub(crate) has_unknown_ppp: bool,
     pub(crate) listed: Listed<'a>,
     pub(crate) names: &'a Names,
+    /// The options of which uplinks, and addresses, depend.
+    of_uplinks: NameSet,
+    pub(super) of_addresses: NameSet,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// The addresses of all static stanzas.
-    pub(crate) sources: Vec<LinkSource<'a>>,
+    pub(crate) sources: Vec<LinkSource>,
     /// Each of them is on the link of its uplink.
     pub(crate) are_on_own_links: bool,
     /// The gateways of the uplinks of the options, on any interface.
     gateways: FxHashSet<(Family, Gateway)>,
     /// The `ip` commands that the administrator wrote, without the added routes.
     pub(crate) lines: Vec<Line<'a>>,
-    pub(crate) added_routes: Vec<AddedRoute>,
+    pub(crate) added_routes: AddedRoutes,
     /// They may be manual policy routing, or a part of it.
     pub(crate) may_be_manual: bool,
 }
@@ -153,25 +130,26 @@ impl<'a> UplinkCollector<'a> {
             has_unknown_ppp: false,
             listed: config.listed(),
             names,
+            of_uplinks: config.names(|name| is_of_uplink(name)),
+            of_addresses: config.names(|name| is_of_address(name)),
             diagnostics: Vec::new(),
             sources: Vec::new(),
             are_on_own_links: false,
             gateways: FxHashSet::default(),
             lines,
-            added_routes: Vec::new(),
+            added_routes: AddedRoutes::default(),
             may_be_manual: false,
         }
     }
 
     /// Reads the commands of the files, and keeps those that concern uplinks.
     fn read_lines(&mut self) {
-        let (mut lines, mut added_routes) = (Vec::new(), Vec::new());
+        let (mut lines, mut added_routes) = (Vec::new(), AddedRoutes::default());
         for_each_line(self.config, &self.listed, &mut |line| {
             let is_policy = line.is_policy(self.names);
             self.may_be_manual |= is_policy || line.deletes_route();
-            match AddedRoute::of(&line, is_policy) {
-                Some(route) => added_routes.push(route),
-                None => lines.push(line.shrunk()),
+            if !added_routes.add(&line, is_policy) {
+                lines.push(line.shrunk());
             }
             true
         });
@@ -266,7 +244,7 @@ impl<'a> UplinkCollector<'a> {
             // With these dialects, every stanza may have addresses of both families.
             (Dialect::IfupdownNg | Dialect::Ifupdown2, _) => &Family::ALL,
         };
-        let options = self.config.own_options_named(stanza, is_of_uplink);
+        let options = self.config.own_options_named(stanza, &self.of_uplinks);
         let links = self.links_of(stanza);
         let by_files = self.config.active.is_empty();
         let is_up = || self.listed.is_up(stanza.interface.as_bstr());
@@ -376,7 +354,7 @@ impl<'a> UplinkCollector<'a> {
     fn add_sources(&mut self, part: &Part<'a, '_>) -> Vec<Diagnostic> {
         let mut invalid = Vec::new();
         for_each_address(self.config.dialect, part.stanza, part.family, part.options, &mut |source| match source {
-            Ok(source) => self.sources.push(LinkSource::new(part.interface.clone(), part.index, &source)),
+            Ok(source) => self.sources.push(LinkSource::new(&part.interface, part.index, part.stanza, &source)),
             Err(error) => invalid.push(error),
         });
         invalid
@@ -420,7 +398,7 @@ impl<'a> UplinkCollector<'a> {
 
     /// Do the files start the stanza? If a mapping selects it, there is a warning at its gateway.
     fn is_started(&mut self, stanza: &Stanza, gateway: Option<&MergedOption>, without_gateway: bool) -> bool {
-        if self.listed.has(&stanza.interface) {
+        if self.listed.has(stanza) {
             return true;
         }
         if self.chosen_by_mapping(stanza.interface.as_bstr()) {
@@ -453,7 +431,7 @@ impl<'a> UplinkCollector<'a> {
     /// is up as another stanza.
     pub(crate) fn links_of(&self, stanza: &'a Stanza) -> Vec<&'a BStr> {
         let name = stanza.interface.as_bstr();
-        let mut links = self.listed.links(name);
+        let mut links = self.listed.links(stanza);
         let is_own = || self.listed.is_up(name) && !links.contains(&name) && has_link(&self.links, name);
         if is_own() && !self.listed.is_noted(name) {
             links.push(name);
@@ -463,7 +441,7 @@ impl<'a> UplinkCollector<'a> {
 
     /// Do other stanzas only inherit from it?
     pub(crate) fn only_a_template(&self, name: &BStr) -> bool {
-        let inherits = |stanza: &Stanza| stanza.inherits.as_ref().is_some_and(|other| other == name);
+        let inherits = |stanza: &Stanza| stanza.inherits.as_deref().is_some_and(|other| other == name);
         name == "default" || self.config.stanzas.iter().any(inherits)
     }
 
@@ -480,8 +458,9 @@ impl<'a> UplinkCollector<'a> {
         for command in of_stanza.filter(|line| line.phase.is_up()).map(|line| &line.command) {
             let dev = command.get("dev").unwrap_or_default();
             if let (Object::Address, true, Some(net)) = (command.object, command.adds(), command.prefix("to")) {
-                let link = self.interface_of(BStr::new(dev)).into_owned();
-                self.sources.push(LinkSource::new(link.into(), index, &Source::of(net)));
+                let (link, stanza) = (self.interface_of(BStr::new(dev)), &self.config.stanzas[index]);
+                let source = LinkSource::new(&link, index, stanza, &Source::of(net));
+                self.sources.push(source);
             }
         }
     }
@@ -497,7 +476,7 @@ impl<'a> UplinkCollector<'a> {
             let alone = uplink.origin == Origin::Options || counts[&(uplink.stanza, uplink.family)] == 1;
             let is_of_uplink = |known: &LinkSource| {
                 let belongs = alone || uplink.gateway.address().is_some_and(|gateway| known.net.contains(&gateway));
-                *known.link == uplink.interface && known.family() == uplink.family && belongs
+                known.family() == uplink.family && belongs && *known.link(self.config) == uplink.interface[..]
             };
             // They are in the order of the stanzas.
             let start = self.sources.partition_point(|known| known.stanza() < uplink.stanza);
@@ -519,7 +498,8 @@ impl<'a> UplinkCollector<'a> {
             let mut owners = Owners::new(uplinks);
             let others = self.sources.iter().zip(are_assigned).filter(|(_, is_assigned)| !is_assigned);
             for (known, _) in others {
-                self.are_on_own_links &= owners.assign(&known.link, known.family(), &known.source());
+                self.are_on_own_links &=
+                    owners.assign(&known.link(self.config).to_str_lossy(), known.family(), &known.source());
             }
         }
         for uplink in uplinks {

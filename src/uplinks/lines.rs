@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
 
-use super::collector::{LinkSource, UplinkCollector};
+use super::collector::UplinkCollector;
 use super::gateway::Gateway;
+use super::link_source::LinkSource;
 use super::uplink::{Origin, Uplink, name};
 use crate::commands::lines::Line;
 use crate::commands::{Object, SameMetric, number};
@@ -62,7 +63,7 @@ impl UplinkCollector<'_> {
         };
         let stanza = &self.config.stanzas[line.stanza];
         let name = stanza.interface.as_bstr();
-        let may_come_up = self.listed.has(name) || !self.chosen_by_mapping(name) && !self.only_a_template(name);
+        let may_come_up = self.listed.has(stanza) || !self.chosen_by_mapping(name) && !self.only_a_template(name);
         let unset = if command.inet6 { INET6_METRIC } else { 0 };
         let metric = command.get("metric").and_then(number).filter(|metric| *metric > 0).unwrap_or(unset);
         let dev = command.get("dev").map(|dev| self.interface_of(BStr::new(dev)).into_owned());
@@ -82,12 +83,12 @@ impl UplinkCollector<'_> {
         let own = self.interface_of_stanza(line.stanza)?;
         let gateway = line.gateway.address()?;
         let towards = self.sources.iter().filter(|known| {
-            let peer = known.peer == Some(gateway);
-            known.family() == line.family && (peer || known.peer.is_none() && known.net.contains(&gateway))
+            let is_towards = known.peer().map_or_else(|| known.net.contains(&gateway), |peer| peer == gateway);
+            known.family() == line.family && is_towards
         });
-        let towards: Vec<&str> = towards.map(|known| &*known.link).collect();
-        match towards.first() {
-            Some(first) if !towards.contains(&&own[..]) => Some((*first).to_string()),
+        let mut links = towards.map(|known| known.link(self.config));
+        match links.next() {
+            Some(first) if *first != own[..] && links.all(|link| *link != own[..]) => Some(first.to_string()),
             _ => Some(own),
         }
     }
@@ -96,7 +97,7 @@ impl UplinkCollector<'_> {
     /// second router in its network is not another uplink; and the gateway of a lease is not known here.
     fn is_known(&self, line: &DefaultLine, interface: &str, uplinks: &mut [Uplink]) -> bool {
         let on_interface = |uplink: &&mut Uplink| uplink.interface == interface && uplink.family == line.family;
-        let is_on_link = |source: &&LinkSource| *source.link == *interface && source.family() == line.family;
+        let is_on_link = |source: &&LinkSource| source.family() == line.family && source.link(self.config) == interface;
         let networks: Vec<_> = self.sources.iter().filter(is_on_link).map(|known| known.net.trunc()).collect();
         for known in uplinks.iter_mut().filter(on_interface) {
             if known.gateway == line.gateway && !known.in_main {

@@ -3,7 +3,7 @@
 use std::cell::LazyCell;
 use std::net::{IpAddr, Ipv6Addr};
 
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
 use ipnet::{IpNet, Ipv6Net};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
@@ -190,7 +190,7 @@ impl UplinkCollector<'_> {
         if uplinks.len() > of_files || !self.are_on_own_links {
             let mut owners = Owners::new(&mut uplinks);
             for known in &self.sources {
-                owners.assign(&known.link, known.family(), &known.source());
+                owners.assign(&known.link(self.config).to_str_lossy(), known.family(), &known.source());
             }
         }
         self.mark_manual(&mut uplinks[of_files..]);

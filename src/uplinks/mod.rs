@@ -12,6 +12,7 @@ pub(crate) mod collector;
 mod found;
 mod gateway;
 mod lines;
+mod link_source;
 mod live;
 mod named;
 mod on_link;

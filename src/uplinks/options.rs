@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::addresses::for_each_address;
 use super::collector::UplinkCollector;
 use super::gateway::Gateway;
-use super::stanza::{is_of_address, of_family};
+use super::stanza::of_family;
 use super::uplink::{BlockState, DEVICE_RULE, Layout, MAX_PRIORITY, Overrides, Uplink};
 use crate::commands::tables::RESERVED;
 use crate::commands::{Command, Object, commands, for_each_command, number};
@@ -22,7 +22,7 @@ use crate::network::{Family, MAIN, table_name};
 impl UplinkCollector<'_> {
     /// The addresses that a stanza's method sets, of both families.
     pub(crate) fn all_addresses_of(&self, stanza: &Stanza) -> Vec<IpAddr> {
-        let options = self.config.own_options_named(stanza, is_of_address);
+        let options = self.config.own_options_named(stanza, &self.of_addresses);
         let mut addresses = Vec::new();
         let of = |family: Family| {
             let own: Vec<MergedOption> = options.iter().filter_map(|option| of_family(option, family)).collect();

@@ -17,10 +17,10 @@ use crate::network::{Family, MAIN, Route, Rule, Snapshot};
 pub(crate) fn renamed(collector: &UplinkCollector, snapshot: &Snapshot) -> Vec<(String, String)> {
     let has_link = |name: &str| collector.links.get(name).is_some();
     // A name that a mapping may select, or that others inherit from, is not the name of a link.
-    let is_listed = |(stanza, _): &(&Stanza, _)| collector.listed.has(&stanza.interface);
+    let is_listed = |(stanza, _): &(&Stanza, _)| collector.listed.has(stanza);
     let links = || {
         collector.config.stanzas.iter().flat_map(|stanza| {
-            let links = collector.listed.links(stanza.interface.as_bstr());
+            let links = collector.listed.links(stanza);
             links.into_iter().map(move |link| (stanza, text(link)))
         })
     };

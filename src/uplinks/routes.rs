@@ -30,7 +30,7 @@ impl UplinkCollector<'_> {
         if self.added_routes.is_empty() {
             return Vec::new();
         }
-        let links: FxHashSet<&str> = uplinks.iter().map(|uplink| &uplink.interface[..]).collect();
+        let links: FxHashSet<&BStr> = uplinks.iter().map(|uplink| BStr::new(&uplink.interface)).collect();
         let of_uplinks = self.first_sources(|link| links.contains(link));
         let sources = OnceCell::new();
         // `ip` finds the interface by the gateway.
@@ -38,21 +38,21 @@ impl UplinkCollector<'_> {
             of_uplinks.containing(gateway.into()).next()?;
             let sources = sources.get_or_init(|| self.first_sources(|_| true));
             let index = sources.containing(gateway.into()).min()?;
-            Some(self.sources[*index].link.to_string())
+            Some(self.sources[*index].link(self.config).to_string())
         };
-        let routes = self.added_routes.iter().filter_map(|added| {
+        let routes = self.added_routes.iter().filter_map(|(added, dev)| {
             let AddedRoute { family, dst, gateway, is_used_first, .. } = *added;
-            let named = added.dev.as_ref().map(|dev| self.interface_of(BStr::new(&**dev)).into_owned());
+            let named = dev.map(|dev| self.interface_of(BStr::new(dev)).into_owned());
             let dev = named.or_else(|| link_towards(gateway?))?;
             Some(StaticRoute { family, dst, gateway, dev, is_used_first })
         });
-        routes.filter(|route| links.contains(&route.dev[..])).collect()
+        routes.filter(|route| links.contains(BStr::new(&route.dev))).collect()
     }
 
     /// By network, the first of its sources.
-    fn first_sources(&self, is_counted: impl Fn(&str) -> bool) -> ByNetwork<usize> {
+    fn first_sources(&self, is_counted: impl Fn(&BStr) -> bool) -> ByNetwork<usize> {
         let mut sources: ByNetwork<usize> = ByNetwork::default();
-        for (index, known) in self.sources.iter().enumerate().filter(|(_, known)| is_counted(&known.link)) {
+        for (index, known) in self.sources.iter().enumerate().filter(|(_, known)| is_counted(known.link(self.config))) {
             sources.get_or_insert(known.net, index);
         }
         sources

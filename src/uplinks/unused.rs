@@ -12,16 +12,15 @@ use crate::interfaces::{AddressFamily, Diagnostic, Stanza};
 impl UplinkCollector<'_> {
     /// One warning for each stanza that has options of symroute but no gateway.
     pub(crate) fn unused_options(&self, uplinks: &[Uplink]) -> Vec<Diagnostic> {
-        if !self.config.has_option(|name| name.starts_with(b"symroute")) {
+        let names = self.config.names(|name| name.starts_with(b"symroute"));
+        if names.is_empty() {
             return Vec::new();
         }
         let of_uplinks: FxHashSet<usize> =
             uplinks.iter().flat_map(|uplink| uplink.same_gateway.iter().chain([&uplink.stanza])).copied().collect();
         let stanzas = self.config.stanzas.iter().enumerate().filter(|(index, _)| !of_uplinks.contains(index));
         let unused = stanzas.filter_map(|(_, stanza)| {
-            if !self.config.entries(stanza).any(|entry| entry.name.starts_with(b"symroute")) {
-                return None;
-            }
+            self.config.entries_named(stanza, &names).next()?;
             let options = self.config.own_options(stanza);
             let option = options.iter().find(|option| is_request(option))?;
             let is_off = options.iter().any(|option| option.name == "symroute" && option.value == "no");

@@ -73,6 +73,7 @@ impl Reader<'_> {
             family: family.unwrap_or(AddressFamily::Any),
             method: method.map_or("static".into(), |method| whole.part(method)),
             inherits: None,
+            is_listed: false,
             location: Some(location),
             last: Some(location),
             entries: self.config.entries.begin(),
