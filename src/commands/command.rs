@@ -48,6 +48,8 @@ pub struct Command<'a> {
     pub rejection: Option<Box<Rejection>>,
     /// Its words, with variables as they were written.
     pub(super) words: Vec<Word<'a>>,
+    /// It is one of route(8), not of `ip`.
+    pub(super) is_route8: bool,
     /// The position of the verb among the words.
     pub(super) verb_at: usize,
     /// Its failure is the failure of the line: nothing like `|| true` comes after it.
@@ -72,9 +74,18 @@ pub struct Rejection {
 impl<'a> Command<'a> {
     /// A copy, which outlives the line.
     pub(super) fn into_owned(self) -> Command<'static> {
-        let Command { object, verb, inet6, given, rejection, words, verb_at, failure_propagates, conditional } = self;
-        let (given, words) = (given.into_owned(), words.into_iter().map(owned).collect());
-        Command { object, verb, inet6, given, rejection, words, verb_at, failure_propagates, conditional }
+        Command {
+            object: self.object,
+            verb: self.verb,
+            inet6: self.inet6,
+            given: self.given.into_owned(),
+            rejection: self.rejection,
+            words: self.words.into_iter().map(owned).collect(),
+            is_route8: self.is_route8,
+            verb_at: self.verb_at,
+            failure_propagates: self.failure_propagates,
+            conditional: self.conditional,
+        }
     }
 
     pub(super) fn shrink(&mut self) {
@@ -97,9 +108,8 @@ impl<'a> Command<'a> {
 
     /// What the command does with a route of the table that has this destination and metric.
     pub fn same_metric(&self) -> SameMetric {
-        let route8 = self.words.iter().any(|word| matches!(&**word, "gw" | "gateway"));
         match self.adding_verb() {
-            Some("add") if !route8 => SameMetric::Fails,
+            Some("add") if !self.is_route8 => SameMetric::Fails,
             Some("change" | "chg" | "replace") => SameMetric::Replaces,
             _ => SameMetric::Joins,
         }

@@ -51,6 +51,16 @@ pub(crate) fn route<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Comm
     if inet6 {
         given.insert_first("metric", INET6_METRIC.into());
     }
-    let (failure_propagates, conditional, object, words) = (true, false, Object::Route, Vec::new());
-    Some(Command { object, verb, inet6, given, rejection: None, words, verb_at, failure_propagates, conditional })
+    Some(Command {
+        object: Object::Route,
+        verb,
+        inet6,
+        given,
+        rejection: None,
+        words: Vec::new(),
+        is_route8: true,
+        verb_at,
+        failure_propagates: true,
+        conditional: false,
+    })
 }

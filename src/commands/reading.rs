@@ -399,6 +399,7 @@ pub(crate) fn ip<'a>(written: &[Word<'a>], words: &[Word<'a>]) -> Option<Command
         given,
         rejection: rejection.map(Box::new),
         words: Vec::new(),
+        is_route8: false,
         verb_at,
         failure_propagates: true,
         conditional: false,

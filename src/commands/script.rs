@@ -195,6 +195,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_second_route_does() {
+        for (line, expected) in [
+            ("ip route add default dev gw metric 5", SameMetric::Fails),
+            ("route add default gw 192.0.2.1", SameMetric::Joins),
+            ("ip route append default via 192.0.2.1", SameMetric::Joins),
+            ("ip route change default via 192.0.2.1", SameMetric::Replaces),
+        ] {
+            assert_eq!(one(line).same_metric(), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn routes_of_net_tools() {
         let read = |line: &str| {
             let command = one(line);

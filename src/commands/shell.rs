@@ -93,37 +93,40 @@ pub(crate) struct Segment<'a> {
     pub(crate) has_variables: bool,
 }
 
-/// May a word of a plain line have it, or separate its words?
-const fn is_plain(byte: u8) -> bool {
-    let is_special =
-        matches!(byte, b'\'' | b'"' | b'\\' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | b'{' | b'}');
-    !is_special && !matches!(byte, b'\n' | b'\r' | 0x0b | 0x0c | b'#')
-}
+/// A byte of a variable, and one that no word of a plain line has, and that does not separate its words.
+const VARIABLE: u8 = 1;
+const SPECIAL: u8 = 2;
 
-/// The same as a table: every byte of every line is looked up.
-const PLAIN: [bool; 256] = {
-    let (mut plain, mut byte) = ([false; 256], 0);
-    while byte < plain.len() {
-        plain[byte] = is_plain(byte as u8);
+/// A table: every byte of every line is looked up.
+const KINDS: [u8; 256] = {
+    let (mut kinds, mut byte) = ([0; 256], 0);
+    while byte < kinds.len() {
+        kinds[byte] = match byte as u8 {
+            b'$' => VARIABLE,
+            b'\'' | b'"' | b'\\' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' => SPECIAL,
+            b'\n' | b'\r' | 0x0b | 0x0c | b'#' => SPECIAL,
+            _ => 0,
+        };
         byte += 1;
     }
-    plain
+    kinds
 };
 
 /// A line that is one command of plain words, as most lines are.
 pub(crate) fn plain(line: &str) -> Option<Segment<'_>> {
-    if !line.bytes().all(|byte| PLAIN[usize::from(byte)]) {
+    let kinds = line.bytes().fold(0, |kinds, byte| kinds | KINDS[usize::from(byte)]);
+    if kinds & SPECIAL != 0 {
         return None;
     }
     let mut words = Vec::with_capacity(USUAL_WORDS);
     words.extend(line.split_ascii_whitespace().map(Word::from));
-    let (before, after, has_variables) = (Separator::End, Separator::End, line.contains('$'));
+    let (before, after, has_variables) = (Separator::End, Separator::End, kinds & VARIABLE != 0);
     Some(Segment { words, placeholder: None, before, after, failure_propagates: true, has_variables })
 }
 
 fn grammar(line: &str) -> Vec<Token<'_>> {
     type Out<'a, T> = nom::IResult<&'a str, T>;
-    const SPECIAL: &str = " \t\n\r\x0b\x0c'\"\\;&|<>(){}";
+    const ENDS_WORD: &str = " \t\n\r\x0b\x0c'\"\\;&|<>(){}";
     fn part(input: &str) -> Out<'_, &str> {
         let single = delimited(char('\''), map(opt(is_not("'")), Option::unwrap_or_default), char('\''));
         let double = delimited(char('"'), map(opt(is_not("\"")), Option::unwrap_or_default), char('"'));
@@ -131,7 +134,7 @@ fn grammar(line: &str) -> Vec<Token<'_>> {
         // `${IFACE}` has braces inside a word.
         let variable = recognize((tag("${"), take_while_m_n(1, LONGEST_VARIABLE, |c| c != '}'), char('}')));
         let plain = is_not(" \t\n\r\x0b\x0c'\"\\;&|<>(){}$");
-        let dollar = is_not(SPECIAL);
+        let dollar = is_not(ENDS_WORD);
         alt((single, double, escaped, variable, plain, dollar)).parse(input)
     }
     fn word(input: &str) -> Out<'_, Token<'_>> {

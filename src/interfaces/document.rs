@@ -49,7 +49,7 @@ impl Document {
     /// Splits any bytes into logical lines; accepts every input.
     pub fn parse(bytes: Text) -> Self {
         let (mut starts, mut joined) = (Vec::new(), Vec::new());
-        let (has_nul, has_backslash) = (bytes.contains(&0), bytes.contains(&b'\\'));
+        let [has_nul, has_backslash] = [0, b'\\'].map(|byte| bytes.find_byte(byte).is_some());
         let is_continued = |physical| has_backslash && visible(physical, has_nul).ends_with(b"\\");
         let (length, mut offset, mut count) = (bytes.len(), 0, 0);
         let mut texts = Vec::new();

@@ -60,6 +60,10 @@ impl<'a> Words<'a> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    pub(super) fn may_have_comment(&self) -> bool {
+        self.0.iter().any(|byte| *byte == b'#')
+    }
 }
 
 impl<'a> Iterator for Words<'a> {

@@ -433,6 +433,9 @@ impl<'a> Reader<'a> {
 
     /// A list of names cannot have an inline comment.
     fn warn_of_comment(&mut self, location: Location, mut names: Words<'_>) {
+        if !names.may_have_comment() {
+            return;
+        }
         if let Some(word) = names.find(|name| name.starts_with(b"#")) {
             self.config.diagnostics.push(Diagnostic::warning(
                 location,
@@ -545,7 +548,7 @@ impl<'a> Reader<'a> {
         let mut stanza = Stanza {
             interface: whole.part(name),
             family: family.unwrap_or(AddressFamily::Meta),
-            method: method.map_or(Text::default(), |method| whole.part(method)),
+            method: method.map_or_else(Text::default, |method| whole.part(method)),
             inherits: inherits.map(|template| whole.part(template).into()),
             is_listed: false,
             location: Some(location),

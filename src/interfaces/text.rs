@@ -34,7 +34,7 @@ impl Text {
     /// The shared bytes between two positions.
     pub(super) fn between(&self, [start, end]: [u32; 2]) -> &[u8] {
         let whole: &[u8] = &self.whole;
-        &whole[start as usize..end as usize]
+        &whole[..end as usize][start as usize..]
     }
 }
 
