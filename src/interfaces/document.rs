@@ -142,6 +142,20 @@ impl Document {
         !comment && visible(&raw[start..], self.has_nul).ends_with(b"\\")
     }
 
+    /// May a line have a `#` after other text? Mostly it begins a line, which is a comment.
+    pub(super) fn may_have_hash_in_line(&self) -> bool {
+        let mut rest = self.bytes();
+        while let Some(hash) = rest.find_byte(b'#') {
+            let before = rest[..hash].iter().rfind(|byte| **byte == b'\n' || !is_blank(**byte));
+            if before.is_some_and(|byte| *byte != b'\n') {
+                return true;
+            }
+            rest = &rest[hash..];
+            rest = &rest[rest.find_byte(b'\n').unwrap_or(rest.len())..];
+        }
+        !self.joined.is_empty()
+    }
+
     /// The parts of some lines after `edits` (in order, not overlapping, of these lines).
     pub fn edited<'a>(&'a self, lines: Range<usize>, edits: &'a [Edit]) -> impl Iterator<Item = &'a [u8]> {
         let mut start = lines.start;

@@ -89,26 +89,18 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     // With `wpa-roam`, the configuration of wpa_supplicant selects the stanza.
     let roams = !config.names(|name| *name == "wpa-roam").is_empty();
     let [addresses, gateways] = ["address", "gateway"].map(|option| config.names(|name| *name == option));
-    // Most names are correct, and a name is written many times.
-    let mut correct: Vec<bool> = Vec::new();
+    // Most names are correct, and most files have no comment after a value: few lines need to be looked at.
+    let suspicious = config.names(|name| is_suspicious(name));
+    let has_comments = config.files.iter().any(|file| file.document.may_have_hash_in_line());
+    let with_comments = config.names(|name| has_comments && comment_is_read(name));
     let judge_lists = whole && config.mappings.is_empty() && !roams;
     for stanza in &config.stanzas {
         let Some(location) = stanza.location else { continue };
         // Inherited lines are checked in their own stanza.
-        for entry in config.entries(stanza).filter(|entry| is_own(stanza, entry) && !entry.in_block) {
-            if correct.len() <= entry.name_at {
-                correct.resize(entry.name_at + 1, false);
-            }
-            if !correct[entry.name_at] {
-                let misspelt = misspelt(&entry);
-                // Whether these are correct depends on the value.
-                correct[entry.name_at] = misspelt.is_none() && !matches!(&entry.name[..], b"pre" | b"post");
-                found.extend(misspelt);
-            }
-            if let Some(comment) = comment(&entry) {
-                found.push(comment);
-            }
-        }
+        let is_here = |entry: &Entry| is_own(stanza, entry) && !entry.in_block;
+        let with = |names| config.entries_named(stanza, names).filter(is_here);
+        found.extend(with(&suspicious).filter_map(|entry| misspelt(&entry)));
+        found.extend(with(&with_comments).filter_map(|entry| comment(&entry)));
         second_addresses(config, stanza, &addresses, &mut found);
         gateways_without_effect(config, stanza, &gateways, &mut found);
         let manual = matches!(&stanza.method[..], b"manual" | b"loopback" | b"none" | b"ppp" | b"wvdial");
@@ -159,55 +151,60 @@ pub(super) fn keyword_like(name: &str) -> Option<&'static str> {
     keyword.or_else(|| (alike.starts_with("allow-") && alike != name).then_some("allow-CLASS"))
 }
 
+/// May a line with this name be misspelt? Sometimes its value decides.
+fn is_suspicious(name: &Text) -> bool {
+    matches!(&name[..], b"pre" | b"post") || name.to_str().is_ok_and(|name| correction(name).is_some())
+}
+
 fn misspelt(entry: &Entry) -> Option<Diagnostic> {
     let name = entry.name.to_str().ok()?;
+    let is_split =
+        matches!(name, "pre" | "post") && (entry.value.starts_with(b"up") || entry.value.starts_with(b"down"));
+    let (message, help) = if is_split {
+        let word = entry.value.fields_with(char::is_whitespace).next().unwrap_or_default().as_bstr();
+        let message = format!("unknown option '{name}'; ifupdown never runs this line");
+        (message, format!("Write '{name}-{word}' as one word."))
+    } else {
+        correction(name)?
+    };
+    Some(Diagnostic::warning(entry.location, name.as_bytes(), message, help))
+}
+
+/// The message and the help for a name that is similar to a known one.
+fn correction(name: &str) -> Option<(String, String)> {
     if OPTIONS.contains(&name) {
         return None;
     }
+    if let Some(keyword) = keyword_like(name) {
+        let message = format!("unknown keyword '{name}' (keywords are case-sensitive); ifupdown ignores this line");
+        return Some((message, format!("Write '{keyword}'.")));
+    }
     let alike = name.to_ascii_lowercase().replace('_', "-");
-    let keyword = keyword_like(name);
-    let warn =
-        |message: String, help: String| Some(Diagnostic::warning(entry.location, name.as_bytes(), message, help));
-    if let Some(keyword) = keyword {
-        return warn(
-            format!("unknown keyword '{name}' (keywords are case-sensitive); ifupdown ignores this line"),
-            format!("Write '{keyword}'."),
-        );
-    }
-    if matches!(name, "pre" | "post") && entry.value.starts_with(b"up") | entry.value.starts_with(b"down") {
-        return warn(
-            format!("unknown option '{name}'; ifupdown never runs this line"),
-            format!(
-                "Write '{name}-{}' as one word.",
-                entry.value.fields_with(char::is_whitespace).next().unwrap_or_default().as_bstr()
-            ),
-        );
-    }
     let exact = OPTIONS.iter().find(|known| known.replace('_', "-") == alike);
     let similar = || {
         let close =
             |known: &&&str| known.len() >= 5 && strsim::damerau_levenshtein(&alike, known) <= known.len() / 6 + 1;
-        OPTIONS
-            .iter()
-            .filter(|_| alike.len() >= 5)
-            .filter(close)
-            .min_by_key(|known| strsim::damerau_levenshtein(&alike, known))
+        let long = OPTIONS.iter().filter(|_| alike.len() >= 5);
+        long.filter(close).min_by_key(|known| strsim::damerau_levenshtein(&alike, known))
     };
     let suggestion = match exact.or_else(similar) {
         None if name.starts_with("symroute") => "symroute-gateway, -table, -priority or -layout",
         None => return None,
         Some(known) => known,
     };
-    warn(
-        format!("unknown option '{name}'; ifupdown ignores it"),
-        format!("Check the spelling: did you mean '{suggestion}'?"),
-    )
+    let message = format!("unknown option '{name}'; ifupdown ignores it");
+    Some((message, format!("Check the spelling: did you mean '{suggestion}'?")))
+}
+
+/// Is a comment a part of the option's value? The check of gateways is more exact. Commands are read by a shell, for which
+/// `#` begins a comment.
+fn comment_is_read(name: &Text) -> bool {
+    let is_free = FREE_TEXT.iter().any(|word| name.starts_with(word.as_bytes()));
+    !is_command(name) && *name != "gateway" && !is_free
 }
 
 fn comment(entry: &Entry) -> Option<Diagnostic> {
-    let is_free = || FREE_TEXT.iter().any(|word| entry.name.starts_with(word.as_bytes()));
-    // The check of gateways is more exact. Commands are read by a shell, for which it begins a comment.
-    if is_command(entry.name) || !entry.value.contains(&b'#') || entry.name == "gateway" || is_free() {
+    if !entry.value.contains(&b'#') {
         return None;
     }
     let words = entry.value.fields_with(char::is_whitespace);
