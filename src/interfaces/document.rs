@@ -20,7 +20,7 @@ pub struct Document {
     /// The file, and after it the texts of the lines that are joined.
     whole: Text,
     /// The number of bytes of the file.
-    length: usize,
+    length: u32,
     /// The first byte of each logical line. Lines after 4 GiB are one.
     starts: Vec<u32>,
     /// The logical lines that have several physical lines, in order.
@@ -75,12 +75,12 @@ impl Document {
         }
         starts.shrink_to_fit();
         let whole = if texts.is_empty() { bytes } else { [&bytes, &texts[..]].concat().into() };
-        Document { whole, length, starts, joined, has_nul }
+        Document { whole, length: u32::try_from(length).unwrap_or(u32::MAX), starts, joined, has_nul }
     }
 
     /// The whole file, unchanged.
     pub fn bytes(&self) -> &[u8] {
-        &self.whole[..self.length]
+        self.whole.between([0, self.length])
     }
 
     /// The same without a copy.
@@ -110,28 +110,29 @@ impl Document {
         self.first_number(index + 1) - 1
     }
 
-    fn range(&self, index: usize) -> Range<usize> {
-        self.start_of(index)..self.start_of(index + 1)
-    }
-
     /// The raw bytes of some logical lines, line ends included.
     pub fn raw_lines(&self, lines: Range<usize>) -> &[u8] {
-        &self.bytes()[self.start_of(lines.start)..self.start_of(lines.end)]
+        self.whole.between([self.start_of(lines.start), self.start_of(lines.end)])
     }
 
     /// The raw bytes of logical line `index`, line ends included.
     pub fn raw(&self, index: usize) -> &[u8] {
-        &self.bytes()[self.range(index)]
+        self.raw_lines(index..index + 1)
     }
 
     /// Logical line `index` as ifupdown reads it: joined, cut at NUL, without blanks at both ends; empty for a comment.
     pub fn text(&self, index: usize) -> &[u8] {
-        if let Ok(position) = self.joined.binary_search_by_key(&index, |joined| joined.line) {
-            let start = position.checked_sub(1).map_or(self.length, |before| self.joined[before].end);
-            return &self.whole[start..self.joined[position].end];
+        if let Some(text) = self.joined_text(index) {
+            return text;
         }
         let line = trim_start(visible(self.raw(index), self.has_nul));
         if line.starts_with(b"#") { &line[..0] } else { trim_end(line) }
+    }
+
+    fn joined_text(&self, index: usize) -> Option<&[u8]> {
+        let position = self.joined.binary_search_by_key(&index, |joined| joined.line).ok()?;
+        let start = position.checked_sub(1).map_or(self.length as usize, |before| self.joined[before].end);
+        Some(&self.whole[start..self.joined[position].end])
     }
 
     /// Would a line inserted after logical line `index` become a part of it? (The file ends after a backslash.)
@@ -168,8 +169,8 @@ impl Document {
         changed.chain([self.raw_lines(end..lines.end)])
     }
 
-    fn start_of(&self, line: usize) -> usize {
-        self.starts.get(line).map_or(self.length, |start| *start as usize)
+    fn start_of(&self, line: usize) -> u32 {
+        self.starts.get(line).copied().unwrap_or(self.length)
     }
 }
 

@@ -61,11 +61,14 @@ pub(super) struct EntryList {
 
 /// Some of the names of options: the other lines of a stanza need not be looked at.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct NameSet(Vec<bool>);
+pub(crate) struct NameSet {
+    has: Vec<bool>,
+    is_empty: bool,
+}
 
 impl NameSet {
     pub(crate) fn is_empty(&self) -> bool {
-        !self.0.contains(&true)
+        self.is_empty
     }
 }
 
@@ -104,7 +107,8 @@ impl EntryList {
 
     /// Such names of all lines.
     pub(super) fn names(&self, is_such: impl FnMut(&Text) -> bool) -> NameSet {
-        NameSet(self.names.iter().map(is_such).collect())
+        let has: Vec<bool> = self.names.iter().map(is_such).collect();
+        NameSet { is_empty: !has.contains(&true), has }
     }
 
     /// Gives back the memory for further lines.
@@ -119,7 +123,8 @@ impl EntryList {
         entries: Entries,
         names: Option<&'n NameSet>,
     ) -> Iter<'a, 'n> {
-        Iter { list: self, files, parts: self.between(entries.start, entries.end), names, outer: Vec::new() }
+        let start = if names.is_some_and(NameSet::is_empty) { entries.end } else { entries.start };
+        Iter { list: self, files, parts: self.between(start, entries.end), names, outer: Vec::new() }
     }
 
     fn between(&self, start: u32, end: u32) -> slice::Iter<'_, Part> {
@@ -150,7 +155,7 @@ impl<'a> Iterator for Iter<'a, '_> {
     fn next(&mut self) -> Option<Entry<'a>> {
         loop {
             match self.parts.next() {
-                Some(Part::Own(line)) if self.names.is_none_or(|names| names.0[line.name as usize]) => {
+                Some(Part::Own(line)) if self.names.is_none_or(|names| names.has[line.name as usize]) => {
                     return Some(self.entry(line));
                 }
                 Some(Part::Own(_)) => {}

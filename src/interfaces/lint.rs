@@ -114,7 +114,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
         }
     }
     let files = config.files.iter().enumerate();
-    for (file, read) in files.filter(|(_, read)| read.document.bytes().contains(&b'\\')) {
+    for (file, read) in files.filter(|(_, read)| read.document.bytes().find_byte(b'\\').is_some()) {
         for line in 0..read.document.count() {
             found.extend(broken_continuation(Location::new(file, line), read.document.raw(line)));
         }

@@ -498,8 +498,7 @@ impl<'a> UplinkCollector<'a> {
             let mut owners = Owners::new(uplinks);
             let others = self.sources.iter().zip(are_assigned).filter(|(_, is_assigned)| !is_assigned);
             for (known, _) in others {
-                self.are_on_own_links &=
-                    owners.assign(&known.link(self.config).to_str_lossy(), known.family(), &known.source());
+                self.are_on_own_links &= owners.assign(known.link(self.config), known.family(), &known.source());
             }
         }
         for uplink in uplinks {

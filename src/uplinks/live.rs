@@ -3,7 +3,7 @@
 use std::cell::LazyCell;
 use std::net::{IpAddr, Ipv6Addr};
 
-use bstr::{BStr, ByteSlice};
+use bstr::BStr;
 use ipnet::{IpNet, Ipv6Net};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
@@ -190,7 +190,7 @@ impl UplinkCollector<'_> {
         if uplinks.len() > of_files || !self.are_on_own_links {
             let mut owners = Owners::new(&mut uplinks);
             for known in &self.sources {
-                owners.assign(&known.link(self.config).to_str_lossy(), known.family(), &known.source());
+                owners.assign(known.link(self.config), known.family(), &known.source());
             }
         }
         self.mark_manual(&mut uplinks[of_files..]);
@@ -452,7 +452,7 @@ fn assign_kernel_addresses(uplinks: &mut [Uplink], snapshot: &Snapshot) {
             let family = if address.net.addr().is_ipv6() { Family::Inet6 } else { Family::Inet };
             let by_prefix = family == Family::Inet6 && !is_single(&address);
             let source = Source { peer: address.peer, by_prefix, ..Source::of(address.net) };
-            owners.assign(&address.dev, family, &source);
+            owners.assign(BStr::new(&address.dev), family, &source);
         }
     }
     for uplink in uplinks {

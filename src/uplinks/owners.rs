@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use bstr::{BStr, BString};
 use ipnet::IpNet;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
@@ -22,7 +23,7 @@ pub(crate) struct Owners<'a> {
 /// A host may have hundreds of uplinks: each index is one map for all links, which are counted.
 #[derive(Default)]
 struct OfFamily {
-    links: FxHashMap<String, OnLink>,
+    links: FxHashMap<BString, OnLink>,
     addresses: FxHashSet<IpAddr>,
     /// The same, with their links.
     on_link: FxHashSet<(usize, IpAddr)>,
@@ -84,14 +85,14 @@ impl OfFamily {
     fn add(&mut self, index: usize, uplink: &Uplink) {
         self.stanzas.entry(uplink.stanza).and_modify(|only| *only = None).or_insert(Some(index));
         let number = self.links.len();
-        let link = match self.links.get_mut(&uplink.interface) {
+        let link = match self.links.get_mut(BStr::new(&uplink.interface)) {
             Some(link) => {
                 link.only = None;
                 *link
             }
             None => {
                 let link = OnLink { number, only: Some(index) };
-                self.links.insert(uplink.interface.clone(), link);
+                self.links.insert(uplink.interface[..].into(), link);
                 link
             }
         };
@@ -133,7 +134,7 @@ impl<'a> Owners<'a> {
         let uplink = &self.uplinks[index];
         let source = &uplink.sources[source];
         let of_family = &mut self.families[uplink.family as usize];
-        let Some(link) = of_family.links.get(&uplink.interface).map(|link| link.number) else { return };
+        let Some(link) = of_family.links.get(BStr::new(&uplink.interface)).map(|link| link.number) else { return };
         of_family.addresses.insert(source.net.addr());
         of_family.on_link.insert((link, source.net.addr()));
         let provider = &mut self.providers[index];
@@ -161,7 +162,7 @@ impl<'a> Owners<'a> {
     /// Assigns an address of `link` to an uplink: to one of the link that has its network, or else to one of another link,
     /// or else to the only uplink of the link, or else to the uplink whose stanza adds it. True if it belongs to one of the
     /// link, or did before.
-    pub(crate) fn assign(&mut self, link: &str, family: Family, source: &Source) -> bool {
+    pub(crate) fn assign(&mut self, link: &BStr, family: Family, source: &Source) -> bool {
         let of_family = &self.families[family as usize];
         let on_link = of_family.links.get(link).copied();
         if on_link.is_some_and(|on_link| of_family.on_link.contains(&(on_link.number, source.net.addr()))) {
@@ -169,7 +170,7 @@ impl<'a> Owners<'a> {
         }
         let Some(owner) = self.owner(of_family, (link, on_link), source) else { return false };
         let uplink = &mut self.uplinks[owner];
-        let is_on_link = uplink.interface == link;
+        let is_on_link = *link == uplink.interface[..];
         let other_interface = (!is_on_link).then(|| link.to_string());
         let by_prefix = source.by_prefix && is_on_link && uplink.dynamic;
         uplink.sources.push(Source { other_interface, by_prefix, ..source.clone() });
@@ -178,7 +179,7 @@ impl<'a> Owners<'a> {
         is_on_link
     }
 
-    fn owner(&self, of_family: &OfFamily, link: (&str, Option<OnLink>), source: &Source) -> Option<usize> {
+    fn owner(&self, of_family: &OfFamily, link: (&BStr, Option<OnLink>), source: &Source) -> Option<usize> {
         let (link, on_link) = link;
         let address = source.net.addr();
         let only = || on_link.and_then(|on_link| on_link.only);
@@ -196,13 +197,13 @@ impl<'a> Owners<'a> {
 
     /// The first uplink of another link whose provider has the smallest network that contains the address. If the address
     /// has a smaller network (a VPN inside 10.0.0.0/8), that network is not the provider's.
-    fn other_interface(&self, of_family: &OfFamily, link: &str, address: &IpNet) -> Option<usize> {
+    fn other_interface(&self, of_family: &OfFamily, link: &BStr, address: &IpNet) -> Option<usize> {
         let (length, most) = (address.prefix_len(), address.max_prefix_len());
         let shortest = if length == most { 0 } else { length };
         let networks = of_family.networks.containing_from(address.addr().into(), shortest).rev();
         let members = networks.flatten().filter(|member| member.is_of_provider);
         let mut uplinks = members.map(|member| member.index);
-        uplinks.find(|index| self.uplinks[*index].interface != link)
+        uplinks.find(|index| *link != self.uplinks[*index].interface[..])
     }
 }
 
@@ -315,7 +316,7 @@ mod tests {
                 let mut owners = Owners::new(&mut by_index);
                 for (link, source) in sources {
                     assign(&mut one_by_one, link, Family::Inet, source);
-                    owners.assign(link, Family::Inet, source);
+                    owners.assign(BStr::new(link), Family::Inet, source);
                 }
             }
             prop_assert_eq!(one_by_one, by_index);
