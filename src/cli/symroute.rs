@@ -208,6 +208,12 @@ pub fn main() -> Exit {
         let done = hook(&Common::default(), HookArguments::default(), DryRun::default());
         return exit("symroute", done, Exit::No);
     }
+    by_arguments()
+}
+
+/// Its frame is several pages of the stack, which a hook need not touch.
+#[inline(never)]
+fn by_arguments() -> Exit {
     let matches = command().get_matches_from(with_dashes(std::env::args_os()));
     let Arguments { command, common } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let event = matches!(command, Command::Up { .. } | Command::Down { .. } | Command::Hook { .. });
