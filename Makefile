@@ -2,7 +2,7 @@
 .PHONY: all demo test lint bench deb test-deb test-boot install uninstall
 # Static: a dynamic linker takes a fifth of the time of a hook. The program also runs with each version of the C library.
 flags = -C target-feature=+crt-static -C link-arg=-fuse-ld=bfd -C link-arg=-Wl,-T,$(CURDIR)/src/bin/program/link.ld \
-	-C link-arg=-Wl,-z,pack-relative-relocs -C llvm-args=-inline-threshold=30
+	-C link-arg=-Wl,-z,pack-relative-relocs -C llvm-args=-inline-threshold=45
 all:
 	cargo rustc --release --locked --bin symroute -- $(flags)
 demo:

@@ -80,7 +80,9 @@ impl<'a> Listed<'a> {
     {
         let name = stanza.interface.as_bstr();
         let up = self.active.of_stanza(name);
-        let mut links = up.to_vec();
+        // Mostly it has one.
+        let mut links = Vec::with_capacity(up.len().max(1));
+        links.extend_from_slice(up);
         match self.logical.get(name) {
             Some(listed) => links.extend(listed.iter().flatten().filter(|link| !self.is_noted(link))),
             None if self.is_noted(name) => {}
