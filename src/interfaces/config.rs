@@ -5,14 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use bstr::ByteSlice;
 use rustc_hash::FxHashMap;
 
-use super::active::Active;
 use super::diagnostic::{Diagnostic, Location, Severity};
 use super::entries::{Entries, Entry, EntryList, Iter, NameSet};
 use super::file::File;
-use super::listed::{AtBoot, Listed};
 use super::text::Text;
 use super::wordexp::Failure;
 
@@ -282,24 +279,5 @@ impl Config {
     /// The raw bytes of a logical line, for messages.
     pub fn raw(&self, location: Location) -> &[u8] {
         self.files[location.file()].document.raw(location.line())
-    }
-
-    /// What the `auto` and `allow-*` lists start, and the active interfaces.
-    pub fn listed(&self) -> Listed<'_> {
-        Listed::new(
-            self.lists.names(),
-            Active::new(self.active.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr()))),
-        )
-    }
-
-    /// What the `auto` lists start at boot.
-    pub fn at_boot(&self) -> AtBoot<'_> {
-        let auto = self.lists.allow.iter().filter(|(class, _)| *class == "auto");
-        AtBoot::new(auto.flat_map(|(_, names)| names))
-    }
-
-    /// Is the stanza of an interface known only while the interface is up?
-    pub fn chooses_at_run_time(&self) -> bool {
-        !self.mappings.is_empty() || self.listed().has_pattern_with_name()
     }
 }

@@ -62,7 +62,7 @@ impl<'a> Words<'a> {
     }
 
     pub(super) fn may_have_comment(&self) -> bool {
-        self.0.iter().any(|byte| *byte == b'#')
+        self.0.contains(&b'#')
     }
 }
 

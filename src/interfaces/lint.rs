@@ -90,7 +90,7 @@ pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let roams = !config.names(|name| *name == "wpa-roam").is_empty();
     let [addresses, gateways] = ["address", "gateway"].map(|option| config.names(|name| *name == option));
     // Most names are correct, and most files have no comment after a value: few lines need to be looked at.
-    let suspicious = config.names(|name| is_suspicious(name));
+    let suspicious = config.names(is_suspicious);
     let has_comments = config.files.iter().any(|file| file.document.may_have_hash_in_line());
     let with_comments = config.names(|name| has_comments && comment_is_read(name));
     let judge_lists = whole && config.mappings.is_empty() && !roams;

@@ -4,9 +4,28 @@ use bstr::{BStr, ByteSlice};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::active::Active;
-use super::config::Stanza;
+use super::config::{Config, Stanza};
 use super::text::Text;
 use super::wordexp::matches;
+
+impl Config {
+    /// What the `auto` and `allow-*` lists start, and the active interfaces.
+    pub fn listed(&self) -> Listed<'_> {
+        let active = self.active.iter().map(|(link, logical)| (link.as_bstr(), logical.as_bstr()));
+        Listed::new(self.lists.names(), Active::new(active))
+    }
+
+    /// What the `auto` lists start at boot.
+    pub fn at_boot(&self) -> AtBoot<'_> {
+        let auto = self.lists.allow.iter().filter(|(class, _)| *class == "auto");
+        AtBoot::new(auto.flat_map(|(_, names)| names))
+    }
+
+    /// Is the stanza of an interface known only while the interface is up?
+    pub fn chooses_at_run_time(&self) -> bool {
+        !self.mappings.is_empty() || self.listed().logical.values().flatten().any(Option::is_none)
+    }
+}
 
 /// What starts a stanza, besides a list with its name.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +43,7 @@ pub(super) fn is_name(listed: &[u8]) -> bool {
 }
 
 impl<'a> Listed<'a> {
-    pub(super) fn new(names: impl Iterator<Item = &'a Text>, active: Active<'a>) -> Self {
+    fn new(names: impl Iterator<Item = &'a Text>, active: Active<'a>) -> Self {
         let mut listed = Listed { active, ..Listed::default() };
         for name in names.filter(|name| !is_name(name)) {
             match name.find_byte(b'=') {
@@ -50,11 +69,6 @@ impl<'a> Listed<'a> {
             || self.patterns.iter().any(|pattern| pattern_matches(pattern, name))
             || self.active.has_link(name)
             || self.active.has_stanza(name)
-    }
-
-    /// Does a pattern select a stanza, as in `/eth*=lan`?
-    pub(super) fn has_pattern_with_name(&self) -> bool {
-        self.logical.values().flatten().any(Option::is_none)
     }
 
     /// Removes active links that do not exist, whatever ifupdown's state has; true if there were any.
@@ -101,7 +115,7 @@ pub struct AtBoot<'a> {
 }
 
 impl<'a> AtBoot<'a> {
-    pub(super) fn new(names: impl Iterator<Item = &'a Text> + Clone) -> Self {
+    fn new(names: impl Iterator<Item = &'a Text> + Clone) -> Self {
         let listed = Listed::new(names.clone(), Active::default());
         AtBoot { names: names.filter(|name| is_name(name)).map(|name| name.as_bstr()).collect(), listed }
     }

@@ -2,8 +2,8 @@
 //!
 //! `document` keeps the bytes of a `file`, `text` is a part of them, `entries` are the options of all stanzas, `grammar`
 //! reads one line, `reader` puts files, stanzas and options together into a `config` the way ifupdown does, `diagnostic`
-//! says what is wrong and where, `lint` warns of probable mistakes, `wordexp` expands what a `source` line names, `block`
-//! finds the lines that symroute-gen keeps in a stanza.
+//! says what is wrong and where, `listed` knows which stanzas the lists start, `lint` warns of probable mistakes, `wordexp`
+//! expands what a `source` line names, `block` finds the lines that symroute-gen keeps in a stanza.
 //!
 //! Uses no other module. Reads files only through the trait `Files`.
 
