@@ -237,8 +237,9 @@ struct Reader<'a> {
     /// The index of the list of each class, and of the last one that was used.
     classes: FxHashMap<Text, usize>,
     last_list: usize,
-    /// The listed names, each with the first list that has it, and with the further ones.
+    /// The listed names, each with the first list that has it.
     listed: FxHashMap<Text, usize>,
+    /// The names that are in several lists, each with a further list.
     listed_again: FxHashSet<(usize, Text)>,
     /// The positions of the names of options.
     names: FxHashMap<Text, usize>,

@@ -16,7 +16,7 @@ pub(super) struct AddedRoute {
     pub(super) dst: IpNet,
     pub(super) gateway: Option<IpAddr>,
     pub(super) is_used_first: bool,
-    /// The number of interface names, if it has one, up to its own.
+    /// The position of the interface that its line names, counted from 1.
     dev: Option<NonZero<u32>>,
 }
 

@@ -96,8 +96,9 @@ pub(crate) struct UplinkCollector<'a> {
     pub(crate) has_unknown_ppp: bool,
     pub(crate) listed: Listed<'a>,
     pub(crate) names: &'a Names,
-    /// The options of which uplinks, and addresses, depend.
+    /// The options on which uplinks depend.
     of_uplinks: NameSet,
+    /// Those of the addresses of a stanza.
     pub(super) of_addresses: NameSet,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// The addresses of all static stanzas.
