@@ -143,7 +143,7 @@ impl Document {
         !comment && visible(&raw[start..], self.has_nul).ends_with(b"\\")
     }
 
-    /// May a line have a `#` after other text? Mostly it begins a line, which is a comment.
+    /// May the text of a line have a `#`? Mostly it begins a line, which is a comment and has no text.
     pub(super) fn may_have_hash_in_line(&self) -> bool {
         let mut rest = self.bytes();
         while let Some(hash) = rest.find_byte(b'#') {
@@ -235,6 +235,13 @@ mod tests {
         assert_eq!(texts("a\\\n\nb"), [line("a", 2), line("b", 3)]);
     }
 
+    #[test]
+    fn a_hash_in_the_text_of_a_line() {
+        let may_have = |input: &str| Document::parse(input.into()).may_have_hash_in_line();
+        assert!(["mtu 1500 # x", "\\\n# foo\n", "# x\n\n \tup a#b\n", "a\r# b"].into_iter().all(may_have));
+        assert!(!["# a # b\n \t## c\nauto eth0\n#", "", "mtu 1500\n#\n"].into_iter().any(may_have));
+    }
+
     proptest! {
         #[test]
         fn lines_tile_any_bytes(bytes in prop::collection::vec(prop_oneof![
@@ -247,8 +254,9 @@ mod tests {
             for i in 0..document.count() {
                 prop_assert_eq!(document.first_number(i), next);
                 next = document.last_number(i) + 1;
-                document.text(i);
             }
+            let has_hash = (0..document.count()).any(|i| document.text(i).contains(&b'#'));
+            prop_assert!(!has_hash || document.may_have_hash_in_line());
         }
     }
 }
