@@ -146,7 +146,7 @@ fn phase_and_script<'a>(entry: &Entry<'a>) -> Option<(Phase, &'a [u8])> {
 fn variable(name: &str, config: &Config, stanza: &Stanza, listed: &Listed) -> Option<String> {
     let text = |bytes: &[u8]| bytes.to_str_lossy().into_owned();
     match name {
-        "IFACE" => Some(text(listed.links(stanza).first().copied().unwrap_or(stanza.interface.as_bstr()))),
+        "IFACE" => Some(text(listed.first_link(stanza))),
         "LOGICAL" => Some(text(&stanza.interface)),
         "ADDRFAM" => Some(stanza.family.name().into()),
         "METHOD" => Some(text(&stanza.method)),

@@ -93,11 +93,12 @@ pub(crate) struct Segment<'a> {
     pub(crate) has_variables: bool,
 }
 
-/// A byte of a variable, and one that no word of a plain line has, and that does not separate its words.
+/// The byte begins a variable.
 const VARIABLE: u8 = 1;
+/// A line with this byte has more than plain words and blanks.
 const SPECIAL: u8 = 2;
 
-/// A table: every byte of every line is looked up.
+/// A table, because every byte of every line is looked up.
 const KINDS: [u8; 256] = {
     let (mut kinds, mut byte) = ([0; 256], 0);
     while byte < kinds.len() {

@@ -41,10 +41,10 @@ pub fn lint_with(config: &Config, names: &Names, in_use: &InUse) -> Vec<Diagnost
     }
     let mut collector = UplinkCollector::of_files(config, names, lines(config, &listed));
     let uplinks = collector.uplinks();
-    let links = config.stanzas.iter().map(|stanza| {
-        let link = collector.listed.links(stanza).first().copied().unwrap_or(stanza.interface.as_bstr());
-        without_alias(link).to_str_lossy().into_owned()
-    });
+    let links = config
+        .stanzas
+        .iter()
+        .map(|stanza| without_alias(collector.listed.first_link(stanza)).to_str_lossy().into_owned());
     let links: Vec<String> = links.collect();
     let host = Host::new(&collector, &uplinks, &links);
     let suggested_priorities = suggest_priorities(&collector.lines, &in_use.priorities);

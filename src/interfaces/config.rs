@@ -177,7 +177,7 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Those of the `auto` and `allow-*` lists.
+    /// The names in the `auto` and `allow-*` lists, and the patterns.
     pub fn names(&self) -> impl Iterator<Item = &Text> {
         self.allow.iter().flat_map(|(_, names)| names)
     }
@@ -211,7 +211,7 @@ impl Config {
         self.entries.iter(&self.files, stanza.entries, None)
     }
 
-    /// Such names of the options of all stanzas.
+    /// The names of options, of all stanzas, that satisfy a condition.
     pub(crate) fn names(&self, is_such: impl FnMut(&Text) -> bool) -> NameSet {
         self.entries.names(is_such)
     }

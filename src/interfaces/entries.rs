@@ -70,6 +70,10 @@ impl NameSet {
     pub(crate) fn is_empty(&self) -> bool {
         self.is_empty
     }
+
+    fn has(&self, name: u32) -> bool {
+        self.has.get(name as usize) == Some(&true)
+    }
 }
 
 impl EntryList {
@@ -105,7 +109,7 @@ impl EntryList {
         (entries.end, entries.count) = (entries.end + 1, entries.count.saturating_add(template.count));
     }
 
-    /// Such names of all lines.
+    /// The names of all lines that satisfy a condition.
     pub(super) fn names(&self, is_such: impl FnMut(&Text) -> bool) -> NameSet {
         let has: Vec<bool> = self.names.iter().map(is_such).collect();
         NameSet { is_empty: !has.contains(&true), has }
@@ -116,7 +120,7 @@ impl EntryList {
         self.parts.shrink_to_fit();
     }
 
-    /// The lines of a stanza, or those that have such a name.
+    /// The lines of a stanza, or those that have one of the names.
     pub(super) fn iter<'a, 'n>(
         &'a self,
         files: &'a [File],
@@ -155,7 +159,7 @@ impl<'a> Iterator for Iter<'a, '_> {
     fn next(&mut self) -> Option<Entry<'a>> {
         loop {
             match self.parts.next() {
-                Some(Part::Own(line)) if self.names.is_none_or(|names| names.has[line.name as usize]) => {
+                Some(Part::Own(line)) if self.names.is_none_or(|names| names.has(line.name)) => {
                     return Some(self.entry(line));
                 }
                 Some(Part::Own(_)) => {}

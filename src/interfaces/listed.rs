@@ -62,7 +62,7 @@ impl<'a> Listed<'a> {
         stanza.is_listed || self.starts(&stanza.interface)
     }
 
-    /// The same without the lists that have the name itself.
+    /// Does a pattern or a logical name start it, or is it active? A list with the name itself does not count here.
     pub fn starts(&self, name: &[u8]) -> bool {
         let name = name.as_bstr();
         self.logical.contains_key(name)
@@ -105,6 +105,14 @@ impl<'a> Listed<'a> {
         }
         links
     }
+
+    /// The first of them, or else the stanza's own name.
+    pub fn first_link<'s>(&self, stanza: &'s Stanza) -> &'s BStr
+    where
+        'a: 's,
+    {
+        self.links(stanza).first().copied().unwrap_or(stanza.interface.as_bstr())
+    }
 }
 
 /// What the `auto` lists start.
@@ -129,4 +137,62 @@ impl<'a> AtBoot<'a> {
 fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
     let Some(pattern) = pattern.strip_prefix(b"/") else { return false };
     matches(&pattern[..pattern.find_byte(b'/').unwrap_or(pattern.len())], name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use super::super::config::{Dialect, Files};
+    use super::super::wordexp::Failure;
+    use super::*;
+
+    struct NoFiles;
+
+    impl Files for NoFiles {
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        fn expand(&self, _: &[u8]) -> Result<Vec<PathBuf>, Failure> {
+            Ok(Vec::new())
+        }
+        fn list(&self, _: &Path) -> io::Result<Vec<Vec<u8>>> {
+            Ok(Vec::new())
+        }
+        fn exists(&self, _: &Path) -> bool {
+            false
+        }
+    }
+
+    fn config(text: &str) -> Config {
+        Config::parse(Path::new("/f"), text.into(), &NoFiles, Dialect::Ifupdown)
+    }
+
+    #[test]
+    fn each_list_has_a_name_once() {
+        let text = "auto eth0 eth1\nallow-hotplug eth0 eth0\nallow-lan eth0\nauto eth0\nallow-hotplug eth0 eth2 eth0\n";
+        let lists = config(text).lists.allow;
+        let shown: Vec<String> =
+            lists.iter().map(|(class, names)| format!("{class}: {}", bstr::join(" ", names).as_bstr())).collect();
+        assert_eq!(shown, ["auto: lo eth0 eth1", "hotplug: eth0 eth2", "lan: eth0"]);
+    }
+
+    #[test]
+    fn a_list_starts_a_stanza_by_name_logical_name_or_pattern() {
+        let lists = "auto eth0 eth1=lan\nallow-hotplug /wl*\n";
+        let stanzas = ["eth0", "eth1", "lan", "wlan0", "eth0:1", "eth1=lan", "/wl*"];
+        let text = stanzas.iter().fold(lists.to_string(), |text, name| format!("{text}iface {name} inet dhcp\n"));
+        let config = config(&text);
+        let listed = config.listed();
+        let started: Vec<String> = config
+            .stanzas
+            .iter()
+            .filter(|stanza| listed.has(stanza))
+            .map(|stanza| stanza.interface.to_string())
+            .collect();
+        assert_eq!(started, ["lo", "eth0", "lan", "wlan0"]);
+        let links: Vec<&BStr> = config.stanzas.iter().map(|stanza| listed.first_link(stanza)).collect();
+        assert_eq!(links, ["lo", "eth0", "eth1", "eth1", "wlan0", "eth0:1", "eth1=lan", "/wl*"]);
+    }
 }
