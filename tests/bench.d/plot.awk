@@ -5,7 +5,7 @@ function x_of(size) { return 60 + 150 * (log(size) - log(100)) / log(10) }
 function y_of(us) { return 520 - 42 * (log(us) - log(100)) / log(10) }
 function text(x, y, what, more) { printf "<text x=\"%d\" y=\"%d\"%s>%s</text>\n", x, y, more, what }
 BEGIN {
-    label["messages"] = "its messages alone"; label["symroute"] = "symroute hook"; label["batch"] = "ip -batch"
+    label["messages"] = "its changes alone"; label["symroute"] = "symroute hook"; label["batch"] = "ip -batch"
     label["article"] = "ip commands in sh"; label["multi"] = "ifupdown-multi"
     label["lines"] = "split into lines"; label["generate"] = "symroute-gen"; label["plan"] = "symroute plan"
     label["ifquery"] = "ifquery (ifupdown)"; label["ifparse"] = "ifparse (ifupdown-ng)"; label["ifquery2"] = "ifquery (ifupdown2)"

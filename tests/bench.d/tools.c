@@ -1,5 +1,5 @@
-/* What tests/bench compares symroute with: a program that does nothing, one that only sends the netlink messages of a
- * hook, one that splits lines; and what it measures with: peak memory, and route lookups. Linked statically. */
+/* What tests/bench compares symroute with: a program that does nothing, one that only sends the changes of a hook, one
+ * that splits lines; and what it measures with: peak memory, and route lookups. Linked statically. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
