@@ -147,6 +147,27 @@ fn many_uplinks_need_linear_time() {
     grows_like_its_input("uplinks", 100, &write_blocks, &text);
 }
 
+/// The lines of each block put the interface of another uplink into the group, which has no lines of its own. It may leave
+/// the group with the rules of all others, but no line names them.
+#[test]
+fn lines_do_not_grow_with_the_number_of_uplinks() {
+    let longest = |uplinks: usize| {
+        let without = format!("{} gateway {}\n symroute no\n\n", stanza(uplinks), address(uplinks, 1));
+        let config = config((0..uplinks).fold(without, |mut text, number| {
+            let _ = write!(text, "{} gateway {}\n\n", stanza(number), address(number, 1));
+            text
+        }));
+        let plan = plan_of(&config, None);
+        assert_eq!((plan.policies.len(), plan.group.interfaces.len()), (uplinks, uplinks + 1));
+        let style = template::style("iproute2").unwrap();
+        let changes = rewrite(&config, &plan, Some(&style)).unwrap().unwrap();
+        let edits = changes.iter().flat_map(|change| &change.edits);
+        edits.flat_map(|edit| edit.text.split(|byte| *byte == b'\n')).map(<[u8]>::len).max().unwrap()
+    };
+    // Names and numbers have up to two digits more.
+    assert!(longest(1000) <= longest(10) + 20, "{} bytes, {} bytes", longest(1000), longest(10));
+}
+
 /// Two uplinks. The first one has an address in each of many networks. (This test only plans: the time to write the
 /// lines would hide the growth of planning.)
 #[test]

@@ -1,6 +1,6 @@
 //! The default route of the main table: one uplink of each family is primary, the others need larger metrics.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::plan::{Plan, is_managed};
 use crate::commands::SameMetric;
@@ -46,7 +46,7 @@ impl Plan {
         &self,
         uplinks: &[(u32, usize)],
         least: u32,
-        mut used: Vec<u32>,
+        mut used: FxHashSet<u32>,
         shared: Option<&mut SharedMetrics>,
     ) -> FxHashMap<usize, u32> {
         let mut separate = SharedMetrics { least, of_interfaces: FxHashMap::default() };
@@ -68,7 +68,7 @@ impl Plan {
                     None if keeps => continue,
                     None => new.find(|metric| !used.contains(metric) || *metric == u32::MAX).unwrap_or(first),
                 };
-                used.push(metric);
+                used.insert(metric);
                 metrics.insert(*index, metric);
                 if is_shared {
                     of_interfaces.insert(uplink.interface.clone(), metric);
@@ -89,8 +89,8 @@ impl Plan {
             return;
         };
         let with_default = self.with_default(family);
-        let mut used: Vec<u32> = with_default.iter().filter_map(|index| self.uplinks[*index].metric).collect();
-        used.push(primary.metric);
+        let mut used: FxHashSet<u32> = with_default.iter().filter_map(|index| self.uplinks[*index].metric).collect();
+        used.insert(primary.metric);
         let EqualMetrics { without, clashes, mut warnings } = self.equal_metrics(&with_default, &primary, unset, &used);
         let metrics = self.new_metrics(&without, primary.metric, used, shared);
         warnings.extend(self.smaller_than_unset(&with_default, &primary, unset));
@@ -107,12 +107,18 @@ impl Plan {
     }
 
     /// The uplinks whose default route has the metric of an earlier one.
-    fn equal_metrics(&self, with_default: &[usize], primary: &Primary, unset: u32, used: &[u32]) -> EqualMetrics {
+    fn equal_metrics(
+        &self,
+        with_default: &[usize],
+        primary: &Primary,
+        unset: u32,
+        used: &FxHashSet<u32>,
+    ) -> EqualMetrics {
         let effective = |index: usize| self.uplinks[index].metric.unwrap_or(unset);
         let mut equal = EqualMetrics::default();
         // The first uplink with each metric.
         let mut seen: FxHashMap<u32, usize> = FxHashMap::from_iter([(primary.metric, primary.index)]);
-        let mut proposed = Vec::new();
+        let mut unused = UnusedMetrics { used, suggested: FxHashSet::default(), last: FxHashMap::default() };
         for (position, &index) in with_default.iter().enumerate().filter(|(_, index)| **index != primary.index) {
             let uplink = &self.uplinks[index];
             let metric = effective(index);
@@ -125,7 +131,7 @@ impl Plan {
                 equal.without.push((position as u32, index));
                 continue;
             }
-            let clash = clash(uplink, &self.uplinks[twin], metric, unused_metric(metric, used, &mut proposed));
+            let clash = clash(uplink, &self.uplinks[twin], metric, unused.larger_than(metric));
             match is_managed {
                 true => equal.clashes.push(clash),
                 false => equal.warnings.push(Diagnostic { severity: Severity::Warning, ..clash }),
@@ -176,12 +182,25 @@ struct SharedMetrics {
     of_interfaces: FxHashMap<String, u32>,
 }
 
-/// A larger metric to suggest that no other uplink has and no other suggestion uses.
-fn unused_metric(metric: u32, used: &[u32], proposed: &mut Vec<u32>) -> u32 {
-    let mut candidates = (1..=used.len() + proposed.len() + 1).map(|n| metric.saturating_add(10 * n as u32));
-    let metric = candidates.find(|metric| !used.contains(metric) && !proposed.contains(metric)).unwrap_or(u32::MAX);
-    proposed.push(metric);
-    metric
+/// Metrics to suggest: no other uplink has them, and no other suggestion uses them.
+struct UnusedMetrics<'a> {
+    used: &'a FxHashSet<u32>,
+    suggested: FxHashSet<u32>,
+    /// The last suggestion for each metric.
+    last: FxHashMap<u32, u32>,
+}
+
+impl UnusedMetrics<'_> {
+    fn larger_than(&mut self, metric: u32) -> u32 {
+        let last = self.last.entry(metric).or_insert(metric);
+        while *last < u32::MAX {
+            *last = last.saturating_add(10);
+            if !self.used.contains(last) && self.suggested.insert(*last) {
+                break;
+            }
+        }
+        *last
+    }
 }
 
 fn clash(uplink: &Uplink, twin: &Uplink, metric: u32, other: u32) -> Diagnostic {

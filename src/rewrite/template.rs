@@ -178,25 +178,30 @@ struct Index<'a> {
 struct Member {
     /// In the order of the group.
     position: usize,
-    /// Its name, with the tables whose rules need it: 'ip rule show' selects by table, not by group. So N uplinks on one
-    /// interface have N lines with N tables.
     value: Value,
 }
 
 impl Member {
-    fn new(plan: &Plan, (position, interface): (usize, &String), policies: &[&Policy]) -> Self {
-        let users = policies.iter().map(|policy| {
-            let ip = plan.uplinks[policy.uplink].family.ip();
-            format!("{ip} rule show table {}", policy.table)
-        });
-        let value = context! {
-            dev => interface.clone(),
-            number => plan.group.number,
-            default => NO_GROUP,
-            users => users.collect::<Vec<_>>(),
-        };
+    /// `users` are commands that show the rules which need it.
+    fn new(plan: &Plan, (position, interface): (usize, &String), users: Vec<String>) -> Self {
+        let value =
+            context! { dev => interface.clone(), number => plan.group.number, default => NO_GROUP, users => users };
         Member { position, value }
     }
+}
+
+/// The rules of these policies. 'ip rule show' selects by table, not by interface, so N uplinks on one interface have N
+/// lines with N tables.
+fn of_tables(plan: &Plan, policies: &[&Policy]) -> Vec<String> {
+    let show =
+        |policy: &&Policy| format!("{} rule show table {}", plan.uplinks[policy.uplink].family.ip(), policy.table);
+    policies.iter().map(show).collect()
+}
+
+/// The rules of all policies that name the group. -N: the administrator may have a name for it.
+fn of_group(plan: &Plan) -> Vec<String> {
+    let families: BTreeSet<&str> = plan.policies.iter().map(|policy| plan.uplinks[policy.uplink].family.ip()).collect();
+    families.into_iter().map(|ip| format!("{ip} -N rule show | grep -w 'suppress_ifgroup {GROUP}'")).collect()
 }
 
 impl<'a> Index<'a> {
@@ -217,12 +222,12 @@ impl<'a> Index<'a> {
                 on_link.get_or_insert(net, BTreeSet::new()).insert(&uplink.interface[..]);
             }
         }
-        let all: Vec<&Policy> = plan.policies.iter().collect();
+        let of_group = of_group(plan);
         let (mut members, mut without_lines) = (FxHashMap::default(), Vec::new());
         for member in plan.group.interfaces.iter().enumerate().filter(|_| plan.group.number == GROUP) {
             match policies.get(&member.1[..]) {
-                Some(policies) => _ = members.insert(&member.1[..], Member::new(plan, member, policies)),
-                None => without_lines.push(Member::new(plan, member, &all)),
+                Some(own) => _ = members.insert(&member.1[..], Member::new(plan, member, of_tables(plan, own))),
+                None => without_lines.push(Member::new(plan, member, of_group.clone())),
             }
         }
         Index { members, without_lines, lent, on_link }

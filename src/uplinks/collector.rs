@@ -1,10 +1,8 @@
 //! From stanzas to uplinks: which stanzas are uplinks, on which interface, with which addresses, and which are manual.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
-use ipnet::IpNet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::added_route::AddedRoutes;
@@ -526,73 +524,4 @@ impl<'a> UplinkCollector<'a> {
             }
         }
     }
-
-    /// Manual policy routing makes an uplink manual if it is in its stanza, names its address, or uses its gateway.
-    pub(crate) fn mark_manual(&mut self, uplinks: &mut [Uplink]) {
-        let policy = |line: &&Line| line.phase.is_up() && line.is_policy(self.names);
-        let mut policies = Vec::new();
-        for line in self.lines.iter().filter(policy) {
-            let from = line.command.prefix("from").filter(|from| from.prefix_len() > 0);
-            let dev = line.command.get("dev").map(|dev| self.interface_of(BStr::new(dev)));
-            policies.push((line, from, line.command.address("via"), dev));
-        }
-        for uplink in uplinks {
-            let inet6 = uplink.family == Family::Inet6;
-            let serves = |(line, from, via, dev): &&(&Line, Option<IpNet>, Option<IpAddr>, Option<Cow<str>>)| {
-                if line.command.inet6 != inet6 {
-                    return false;
-                }
-                let names_address =
-                    from.is_some_and(|from| uplink.sources.iter().any(|source| from.contains(&source.net.addr())));
-                let same_link = dev.as_ref().is_none_or(|dev| *dev == uplink.interface);
-                // The address and gateway of a lease are not known here: all lines of its stanza count as its own.
-                line.stanza == uplink.stanza && (uplink.dynamic || from.is_none() && via.is_none())
-                    || names_address
-                    || via.is_some() && *via == uplink.gateway.address() && same_link
-            };
-            if let Some(stanza) = policies.iter().find(serves).map(|(line, ..)| line.stanza) {
-                uplink.is_manual = true;
-                let is_requested = uplink.overrides.enabled == Some(false);
-                self.diagnostics.extend((!is_requested).then(|| manual(self.config, uplink, stanza)));
-            }
-        }
-    }
-}
-
-/// The warning about manual policy routing, or about the marker that caused it.
-fn manual(config: &Config, uplink: &Uplink, stanza: usize) -> Diagnostic {
-    let is_own = stanza == uplink.stanza;
-    let stanza = &config.stanzas[stanza];
-    if let Some(marker) = damaged_block(config, stanza) {
-        let label = uplink.label();
-        let what = format!("{}; symroute treats the policy routing of {label} as manual and skips it", marker.message);
-        return Diagnostic { severity: Severity::Warning, message: what, ..marker.clone() };
-    }
-    let manual_stanza = match is_own {
-        true => "this stanza".to_string(),
-        false if stanza.interface == uplink.interface[..] => format!("another stanza of {}", uplink.interface),
-        false => format!("the stanza of {}", stanza.interface),
-    };
-    // `symroute no` has an effect in the uplink's stanza only.
-    let own_stanza = if is_own { manual_stanza.clone() } else { format!("the stanza of {}", uplink.label()) };
-    Diagnostic::warning(
-        stanza.location.unwrap_or(uplink.location),
-        &stanza.interface,
-        format!("{}: manual policy routing in {manual_stanza}; symroute skips this uplink", uplink.label()),
-        format!(
-            "Remove these 'ip rule' and 'ip route ... table' lines to let symroute manage the uplink. Or keep them, \
-             and add 'symroute no' to {own_stanza} to silence this warning."
-        ),
-    )
-}
-
-/// A marker without its partner between the stanza's first line and the next stanza.
-fn damaged_block<'a>(config: &'a Config, stanza: &Stanza) -> Option<&'a Diagnostic> {
-    let start = stanza.location?;
-    let starts =
-        config.stanzas.iter().filter_map(|other| other.location).filter(|location| location.file() == start.file());
-    let end = starts.map(|location| location.line()).filter(|line| *line > start.line()).min();
-    let markers = config.files.get(start.file())?.stray_markers.iter();
-    let is_inside = |line: usize| line > start.line() && end.is_none_or(|end| line < end);
-    markers.into_iter().find(|marker| marker.location.is_some_and(|location| is_inside(location.line())))
 }

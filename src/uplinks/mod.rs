@@ -14,6 +14,7 @@ mod gateway;
 mod lines;
 mod link_source;
 mod live;
+mod manual;
 mod named;
 mod on_link;
 mod options;
