@@ -8,6 +8,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -307,6 +308,29 @@ fn manual_policy_needs_linear_time() {
         }))
     };
     grows_like_its_input("manual policy routing", 250, &work, &text);
+}
+
+/// Each uplink has its own policy routing, and the metric of all others.
+#[test]
+fn manual_uplinks_need_linear_time() {
+    let work = |config: &Config| {
+        let plan = plan_of(config, None);
+        assert!(plan.uplinks.iter().all(|uplink| uplink.is_manual));
+        // Each warning suggests another metric.
+        let helps = plan.diagnostics.iter().filter(|diagnostic| diagnostic.message.contains("both have metric 0"));
+        let helps: BTreeSet<&str> = helps.map(|diagnostic| &diagnostic.help[..]).collect();
+        assert_eq!(helps.len() + 1, plan.uplinks.len());
+    };
+    let text = |stanzas: usize| {
+        config((0..stanzas).fold(String::new(), |mut text, number| {
+            let (gateway, table) = (address(number, 1), 1000 + number);
+            let _ = writeln!(text, "{} gateway {gateway}", stanza(number));
+            let _ = writeln!(text, " up ip route add default via {gateway} table {table}");
+            let _ = writeln!(text, " up ip rule add from {} table {table}", address(number, 2));
+            text
+        }))
+    };
+    grows_like_its_input("manual uplinks", 500, &work, &text);
 }
 
 /// Each rule uses a table that the routes of another stanza fill. The warning corrects the rule and its deletion.
