@@ -15,6 +15,7 @@ use crate::interfaces::{Config, Diagnostic, Severity, Stanza};
 use crate::network::Family;
 
 struct PolicyLine<'a> {
+    /// Index into `Config::stanzas`.
     stanza: usize,
     inet6: bool,
     from: Option<IpNet>,
