@@ -169,6 +169,24 @@ fn lines_do_not_grow_with_the_number_of_uplinks() {
     assert!(longest(1000) <= longest(10) + 20, "{} bytes, {} bytes", longest(1000), longest(10));
 }
 
+/// Half of the uplinks need a metric, and the other half have those that would be suggested first. (This test only plans:
+/// the time to write the lines would hide the growth of planning.)
+#[test]
+fn many_metrics_need_linear_time() {
+    let work = |config: &Config| {
+        let metrics: BTreeSet<u32> = plan_of(config, None).metrics.into_values().collect();
+        assert_eq!(metrics.len() + 1, config.stanzas.iter().filter(|stanza| stanza.interface != "lo").count() / 2);
+    };
+    let text = |uplinks: usize| {
+        config((0..uplinks).fold(String::new(), |mut text, number| {
+            let own = number.checked_sub(uplinks / 2).map(|place| format!(" metric {}\n", 10 * place + 10));
+            let _ = write!(text, "{} gateway {}\n{}", stanza(number), address(number, 1), own.unwrap_or_default());
+            text
+        }))
+    };
+    grows_like_its_input("metrics", 2000, &work, &text);
+}
+
 /// Two uplinks. The first one has an address in each of many networks. (This test only plans: the time to write the
 /// lines would hide the growth of planning.)
 #[test]

@@ -54,19 +54,24 @@ impl Plan {
         let SharedMetrics { least, of_interfaces } = shared.unwrap_or(&mut separate);
         used.extend(of_interfaces.values());
         let mut metrics = FxHashMap::default();
+        // The positions ascend, so all smaller candidates of a later search are used.
+        let mut next = 0;
         for keeps in [true, false] {
             for (position, index) in uplinks {
                 let uplink = &self.uplinks[*index];
                 let of_interface = of_interfaces.get(&uplink.interface).copied();
                 let kept = uplink.written.and_then(|written| written.metric);
                 let kept = kept.filter(|kept| *kept > *least && !used.contains(kept));
-                let first = least.saturating_add(10 * (position + 1));
-                let mut new = (0..).map(|n| first.saturating_add(10 * n));
                 let metric = match of_interface.or(kept) {
                     _ if metrics.contains_key(index) => continue,
                     Some(metric) => metric,
                     None if keeps => continue,
-                    None => new.find(|metric| !used.contains(metric) || *metric == u32::MAX).unwrap_or(first),
+                    None => {
+                        let first = least.saturating_add(10 * (position + 1)).max(next);
+                        let new = first_unused(first, &|metric| used.contains(&metric));
+                        next = new.saturating_add(10);
+                        new
+                    }
                 };
                 used.insert(metric);
                 metrics.insert(*index, metric);
@@ -118,7 +123,7 @@ impl Plan {
         let mut equal = EqualMetrics::default();
         // The first uplink with each metric.
         let mut seen: FxHashMap<u32, usize> = FxHashMap::from_iter([(primary.metric, primary.index)]);
-        let mut unused = UnusedMetrics { used, suggested: FxHashSet::default(), last: FxHashMap::default() };
+        let mut unused = UnusedMetrics { used, suggested: FxHashSet::default(), next: FxHashMap::default() };
         for (position, &index) in with_default.iter().enumerate().filter(|(_, index)| **index != primary.index) {
             let uplink = &self.uplinks[index];
             let metric = effective(index);
@@ -182,24 +187,27 @@ struct SharedMetrics {
     of_interfaces: FxHashMap<String, u32>,
 }
 
+/// The first of a metric and those 10, 20, ... larger that is not used.
+fn first_unused(first: u32, is_used: &dyn Fn(u32) -> bool) -> u32 {
+    let mut candidates = (0..).map(|n| first.saturating_add(10 * n));
+    candidates.find(|metric| !is_used(*metric) || *metric == u32::MAX).unwrap_or(u32::MAX)
+}
+
 /// Metrics to suggest: no other uplink has them, and no other suggestion uses them.
 struct UnusedMetrics<'a> {
     used: &'a FxHashSet<u32>,
     suggested: FxHashSet<u32>,
-    /// The last suggestion for each metric.
-    last: FxHashMap<u32, u32>,
+    /// For each metric, where the search for a larger one goes on.
+    next: FxHashMap<u32, u32>,
 }
 
 impl UnusedMetrics<'_> {
     fn larger_than(&mut self, metric: u32) -> u32 {
-        let last = self.last.entry(metric).or_insert(metric);
-        while *last < u32::MAX {
-            *last = last.saturating_add(10);
-            if !self.used.contains(last) && self.suggested.insert(*last) {
-                break;
-            }
-        }
-        *last
+        let next = self.next.entry(metric).or_insert(metric.saturating_add(10));
+        let larger = first_unused(*next, &|metric| self.used.contains(&metric) || self.suggested.contains(&metric));
+        *next = larger.saturating_add(10);
+        self.suggested.insert(larger);
+        larger
     }
 }
 

@@ -190,15 +190,14 @@ impl Member {
     }
 }
 
-/// The rules of these policies. 'ip rule show' selects by table, not by interface, so N uplinks on one interface have N
-/// lines with N tables.
+/// The rules of these policies, by their tables: N uplinks on one interface have N lines with N tables.
 fn of_tables(plan: &Plan, policies: &[&Policy]) -> Vec<String> {
     let show =
         |policy: &&Policy| format!("{} rule show table {}", plan.uplinks[policy.uplink].family.ip(), policy.table);
     policies.iter().map(show).collect()
 }
 
-/// The rules of all policies that name the group. -N: the administrator may have a name for it.
+/// The rules that name the group. -N: `ip` would show a name that the administrator gave to the group.
 fn of_group(plan: &Plan) -> Vec<String> {
     let families: BTreeSet<&str> = plan.policies.iter().map(|policy| plan.uplinks[policy.uplink].family.ip()).collect();
     families.into_iter().map(|ip| format!("{ip} -N rule show | grep -w 'suppress_ifgroup {GROUP}'")).collect()

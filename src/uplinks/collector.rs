@@ -1,4 +1,4 @@
-//! From stanzas to uplinks: which stanzas are uplinks, on which interface, with which addresses, and which are manual.
+//! From stanzas to uplinks: which stanzas are uplinks, on which interface, with which addresses.
 
 use std::borrow::Cow;
 

@@ -228,6 +228,11 @@ END
         self.outside(&format!("cd {STAGE}/debian && {{ {script}; }}")).ok();
     }
 
+    /// Gives this host its own `/etc`, in memory.
+    pub fn own_etc(&self) {
+        self.mount("mkdir tmp/etc; cp -a etc/. tmp/etc/; mount --bind tmp/etc etc");
+    }
+
     /// Starts a command that runs until the host ends.
     pub fn background(&self, script: &str) -> Holder {
         let mut command = self.enter();

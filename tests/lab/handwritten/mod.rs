@@ -25,9 +25,9 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(directory.join(name)).expect("a fixture")
 }
 
-/// Gives the server its own `/etc`, in memory.
+/// Gives the server its own `/etc`, with a name for a table.
 fn own_etc(world: &World) {
-    world.server.mount("mkdir tmp/etc; cp -a etc/. tmp/etc/; mount --bind tmp/etc etc");
+    world.server.own_etc();
     world.server.ok("mkdir -p /etc/iproute2/rt_tables.d; echo '200 isp-b' > /etc/iproute2/rt_tables.d/local.conf");
 }
 

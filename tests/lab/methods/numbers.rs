@@ -79,8 +79,9 @@ iface br0 inet6 static
 /// Tables and priorities in use are skipped. An uplink keeps its own, whatever is added before it.
 pub fn uplinks_keep_their_tables_and_priorities(world: &World) {
     let server = &world.server;
+    server.own_etc();
     server.mount(
-        "set -e; mkdir tmp/etc; cp -a etc/. tmp/etc/; mount --bind tmp/etc etc
+        "set -e
         if [ -d usr/share/iproute2 ]; then
             mkdir tmp/share; cp -r usr/share/iproute2/. tmp/share/; mount --bind tmp/share usr/share/iproute2
         fi
